@@ -1,0 +1,1 @@
+//! The agent: roles, configuration, local commands

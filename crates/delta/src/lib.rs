@@ -1,0 +1,1 @@
+//! A recovery point's changes: places, digests, the delta file, merging

@@ -1,0 +1,1 @@
+//! What Farshore needs of a hypervisor; libvirt; a simulated one

@@ -1,0 +1,1 @@
+//! Replication sessions over TLS: windows, resume, rate

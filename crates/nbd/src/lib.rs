@@ -1,0 +1,1 @@
+//! An NBD client: extents, dirty bitmaps, many reads in flight

@@ -1,0 +1,1 @@
+//! Certificates of a small private CA

@@ -1,0 +1,1 @@
+//! The replica store: append, points, publish, prune, recover

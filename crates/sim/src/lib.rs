@@ -1,0 +1,1 @@
+//! Test side: crash disk, model disk, faults, whole-system runs

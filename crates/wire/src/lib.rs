@@ -1,0 +1,1 @@
+//! Frames and the session machine of replication, without I/O
