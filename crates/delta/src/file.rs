@@ -50,6 +50,9 @@ pub struct DiskInfo {
     pub key: DiskKey,
     /// Its size in bytes.
     pub size: u64,
+    /// The smallest size it had since the element before: what older elements say counts
+    /// only below this. 0 where it was away.
+    pub floor: u64,
     /// Byte offset of its first page.
     pub offset: u64,
     /// Number of its pages.

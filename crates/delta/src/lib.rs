@@ -13,5 +13,5 @@ mod root;
 
 pub use entry::{ENTRY_LEN, Entry, Place};
 pub use file::{Cursor, DeltaError, DeltaFile, DeltaWriter, DiskInfo, ElementKind, Footer};
-pub use merge::{Merge, Merged};
+pub use merge::{Merge, Merged, lowest_floor};
 pub use root::{RootBuilder, SourceChange};

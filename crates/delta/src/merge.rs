@@ -3,7 +3,9 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use crate::{Cursor, DeltaError, Entry};
+use farshore_types::{DiskKey, clusters_in};
+
+use crate::{Cursor, DeltaError, DeltaFile, Entry};
 
 /// One cluster's outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +17,26 @@ pub struct Merged {
 }
 
 /// Streams the merge of several deltas' entries of one disk, ascending.
+///
+/// A disk that shrinks forgets what lay beyond its end: if it grows again, zeros are
+/// there. So an entry counts only below the smallest size after its own delta.
 pub struct Merge {
-    cursors: Vec<Cursor>,
+    /// Each with the first cluster that no longer counts.
+    cursors: Vec<(Cursor, u64)>,
     /// The next entry of each cursor: lowest cluster first, of equal ones the newest first.
     heap: BinaryHeap<Reverse<Head>>,
     losers: Vec<Entry>,
     keep_losers: bool,
+}
+
+/// The smallest size that the disk had over these deltas, each since the one before.
+#[must_use]
+pub fn lowest_floor(deltas: &[&DeltaFile], disk: &DiskKey) -> u64 {
+    deltas.iter().map(|d| floor(d, disk)).min().unwrap_or(0)
+}
+
+fn floor(delta: &DeltaFile, disk: &DiskKey) -> u64 {
+    delta.disk(disk).map_or(0, |d| d.floor)
 }
 
 struct Head {
@@ -55,33 +71,56 @@ impl Ord for Head {
 }
 
 impl Merge {
-    /// Merges cursors given oldest first.
+    /// Merges deltas' entries of one disk, oldest first. A delta that lacks the disk ends
+    /// all that older ones say of it.
     ///
     /// # Errors
     /// As the first pages report.
-    pub fn new(cursors: Vec<Cursor>) -> Result<Merge, DeltaError> {
-        let mut merge = Merge { cursors, heap: BinaryHeap::new(), losers: Vec::new(), keep_losers: false };
+    pub fn new(deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Merge, DeltaError> {
+        Merge::start(deltas, disk, false)
+    }
+
+    /// As [`Merge::new`], and gathers the entries that do not count for
+    /// [`Merge::take_losers`].
+    ///
+    /// # Errors
+    /// As [`Merge::new`].
+    pub fn keeping_losers(deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Merge, DeltaError> {
+        Merge::start(deltas, disk, true)
+    }
+
+    fn start(deltas: &[&DeltaFile], disk: &DiskKey, keep_losers: bool) -> Result<Merge, DeltaError> {
+        let mut end = u64::MAX;
+        let mut cursors: Vec<(Cursor, u64)> = Vec::with_capacity(deltas.len());
+        for delta in deltas.iter().rev() {
+            cursors.push((delta.cursor(disk), end));
+            end = end.min(clusters_in(floor(delta, disk)));
+        }
+        cursors.reverse();
+        let mut merge = Merge { cursors, heap: BinaryHeap::new(), losers: Vec::new(), keep_losers };
         for from in 0..merge.cursors.len() {
             merge.advance(from)?;
         }
         Ok(merge)
     }
 
-    /// Gathers superseded entries for [`Merge::take_losers`].
-    #[must_use]
-    pub fn keeping_losers(mut self) -> Merge {
-        self.keep_losers = true;
-        self
-    }
-
-    /// Entries that newer ones have superseded since the last call.
+    /// Entries that newer ones have superseded, or a smaller size has cut off, since the
+    /// last call.
     pub fn take_losers(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.losers)
     }
 
     fn advance(&mut self, from: usize) -> Result<(), DeltaError> {
-        if let Some(entry) = self.cursors[from].next().transpose()? {
-            self.heap.push(Reverse(Head { age: Reverse(from), entry }));
+        let (cursor, end) = &mut self.cursors[from];
+        while let Some(entry) = cursor.next().transpose()? {
+            if entry.cluster < *end {
+                self.heap.push(Reverse(Head { age: Reverse(from), entry }));
+                break;
+            }
+            if !self.keep_losers {
+                break;
+            }
+            self.losers.push(entry);
         }
         Ok(())
     }

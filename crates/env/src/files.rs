@@ -100,6 +100,11 @@ pub trait File: Send + Sync {
     /// # Errors
     /// As the system reports.
     fn try_lock_bytes_shared(&self, bytes: &[u64]) -> io::Result<bool>;
+    /// Whether anyone but this handle holds a lock on the byte, as QEMU's readers do.
+    ///
+    /// # Errors
+    /// As the system reports.
+    fn others_lock(&self, byte: u64) -> io::Result<bool>;
 }
 
 /// Fills `buf` from `offset`.

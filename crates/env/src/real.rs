@@ -122,24 +122,33 @@ impl File for RealFile {
         }
         Ok(true)
     }
+
+    fn others_lock(&self, byte: u64) -> io::Result<bool> {
+        let start = libc::off_t::try_from(byte).map_err(|_| io::Error::from(Errno::EFBIG))?;
+        let mut lock = ofd_lock(libc::F_WRLCK, start, 1);
+        fcntl(self.0.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+    }
+}
+
+/// An open-file-description lock: it belongs to one handle, not to the process, so
+/// closing another handle of the same file does not drop it. Length 0: the whole file.
+fn ofd_lock(kind: i32, start: libc::off_t, len: libc::off_t) -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(kind).unwrap_or(i16::MAX),
+        l_whence: i16::try_from(libc::SEEK_SET).unwrap_or(0),
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    }
 }
 
 impl RealFile {
-    /// An open-file-description lock: it belongs to this handle, not to the process, so
-    /// closing another handle of the same file does not drop it.
     fn try_ofd(&self, kind: i32, start: libc::off_t, len: libc::off_t) -> io::Result<bool> {
-        let lock = libc::flock {
-            l_type: i16::try_from(kind).unwrap_or(i16::MAX),
-            l_whence: i16::try_from(libc::SEEK_SET).unwrap_or(0),
-            l_start: start,
-            l_len: len,
-            l_pid: 0,
-        };
-        match fcntl(self.0.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
+        match fcntl(self.0.as_fd(), FcntlArg::F_OFD_SETLK(&ofd_lock(kind, start, len))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(e) => Err(e.into()),
         }
     }
 }
-

@@ -1,1 +1,39 @@
-//! The replica store: append, points, publish, prune, recover
+//! The replica store: one machine's disks as plain qcow2 files, its recovery points as a
+//! chain of sealed deltas beside them.
+//!
+//! ```text
+//! records ─► append (images) ─► seal: sync images, write delta, sync, rename, sync ─► acknowledged
+//!                                      │
+//!                    chain of deltas ──┴─► map of any point ─► read, verify, export
+//!                          │                      └─► publish: qcow2 tables, snapshot
+//!                          └─► prune: merge deltas, free what nothing refers to
+//! ```
+//!
+//! The chain is the truth; all qcow2 tables are derived from it. This crate must never
+//! know where records come from, nor what a hypervisor is.
+
+mod bring_up;
+mod chain;
+mod cycle;
+mod error;
+mod image;
+mod layout;
+mod open;
+mod prune;
+mod publish;
+mod read;
+mod report;
+mod retention;
+mod space;
+mod state;
+mod store;
+
+pub use bring_up::OverlayDisk;
+pub use cycle::{CycleStart, Incoming, SealRequest};
+pub use error::ReplicaError;
+pub use image::Stored;
+pub use read::{Backing, PointReader, Progress, Verified};
+pub use report::{Dropped, OpenReport, PointInfo};
+pub use retention::{Kept, Retention, plan as plan_retention};
+pub use state::{Adopted, Phase, Pin};
+pub use store::{Options, Replica, Usage};

@@ -1,1 +1,13 @@
-//! Test side: crash disk, model disk, faults, whole-system runs
+//! Test side: a disk that can crash, the model that replicas are judged by, and faults.
+//! Sees everything, seen by nothing but tests.
+
+#![expect(clippy::unwrap_used, reason = "a test's tools may stop the test")]
+
+mod crash;
+pub mod driver;
+mod memory;
+mod model;
+
+pub use crash::{Fate, Replay};
+pub use memory::{MemoryFiles, Op};
+pub use model::{ManualClock, ModelDisk};

@@ -80,6 +80,14 @@ impl DeltaFile {
         }
     }
 
+    /// Size of the file in bytes.
+    ///
+    /// # Errors
+    /// As the file reports.
+    pub fn size(&self) -> Result<u64, DeltaError> {
+        Ok(self.file.size()?)
+    }
+
     /// The disk's part of the file, where this element has the disk.
     #[must_use]
     pub fn disk(&self, key: &DiskKey) -> Option<&DiskInfo> {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use farshore_env::{File, Files, OpenMode, RealFiles};
 use farshore_types::{CLUSTER_BYTES, Digest};
+use farshore_sim::MemoryFiles;
 use proptest::prelude::*;
 
 use super::*;
@@ -42,7 +43,7 @@ fn write(path: &Path, disks: &[(&str, &BTreeMap<u64, u64>)]) -> Arc<dyn File> {
     let file = RealFiles.open(path, OpenMode::Truncate).unwrap();
     let mut writer = DeltaWriter::new(file.clone());
     for (name, entries) in disks {
-        writer.begin_disk(key(name), 1 << 40).unwrap();
+        writer.begin_disk(key(name), 1 << 40, 1 << 40).unwrap();
         entries.iter().for_each(|(c, s)| writer.push(&entry(*c, *s)).unwrap());
     }
     writer.finish(footer(1), b"<domain/>").unwrap();
@@ -77,10 +78,10 @@ proptest! {
         maps in prop::collection::vec(prop::collection::btree_map(0u64..300, 0u64..9999, 0..200), 1..6),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let cursors = maps.iter().enumerate().map(|(i, m)| {
-            DeltaFile::open(write(&dir.path().join(i.to_string()), &[("vda", m)])).unwrap().cursor(&key("vda"))
+        let deltas: Vec<DeltaFile> = maps.iter().enumerate().map(|(i, m)| {
+            DeltaFile::open(write(&dir.path().join(i.to_string()), &[("vda", m)])).unwrap()
         }).collect();
-        let mut merge = Merge::new(cursors).unwrap().keeping_losers();
+        let mut merge = Merge::keeping_losers(&deltas.iter().collect::<Vec<_>>(), &key("vda")).unwrap();
         let mut model = BTreeMap::new();
         let mut all = 0;
         for (i, m) in maps.iter().enumerate() {
@@ -98,7 +99,7 @@ proptest! {
 fn clusters_must_ascend() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = DeltaWriter::new(RealFiles.open(&dir.path().join("d"), OpenMode::Truncate).unwrap());
-    writer.begin_disk(key("vda"), 0).unwrap();
+    writer.begin_disk(key("vda"), 0, 0).unwrap();
     writer.push(&entry(5, 0)).unwrap();
     assert!(matches!(writer.push(&entry(5, 0)), Err(DeltaError::Order { last: 5, next: 5 })));
 }
@@ -111,8 +112,8 @@ fn every_flipped_bit_and_every_cut_is_found() {
     write(&path, &[("vda", &model)]);
     let good = std::fs::read(&path).unwrap();
     let opens_whole = |bytes: &[u8]| {
-        std::fs::write(&path, bytes).unwrap();
-        let file = RealFiles.open(&path, OpenMode::Read).unwrap();
+        let file = MemoryFiles::new().open(&path, OpenMode::Create).unwrap();
+        file.write_at(bytes, 0).unwrap();
         DeltaFile::open(file).and_then(|d| d.check()).is_ok()
     };
     assert!(opens_whole(&good));

@@ -30,14 +30,14 @@ impl DeltaWriter {
         DeltaWriter { file, buffer, flushed: 0, page: Vec::with_capacity(PAGE), disks: Vec::new(), last: None }
     }
 
-    /// Begins the next disk.
+    /// Begins the next disk; `floor` as in [`DiskInfo`].
     ///
     /// # Errors
     /// As the file reports.
-    pub fn begin_disk(&mut self, key: DiskKey, size: u64) -> Result<(), DeltaError> {
+    pub fn begin_disk(&mut self, key: DiskKey, size: u64, floor: u64) -> Result<(), DeltaError> {
         self.end_page()?;
         self.last = None;
-        self.disks.push(DiskInfo { key, size, offset: self.position(), pages: 0, entries: 0 });
+        self.disks.push(DiskInfo { key, size, floor, offset: self.position(), pages: 0, entries: 0 });
         Ok(())
     }
 

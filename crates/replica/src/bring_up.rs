@@ -1,0 +1,146 @@
+//! Setting the replica to a point, so that a machine can run on it: the point is
+//! published, the active tables become its copy, and a fresh overlay goes on top.
+
+use farshore_env::OpenMode;
+use farshore_qcow2::{HEADER_MAX, Header, Overlay};
+use farshore_types::{DiskKey, Epoch, PointId};
+
+use crate::{
+    Phase, Replica, ReplicaError,
+    image::Image,
+    layout::unfinished,
+};
+
+/// A disk on which a brought-up machine runs.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct OverlayDisk {
+    /// The disk.
+    pub disk: DiskKey,
+    /// Path of its overlay.
+    pub path: std::path::PathBuf,
+}
+
+impl Replica {
+    /// Sets every disk to the point and puts overlays over them. The new epoch is durable
+    /// before anything else: from then on the old writer is refused. Repeating it for the
+    /// same point keeps the overlays, with what the machine wrote.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoSuchPoint`]; [`ReplicaError::BroughtUp`] at another point; else
+    /// as the system reports, and the next open finishes what was begun.
+    pub fn bring_up(&mut self, id: PointId, epoch: Epoch) -> Result<Vec<OverlayDisk>, ReplicaError> {
+        if self.state.phase == (Phase::BroughtUp { point: id }) {
+            self.check_overlays(id)?;
+            return self.overlays(id);
+        }
+        self.check_receiving()?;
+        self.element(id)?;
+        if epoch.number <= self.state.epoch.number {
+            let why = format!("epoch {} is not above {}", epoch.number, self.state.epoch.number);
+            return Err(ReplicaError::NotNow { what: "bringing the machine up", why });
+        }
+        self.give_up_cycle();
+        let mut next = self.state.clone();
+        (next.phase, next.epoch) = (Phase::BringingUp { point: id }, epoch);
+        self.save(next)?;
+        self.finish_bring_up()?;
+        self.overlays(id)
+    }
+
+    /// Goes on where a bring-up was cut: the phase is the redo record of all disks.
+    pub(crate) fn finish_bring_up(&mut self) -> Result<(), ReplicaError> {
+        let Phase::BringingUp { point } = self.state.phase else { return Ok(()) };
+        self.publish_with(point, &[], true)?;
+        for overlay in self.overlays(point)? {
+            self.write_overlay(&overlay, point)?;
+        }
+        self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("creating overlays", e))?;
+        let mut next = self.state.clone();
+        next.phase = Phase::BroughtUp { point };
+        self.save(next)
+    }
+
+    /// Ends a bring-up: overlays are removed, with all that the machine wrote since, and
+    /// the replica takes cycles again. The machine must not run any more. Nothing happens
+    /// where none was brought up.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn discard(&mut self) -> Result<(), ReplicaError> {
+        let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = self.state.phase else { return Ok(()) };
+        for overlay in self.overlays(point)? {
+            match self.files.remove(&overlay.path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(self.io("removing an overlay", e));
+                }
+                _ => {}
+            }
+        }
+        self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("removing overlays", e))?;
+        let mut next = self.state.clone();
+        next.phase = Phase::Receiving;
+        self.save(next)
+    }
+
+    fn overlays(&self, id: PointId) -> Result<Vec<OverlayDisk>, ReplicaError> {
+        let disks = crate::store::sizes(self.element(id)?);
+        Ok(disks.into_iter().map(|(disk, _)| OverlayDisk { path: self.layout.overlay(&disk), disk }).collect())
+    }
+
+    fn write_overlay(&self, overlay: &OverlayDisk, point: PointId) -> Result<(), ReplicaError> {
+        let Some(image) = self.images.get(&overlay.disk) else { return Ok(()) };
+        let format = |source| ReplicaError::Format { path: overlay.path.clone(), source };
+        let layout = Overlay {
+            size: image.view().header.size,
+            backing: image.path().display().to_string(),
+            backing_format: "qcow2".to_owned(),
+            extensions: image.view().header.extensions.clone(),
+        };
+        debug_assert_eq!(image.active_point(), Some(point));
+        let file = layout.image().map_err(format)?;
+        let new = unfinished(&overlay.path);
+        let write = || {
+            let out = self.files.open(&new, OpenMode::Truncate)?;
+            out.write_at(&file.bytes, 0)?;
+            out.set_size(file.file_size)?;
+            out.sync()?;
+            self.files.rename(&new, &overlay.path)
+        };
+        write().map_err(|e| self.io("creating an overlay", e))
+    }
+
+    /// Whether each overlay stands on the point that its image shows: an overlay opened
+    /// over other tables would silently read another point's bytes.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotNow`] where one does not, or is missing.
+    pub fn check_overlays(&self, point: PointId) -> Result<(), ReplicaError> {
+        for overlay in self.overlays(point)? {
+            let shown = self.images.get(&overlay.disk).and_then(Image::active_point);
+            let stands_on = self.overlay_point(&overlay)?;
+            if shown != Some(point) || stands_on != Some(point) {
+                let name = |p: Option<PointId>| p.map_or("none".to_owned(), |p| p.to_string());
+                let why = format!(
+                    "overlay {} stands on point {}, its image shows {}; discard it and bring the machine up anew",
+                    overlay.path.display(),
+                    name(stands_on),
+                    name(shown)
+                );
+                return Err(ReplicaError::NotNow { what: "starting the machine", why });
+            }
+        }
+        Ok(())
+    }
+
+    fn overlay_point(&self, overlay: &OverlayDisk) -> Result<Option<PointId>, ReplicaError> {
+        let read = || {
+            let file = self.files.open(&overlay.path, OpenMode::Read)?;
+            let mut head = vec![0; HEADER_MAX + 1024];
+            farshore_env::read_exact_at(&*file, &mut head, 0)?;
+            Ok(head)
+        };
+        let head: Vec<u8> = read().map_err(|e| self.io("reading an overlay", e))?;
+        let header = Header::decode(&head).map_err(|source| ReplicaError::Format { path: overlay.path.clone(), source })?;
+        Ok(crate::image::point_of(&header))
+    }
+}

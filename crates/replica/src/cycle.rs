@@ -1,0 +1,289 @@
+//! One cycle being received: records are stored as they come, and become an element of
+//! the chain only when the seal is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farshore_delta::{DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange};
+use farshore_env::OpenMode;
+use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
+
+use crate::{
+    Replica, ReplicaError, Stored,
+    chain::Element,
+    image::{Image, Opened},
+    layout::unfinished,
+    report::Dropped,
+};
+
+/// Most clusters in one cycle; the source seals a stage before it gets there.
+const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
+
+/// What a cycle begins with.
+#[derive(Clone, Debug)]
+pub struct CycleStart {
+    /// The number its element would get.
+    pub number: u64,
+    /// The element that the source's changes start from.
+    pub base: Option<PointRef>,
+    /// The machine's disks and their sizes in bytes, in the order that records name them.
+    pub disks: Vec<(DiskKey, u64)>,
+}
+
+/// One changed cluster as it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// Index of the cluster within its disk.
+    pub cluster: u64,
+    /// Digest of its plain content.
+    pub digest: Digest,
+    /// Its bytes.
+    pub stored: Stored<'a>,
+}
+
+/// What seals a cycle.
+#[derive(Clone, Debug)]
+pub struct SealRequest {
+    /// Point or stage.
+    pub kind: ElementKind,
+    /// Milliseconds from the captured instant to the arrival of the seal.
+    pub age_ms: u64,
+    /// The root that the source computed.
+    pub root: RootDigest,
+    /// The machine's definition, opaque here.
+    pub definition: Vec<u8>,
+}
+
+pub(crate) struct OpenCycle {
+    id: PointId,
+    disks: Vec<(DiskKey, u64)>,
+    changes: Vec<BTreeMap<u64, (Place, Digest)>>,
+    received: u64,
+}
+
+impl Replica {
+    /// Opens a cycle; one that was open is given up.
+    ///
+    /// # Errors
+    /// Where the cycle does not start from the last element, or its number does not rise.
+    pub fn begin_cycle(&mut self, start: CycleStart) -> Result<(), ReplicaError> {
+        self.check_receiving()?;
+        self.give_up_cycle();
+        let last = self.chain.last_ref();
+        if start.base != last {
+            let name = |p: Option<PointRef>| p.map_or("nothing".to_owned(), |p| p.id.to_string());
+            let why = format!("it starts from {}, the replica's last element is {}", name(start.base), name(last));
+            return Err(self.refused(start.number, why));
+        }
+        if last.is_some_and(|l| start.number <= l.id.number) || start.number == 0 {
+            return Err(self.refused(start.number, "its number does not rise".into()));
+        }
+        for (disk, size) in &start.disks {
+            self.ensure_image(disk, *size)?;
+        }
+        self.open = Some(OpenCycle {
+            id: PointId { epoch: self.state.epoch.number, number: start.number },
+            changes: vec![BTreeMap::new(); start.disks.len()],
+            disks: start.disks,
+            received: 0,
+        });
+        Ok(())
+    }
+
+    /// Stores records of the open cycle. Not durable yet.
+    ///
+    /// # Errors
+    /// Where a record breaks a rule, or storing fails; the cycle is then given up.
+    pub fn append(&mut self, disk: usize, records: &[Incoming<'_>]) -> Result<(), ReplicaError> {
+        let result = self.try_append(disk, records);
+        if result.is_err() {
+            self.give_up_cycle();
+        }
+        result
+    }
+
+    fn try_append(&mut self, disk: usize, records: &[Incoming<'_>]) -> Result<(), ReplicaError> {
+        let Some(open) = &mut self.open else {
+            return Err(self.refused(0, "no cycle is open".into()));
+        };
+        let number = open.id.number;
+        let Some((key, size)) = open.disks.get(disk) else {
+            return Err(self.refused(number, format!("it has no disk number {disk}")));
+        };
+        let changes = &mut open.changes[disk];
+        let (mut fault, mut batch) = (None, BTreeSet::new());
+        for record in records {
+            if record.cluster >= clusters_in(*size) {
+                fault = Some(format!("cluster {} is beyond the end of disk {key}", record.cluster));
+            } else if changes.contains_key(&record.cluster) || !batch.insert(record.cluster) {
+                fault = Some(format!("cluster {} of disk {key} came twice", record.cluster));
+            } else if changes.len() + records.len() > CYCLE_CLUSTERS_MAX {
+                fault = Some(format!("it has more than {CYCLE_CLUSTERS_MAX} clusters on disk {key}"));
+            }
+        }
+        if let Some(why) = fault {
+            return Err(self.refused(number, why));
+        }
+        let Some(image) = self.images.get_mut(key) else {
+            let why = format!("disk {key} has no image");
+            return Err(self.refused(number, why));
+        };
+        let stored: Vec<Stored<'_>> = records.iter().map(|r| r.stored).collect();
+        let places = image.append(&stored)?;
+        for (record, place) in records.iter().zip(places) {
+            open.received += place.range().map_or(0, |r| r.end - r.start);
+            changes.insert(record.cluster, (place, record.digest));
+        }
+        Ok(())
+    }
+
+    /// Gives the open cycle up; its places are free again. Nothing happens without one.
+    pub fn give_up_cycle(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        for ((disk, _), changes) in open.disks.iter().zip(&open.changes) {
+            let places: Vec<Place> = changes.values().map(|(p, _)| *p).collect();
+            if let Some(image) = self.images.get_mut(disk) {
+                image.give_back(&places);
+            }
+        }
+    }
+
+    /// Makes the open cycle an element of the chain, durably. Only when this returns may
+    /// the source be told.
+    ///
+    /// # Errors
+    /// Where the root differs from what the records give, or storing fails; the cycle is
+    /// then given up and the replica is as it was.
+    pub fn seal(&mut self, request: SealRequest) -> Result<PointRef, ReplicaError> {
+        match self.try_seal(request) {
+            Ok(sealed) => {
+                self.open = None;
+                Ok(sealed)
+            }
+            Err(WriteFailed { error, perhaps_named: false }) => {
+                self.give_up_cycle();
+                Err(error)
+            }
+            // The element may be found after a crash: its places must not be used again
+            // before the store is opened anew and knows.
+            Err(WriteFailed { error, perhaps_named: true }) => {
+                self.open = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn try_seal(&mut self, request: SealRequest) -> Result<PointRef, WriteFailed> {
+        let Some(open) = &self.open else {
+            return Err(self.refused(0, "no cycle is open".into()).into());
+        };
+        let before = self.chain.last_ref();
+        let root = root_of(before, open);
+        if root != request.root {
+            return Err(self.refused(open.id.number, "its root digest does not match its records".into()).into());
+        }
+        for (disk, _) in &open.disks {
+            if let Some(image) = self.images.get_mut(disk) {
+                image.sync()?;
+            }
+        }
+        let now = self.clock.wall_ms();
+        let footer = Footer {
+            id: open.id,
+            parent: before.map(|b| b.id),
+            root,
+            kind: request.kind,
+            captured_ms: now.saturating_sub(request.age_ms),
+            sealed_ms: now,
+            received: open.received,
+            disks: Vec::new(),
+            definition: (0, 0),
+            definition_crc: 0,
+        };
+        let id = open.id;
+        let path = self.layout.delta(id);
+        let element = self.write_element(footer, &request.definition, |writer| {
+            write_changes(writer, open, self.chain.last()).map_err(|source| ReplicaError::Delta { id, path, source })
+        })?;
+        self.chain.elements.push(element);
+        Ok(PointRef { id, root })
+    }
+
+    /// Writes a delta file and puts it in its place, durably.
+    pub(crate) fn write_element(
+        &self,
+        footer: Footer,
+        definition: &[u8],
+        entries: impl FnOnce(&mut DeltaWriter) -> Result<(), ReplicaError>,
+    ) -> Result<Element, WriteFailed> {
+        let id = footer.id;
+        let path = self.layout.delta(id);
+        let new = unfinished(&path);
+        let failed = |source: DeltaError| ReplicaError::Delta { id, path: path.clone(), source };
+        let file = self.files.open(&new, OpenMode::Truncate).map_err(|e| failed(e.into()))?;
+        let mut writer = DeltaWriter::new(file.clone());
+        entries(&mut writer)?;
+        writer.finish(footer, definition).map_err(failed)?;
+        let delta = DeltaFile::open(file).map_err(failed)?;
+        let named = self.files.rename(&new, &path).and_then(|()| self.files.sync_dir(&self.layout.chain()));
+        named.map_err(|e| WriteFailed { error: failed(e.into()), perhaps_named: true })?;
+        Ok(Element { delta, path })
+    }
+
+    /// The disk's image, created if it is new.
+    pub(crate) fn ensure_image(&mut self, disk: &DiskKey, size: u64) -> Result<(), ReplicaError> {
+        if self.images.contains_key(disk) {
+            return Ok(());
+        }
+        let backing = self.state.adopted.get(disk).map(|a| (a.path.clone(), a.format.clone()));
+        let path = self.layout.image(disk);
+        let used = crate::open::used_places(&self.chain, disk)?;
+        let in_chain = |id| self.chain.position(id).is_some();
+        let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, in_chain)?;
+        self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("creating a disk image", e))?;
+        match opened {
+            Opened::AsLeft => {}
+            Opened::Rebuilt(why) => self.report.rebuilt.push(Dropped { path, why }),
+            Opened::Rescued(points) => self.report.rescued.extend(points),
+        }
+        self.images.insert(disk.clone(), image);
+        Ok(())
+    }
+
+    pub(crate) fn refused(&self, cycle: u64, why: String) -> ReplicaError {
+        ReplicaError::Cycle { machine: self.state.name.clone(), cycle, why }
+    }
+}
+
+/// An element was not written.
+#[derive(Debug)]
+pub(crate) struct WriteFailed {
+    pub(crate) error: ReplicaError,
+    /// Whether its file may have got its name all the same.
+    pub(crate) perhaps_named: bool,
+}
+
+impl From<ReplicaError> for WriteFailed {
+    fn from(error: ReplicaError) -> WriteFailed {
+        WriteFailed { error, perhaps_named: false }
+    }
+}
+
+fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
+    let mut builder = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), open.id);
+    for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
+        let changes = changes.iter().map(|(cluster, (_, digest))| SourceChange { cluster: *cluster, digest: *digest });
+        builder.disk(disk, *size, changes);
+    }
+    builder.finish()
+}
+
+fn write_changes(writer: &mut DeltaWriter, open: &OpenCycle, before: Option<&Element>) -> Result<(), DeltaError> {
+    for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
+        let had = before.and_then(|b| b.delta.disk(disk)).map_or(0, |d| d.size);
+        writer.begin_disk(disk.clone(), *size, had.min(*size))?;
+        for (cluster, (place, digest)) in changes {
+            writer.push(&Entry { cluster: *cluster, place: *place, digest: *digest })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! What can go wrong in a replica store, each with what, where and what to do.
+
+use std::path::PathBuf;
+
+use farshore_delta::DeltaError;
+use farshore_qcow2::FormatError;
+use farshore_types::{DiskKey, Epoch, MachineId, PointId};
+use thiserror::Error;
+
+/// A store could not do what was asked. Nothing acknowledged is ever lost by an error.
+#[derive(Debug, Error)]
+pub enum ReplicaError {
+    /// The system refused a file operation.
+    #[error("{what} in replica {dir}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The replica's directory.
+        dir: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// Another agent has the replica open.
+    #[error("replica {dir} is in use by another agent; stop that agent, or talk to it through its socket")]
+    Locked {
+        /// The replica's directory.
+        dir: PathBuf,
+    },
+    /// The directory holds the replica of another machine.
+    #[error(
+        "directory {dir} holds the replica of machine {found} ('{found_name}'), not of {wanted}; choose another directory"
+    )]
+    OtherMachine {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose replica it is.
+        found: MachineId,
+        /// Its name.
+        found_name: String,
+        /// Whose replica was asked for.
+        wanted: MachineId,
+    },
+    /// There is no replica here.
+    #[error("there is no replica in {dir}; `points` without a machine lists those that there are")]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The store's own record cannot be read.
+    #[error("{path} is damaged: {why}; restore it from the other agent's copy or start the replica anew")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        why: String,
+    },
+    /// No such point.
+    #[error("machine '{machine}' has no recovery point {id}; {advice}")]
+    NoSuchPoint {
+        /// The machine's name.
+        machine: String,
+        /// What was asked for.
+        id: PointId,
+        /// The points there are, or why there are none.
+        advice: String,
+    },
+    /// The point has no such disk.
+    #[error("point {id} has no disk '{disk}'; it has {has}")]
+    NoSuchDisk {
+        /// The point.
+        id: PointId,
+        /// What was asked for.
+        disk: DiskKey,
+        /// Those there are.
+        has: String,
+    },
+    /// A delta file is damaged.
+    #[error("point {id} ({path}): {source}")]
+    Delta {
+        /// The element.
+        id: PointId,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        source: DeltaError,
+    },
+    /// An image's own structures are damaged.
+    #[error("image {path}: {source}")]
+    Format {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong.
+        source: FormatError,
+    },
+    /// Bytes in the image do not have the digest that they were sealed with.
+    #[error("disk '{disk}', cluster {cluster} of point {id}: {why}; take another point, and resync the machine")]
+    Corrupt {
+        /// The point.
+        id: PointId,
+        /// The disk.
+        disk: DiskKey,
+        /// Index of the cluster.
+        cluster: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The image's structures are in an unknown state after a failed write.
+    #[error("image {path} failed to write its header and must be reopened: restart the agent")]
+    Uncertain {
+        /// The image.
+        path: PathBuf,
+    },
+    /// Reference counts do not add up; they are rebuilt at the next open.
+    #[error("image {path}: reference counts do not add up; restart the agent to rebuild them")]
+    Refcounts {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The machine runs here, or is just being brought up.
+    #[error("machine '{machine}' was brought up here at point {point}; `discard` ends that before anything else")]
+    BroughtUp {
+        /// The machine's name.
+        machine: String,
+        /// The point it was brought up at.
+        point: PointId,
+    },
+    /// A writer of an older epoch.
+    #[error("epoch {arriving} of machine '{machine}' was superseded by epoch {held}; this writer is no longer the owner")]
+    OlderEpoch {
+        /// The machine's name.
+        machine: String,
+        /// The writer's.
+        arriving: u64,
+        /// Ours.
+        held: u64,
+    },
+    /// Equal epochs, two owners.
+    #[error(
+        "machine '{machine}' has two owners of epoch {number}; nothing is written until an operator declares the winner"
+    )]
+    EpochConflict {
+        /// The machine's name.
+        machine: String,
+        /// The epoch's number.
+        number: u64,
+    },
+    /// The writer broke the rules of a cycle.
+    #[error("cycle {cycle} of machine '{machine}' refused: {why}")]
+    Cycle {
+        /// The machine's name.
+        machine: String,
+        /// The cycle.
+        cycle: u64,
+        /// Which rule.
+        why: String,
+    },
+    /// A point cannot be pruned, moved or brought up now.
+    #[error("{what}: {why}")]
+    NotNow {
+        /// What was asked.
+        what: &'static str,
+        /// Why it cannot be, and what to do.
+        why: String,
+    },
+}
+
+impl ReplicaError {
+    /// Whether the store ran out of space.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = |e: &std::io::Error| matches!(e.kind(), StorageFull | QuotaExceeded);
+        match self {
+            ReplicaError::Io { source, .. } => full(source),
+            ReplicaError::Delta { source: DeltaError::Io(source), .. } => full(source),
+            _ => false,
+        }
+    }
+
+    /// The epochs of a refusal, as (arriving, held).
+    #[must_use]
+    pub fn epochs(&self, arriving: &Epoch) -> Option<(u64, u64)> {
+        match self {
+            ReplicaError::OlderEpoch { held, .. } => Some((arriving.number, *held)),
+            ReplicaError::EpochConflict { number, .. } => Some((arriving.number, *number)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One disk's image: a standard qcow2 file whose data is only ever appended (or put into
+//! places that nothing refers to), and whose tables are *derived* from the chain and can
+//! be built anew at any time. This room knows places and tables; it must never know
+//! which point is newest, kept or wanted.
+
+mod publish;
+mod refcount;
+mod view;
+
+use std::{ops::Range, path::PathBuf, sync::Arc};
+
+use farshore_delta::Place;
+use farshore_env::{File, Files, OpenMode};
+use farshore_qcow2::{FormatError, Geometry};
+use farshore_types::{CLUSTER_BYTES, PointId};
+
+pub(crate) use publish::{Change, NewTable};
+pub(crate) use view::{View, point_of};
+
+use crate::{
+    ReplicaError,
+    space::{SECTOR, Space, take_group},
+};
+
+/// Cluster size of our images in bytes.
+pub(crate) const CLUSTER: u64 = CLUSTER_BYTES;
+
+/// QEMU's lock bytes. Holding these shared says: "I read, and I share neither writing
+/// nor resizing"; stock writers and `check -r` are then refused, readers are not.
+const READER_LOCKS: [u64; 3] = [READER_BYTE, 201, 203];
+
+/// QEMU's readers hold this byte.
+const READER_BYTE: u64 = 100;
+
+const GEOMETRY: Geometry = Geometry::DEFAULT;
+
+/// One cluster's bytes, ready to store.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'a> {
+    /// Reads as zeros: no bytes.
+    Zero,
+    /// Plain, exactly one cluster.
+    Raw(&'a [u8]),
+    /// One zstd frame of the cluster.
+    Compressed(&'a [u8]),
+}
+
+pub(crate) struct Image {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    space: Space,
+    view: View,
+    /// A header write failed: which header is on disk is unknown until it is read again.
+    uncertain: bool,
+    unsynced: bool,
+}
+
+/// What opening found and mended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    AsLeft,
+    /// The tables were unreadable and were built anew, with nothing published.
+    Rebuilt(String),
+    /// Points are published that the chain no longer has; they are kept.
+    Rescued(Vec<PointId>),
+}
+
+impl Image {
+    /// Opens an image, of which the chain uses the ranges `used`. Tables that cannot be
+    /// read are replaced by empty ones: they are derived, and the caller publishes again.
+    pub(crate) fn open(
+        files: &dyn Files,
+        path: PathBuf,
+        size: u64,
+        backing: Option<(String, String)>,
+        mut used: Vec<Range<u64>>,
+        in_chain: impl Fn(PointId) -> bool,
+    ) -> Result<(Image, Opened), ReplicaError> {
+        let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.clone(), source };
+        let file = files.open(&path, OpenMode::Create).map_err(io)?;
+        let fresh = file.size().map_err(io)? == 0;
+        let view = View::read(&*file);
+        let locked = file.try_lock_bytes_shared(&READER_LOCKS).map_err(io)?;
+        if !locked {
+            let why = format!("another program holds {} open for writing; end it first", path.display());
+            return Err(ReplicaError::NotNow { what: "opening a disk image", why });
+        }
+        let mut image = Image {
+            path,
+            file,
+            space: Space::default(),
+            view: View::empty(size, backing),
+            uncertain: false,
+            unsynced: false,
+        };
+        match view {
+            Ok(view) => {
+                used.extend(view.metadata());
+                image.view = view;
+                // A damaged chain may have lost points that are still whole in here: what
+                // may be the only good copy of something is never written over.
+                let rescued = image.view.published.iter().map(|p| p.point).filter(|p| !in_chain(*p));
+                let rescued: Vec<PointId> = rescued.collect();
+                for point in &rescued {
+                    used.extend(image.data_of(*point)?);
+                }
+                image.space = Space::from_used(used);
+                let opened = if rescued.is_empty() { Opened::AsLeft } else { Opened::Rescued(rescued) };
+                Ok((image, opened))
+            }
+            Err(why) => {
+                used.push(0..CLUSTER);
+                image.space = Space::from_used(used);
+                image.write_first_tables()?;
+                let opened = if fresh { Opened::AsLeft } else { Opened::Rebuilt(why.to_string()) };
+                Ok((image, opened))
+            }
+        }
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn file(&self) -> Arc<dyn File> {
+        self.file.clone()
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Bytes of the file, holes included.
+    pub(crate) fn extent(&self) -> u64 {
+        self.space.end()
+    }
+
+    /// Stores clusters in free places, in few writes, and says where. Not durable before
+    /// [`Image::sync`]. On an error nothing is taken.
+    pub(crate) fn append(&mut self, clusters: &[Stored<'_>]) -> Result<Vec<Place>, ReplicaError> {
+        let lens = |raw: bool| -> Vec<u64> {
+            let of = |s: &Stored<'_>| match s {
+                Stored::Raw(bytes) if raw => Some(bytes.len() as u64),
+                Stored::Compressed(bytes) if !raw => Some(bytes.len() as u64),
+                _ => None,
+            };
+            clusters.iter().filter_map(of).collect()
+        };
+        let mut raws = take_group(&mut self.space, &lens(true), CLUSTER).into_iter();
+        let mut packed = take_group(&mut self.space, &lens(false), SECTOR).into_iter();
+        let places: Vec<Place> = clusters
+            .iter()
+            .map(|stored| match stored {
+                Stored::Zero => Place::Zero,
+                Stored::Raw(_) => Place::Raw(raws.next().unwrap_or(0)),
+                Stored::Compressed(bytes) => {
+                    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                    Place::Compressed { offset: packed.next().unwrap_or(0), len }
+                }
+            })
+            .collect();
+        match self.write_places(clusters, &places) {
+            Ok(()) => {
+                self.unsynced = true;
+                Ok(places)
+            }
+            Err(source) => {
+                self.give_back(&places);
+                Err(self.io("storing clusters", source))
+            }
+        }
+    }
+
+    /// Writes neighbours together.
+    fn write_places(&self, clusters: &[Stored<'_>], places: &[Place]) -> std::io::Result<()> {
+        let (mut start, mut buffer) = (0, Vec::new());
+        for (stored, place) in clusters.iter().zip(places) {
+            let (Stored::Raw(bytes) | Stored::Compressed(bytes)) = stored else { continue };
+            let Some(range) = place.range() else { continue };
+            if !buffer.is_empty() && start + buffer.len() as u64 != range.start {
+                self.file.write_at(&buffer, start)?;
+                buffer.clear();
+            }
+            if buffer.is_empty() {
+                start = range.start;
+            }
+            buffer.extend_from_slice(bytes);
+            // Whole sectors, so that what the reader fetches is always there.
+            buffer.resize(buffer.len().next_multiple_of(512), 0);
+        }
+        if buffer.is_empty() { Ok(()) } else { self.file.write_at(&buffer, start) }
+    }
+
+    /// Makes everything appended durable.
+    pub(crate) fn sync(&mut self) -> Result<(), ReplicaError> {
+        if self.unsynced {
+            self.file.sync().map_err(|e| self.io("making data durable", e))?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Takes back places of a cycle that was given up: no reader can know them.
+    pub(crate) fn give_back(&mut self, places: &[Place]) {
+        places.iter().filter_map(Place::range).for_each(|r| self.space.give_back(r));
+    }
+
+    /// Frees places that readers may still be at.
+    pub(crate) fn free(&mut self, places: impl IntoIterator<Item = Place>) {
+        places.into_iter().filter_map(|p| p.range()).for_each(|r| self.space.quarantine(r));
+    }
+
+    /// Ends the quarantine where no other program reads the image, and gives the space of
+    /// long free runs back to the file system. Returns the bytes that became free.
+    pub(crate) fn release_unread(&mut self) -> Result<u64, ReplicaError> {
+        let waiting = self.space.quarantined();
+        if waiting == 0 || self.file.others_lock(READER_BYTE).map_err(|e| self.io("looking for readers", e))? {
+            return Ok(0);
+        }
+        for range in self.space.release() {
+            // Whole clusters only: file systems free nothing smaller.
+            let start = range.start.next_multiple_of(CLUSTER);
+            let end = range.end / CLUSTER * CLUSTER;
+            if start < end {
+                self.file.punch(start, end - start).map_err(|e| self.io("giving space back", e))?;
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// The point that the active tables show, where they show one.
+    pub(crate) fn active_point(&self) -> Option<PointId> {
+        self.view.active_point()
+    }
+
+    fn io(&self, what: &'static str, source: std::io::Error) -> ReplicaError {
+        ReplicaError::Io { what, dir: self.path.clone(), source }
+    }
+
+    fn format(&self, source: FormatError) -> ReplicaError {
+        ReplicaError::Format { path: self.path.clone(), source }
+    }
+}

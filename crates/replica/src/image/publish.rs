@@ -1,0 +1,319 @@
+//! Changing what an image shows: new tables in new places, one header write, and only
+//! then are the old places let go.
+
+use std::ops::Range;
+
+use farshore_delta::{Entry, Place};
+use farshore_env::read_exact_at;
+use farshore_qcow2::{L2Entry, Snapshot, encode_table, host_clusters};
+use farshore_types::PointId;
+
+use super::{
+    CLUSTER, GEOMETRY, Image,
+    refcount::{Recount, RecountError},
+    view::{Published, View, encode_point, l1_range, words_to_bytes},
+};
+use crate::ReplicaError;
+
+/// A point to be published.
+pub(crate) struct NewTable {
+    pub(crate) point: PointId,
+    /// Size of the disk in bytes.
+    pub(crate) size: u64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) captured_ms: u64,
+    /// Places of its L2 tables, as [`Image::build_l1`] made them.
+    pub(crate) l1: Vec<u64>,
+}
+
+/// What an image is to show from now on.
+#[derive(Default)]
+pub(crate) struct Change {
+    pub(crate) add: Option<NewTable>,
+    pub(crate) remove: Vec<PointId>,
+    /// The published point that the active tables become a copy of; as before if `None`.
+    pub(crate) active: Option<PointId>,
+}
+
+/// Places to give back if the change does not come to be.
+#[derive(Default)]
+struct Taken(Vec<Range<u64>>);
+
+impl Image {
+    /// Builds the L2 tables of a point: those of `anchor` (a published point), with
+    /// `entries` (ascending) put in; only tables that an entry falls into are new.
+    pub(crate) fn build_l1(
+        &mut self,
+        size: u64,
+        anchor: Option<PointId>,
+        entries: impl Iterator<Item = Result<Entry, ReplicaError>>,
+    ) -> Result<Vec<u64>, ReplicaError> {
+        let len = usize::try_from(GEOMETRY.l1_entries(size)).unwrap_or(0);
+        let mut l1 = anchor.and_then(|a| self.view.find(a)).map_or(Vec::new(), |p| p.l1.clone());
+        l1.resize(len, 0);
+        let mut built = Vec::new();
+        let result = self.build_tables(&mut l1, &mut built, entries);
+        if result.is_err() {
+            built.into_iter().for_each(|at| self.space.give_back(at..at + CLUSTER));
+        }
+        result.map(|()| l1)
+    }
+
+    fn build_tables(
+        &mut self,
+        l1: &mut [u64],
+        built: &mut Vec<u64>,
+        entries: impl Iterator<Item = Result<Entry, ReplicaError>>,
+    ) -> Result<(), ReplicaError> {
+        let mut current: Option<(usize, Vec<u64>)> = None;
+        for entry in entries {
+            let entry = entry?;
+            let table = usize::try_from(entry.cluster / GEOMETRY.l2_entries()).unwrap_or(usize::MAX);
+            if table >= l1.len() {
+                break; // beyond the end of a disk that has shrunk
+            }
+            if current.as_ref().is_none_or(|(at, _)| *at != table) {
+                self.finish_table(l1, built, current.take())?;
+                current = Some((table, self.read_l2(l1[table])?));
+            }
+            if let Some((_, words)) = &mut current {
+                let slot = usize::try_from(entry.cluster % GEOMETRY.l2_entries()).unwrap_or(0);
+                words[slot] = l2_entry(entry.place).encode(GEOMETRY);
+            }
+        }
+        self.finish_table(l1, built, current)
+    }
+
+    fn finish_table(
+        &mut self,
+        l1: &mut [u64],
+        built: &mut Vec<u64>,
+        table: Option<(usize, Vec<u64>)>,
+    ) -> Result<(), ReplicaError> {
+        let Some((index, words)) = table else { return Ok(()) };
+        let at = self.space.take(CLUSTER, CLUSTER);
+        built.push(at);
+        l1[index] = at;
+        self.file.write_at(&words_to_bytes(&words), at).map_err(|e| self.io("writing an L2 table", e))
+    }
+
+    fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
+        let mut bytes = vec![0; usize::try_from(CLUSTER).unwrap_or(0)];
+        if at != 0 {
+            read_exact_at(&*self.file, &mut bytes, at).map_err(|e| self.io("reading an L2 table", e))?;
+        }
+        Ok(bytes.as_chunks::<8>().0.iter().map(|w| u64::from_be_bytes(*w)).collect())
+    }
+
+    /// Carries a change out. On an error the image shows what it showed before, but for
+    /// [`ReplicaError::Uncertain`], after which it must be opened again.
+    pub(crate) fn apply(&mut self, change: Change) -> Result<(), ReplicaError> {
+        if self.uncertain {
+            return Err(ReplicaError::Uncertain { path: self.path.clone() });
+        }
+        let new_l2s: Vec<u64> = change.add.as_ref().map_or(Vec::new(), |t| t.l1.clone());
+        let mut taken = Taken::default();
+        match self.write_tables(change, &mut taken) {
+            Ok((view, freed)) => self.flip(view, freed),
+            Err(e) => {
+                let known = self.view.l2_references();
+                let fresh = new_l2s.into_iter().filter(|l2| *l2 != 0 && !known.contains_key(l2));
+                taken.0.extend(fresh.map(|at| at..at + CLUSTER));
+                taken.0.into_iter().for_each(|r| self.space.give_back(r));
+                Err(e)
+            }
+        }
+    }
+
+    /// Writes every new table but the header, and makes them durable.
+    fn write_tables(&mut self, change: Change, taken: &mut Taken) -> Result<(View, Vec<Range<u64>>), ReplicaError> {
+        let mut next = self.view.clone();
+        let mut recount = Recount::default();
+        let mut freed = Vec::new();
+        for gone in next.published.extract_if(.., |p| change.remove.contains(&p.point)) {
+            freed.push(l1_range(gone.snapshot.l1_offset, gone.l1.len()));
+        }
+        if let Some(table) = change.add {
+            let published = self.place_snapshot(&next, table, taken)?;
+            recount.add_range(&l1_range(published.snapshot.l1_offset, published.l1.len()), 1);
+            next.published.push(published);
+        }
+        if let Some(point) = change.active {
+            freed.push(self.view.active_place());
+            self.place_active(&mut next, point, &mut recount, taken)?;
+        }
+        self.place_snapshot_table(&mut next, &mut recount, &mut freed, taken)?;
+        freed.retain(|r| !r.is_empty());
+        freed.iter().for_each(|r| recount.add_range(r, -1));
+        self.count_l2_changes(&next, &mut recount, &mut freed)?;
+        let old_table = self.view.refcount_table();
+        freed.extend(self.write_counts(&mut next, recount, &old_table, taken)?);
+        self.file.sync().map_err(|e| self.io("making tables durable", e))?;
+        Ok((next, freed))
+    }
+
+    /// The one write that puts a new view in force.
+    fn flip(&mut self, next: View, freed: Vec<Range<u64>>) -> Result<(), ReplicaError> {
+        let bytes = next.header.encode().map_err(|e| self.format(e))?;
+        let written = self.file.write_at(&bytes, 0).and_then(|()| self.file.sync());
+        if let Err(e) = written {
+            self.uncertain = true;
+            return Err(self.io("writing the image's header", e));
+        }
+        self.view = next;
+        self.unsynced = false;
+        freed.into_iter().for_each(|r| self.space.quarantine(r));
+        Ok(())
+    }
+
+    fn place_words(&mut self, words: &[u64], taken: &mut Taken) -> Result<u64, ReplicaError> {
+        let len = l1_range(0, words.len()).end;
+        let at = self.space.take(len, CLUSTER);
+        taken.0.push(at..at + len);
+        let mut bytes = words_to_bytes(words);
+        bytes.resize(usize::try_from(len).unwrap_or(0), 0);
+        self.file.write_at(&bytes, at).map_err(|e| self.io("writing an L1 table", e))?;
+        Ok(at)
+    }
+
+    fn place_snapshot(&mut self, view: &View, new: NewTable, taken: &mut Taken) -> Result<Published, ReplicaError> {
+        let highest = view.published.iter().filter_map(|p| p.snapshot.id.parse::<u64>().ok()).max().unwrap_or(0);
+        let snapshot = Snapshot {
+            id: (highest + 1).to_string(),
+            name: new.point.to_string(),
+            l1_offset: self.place_words(&new.l1, taken)?,
+            l1_entries: u32::try_from(new.l1.len()).unwrap_or(u32::MAX),
+            size: new.size,
+            date_seconds: u32::try_from(new.captured_ms / 1000).unwrap_or(u32::MAX),
+            date_nanos: u32::try_from(new.captured_ms % 1000 * 1_000_000).unwrap_or(0),
+        };
+        Ok(Published { point: new.point, snapshot, l1: new.l1 })
+    }
+
+    /// The active tables are their own copy of a published L1 over shared L2s: no L2 ever
+    /// has a count of one, so no entry may carry the COPIED flag, and none does.
+    fn place_active(
+        &mut self,
+        next: &mut View,
+        point: PointId,
+        recount: &mut Recount,
+        taken: &mut Taken,
+    ) -> Result<(), ReplicaError> {
+        let Some((l1, size)) = next.find(point).map(|p| (p.l1.clone(), p.snapshot.size)) else {
+            let why = format!("point {point} is not published in {}", self.path.display());
+            return Err(ReplicaError::NotNow { what: "showing a point", why });
+        };
+        next.header.l1_offset = self.place_words(&l1, taken)?;
+        next.header.l1_entries = u32::try_from(l1.len()).unwrap_or(u32::MAX);
+        next.header.size = size;
+        next.header.extensions = vec![encode_point(point)];
+        next.active = l1;
+        recount.add_range(&next.active_place(), 1);
+        Ok(())
+    }
+
+    fn place_snapshot_table(
+        &mut self,
+        next: &mut View,
+        recount: &mut Recount,
+        freed: &mut Vec<Range<u64>>,
+        taken: &mut Taken,
+    ) -> Result<(), ReplicaError> {
+        freed.push(self.view.snapshot_table());
+        let snapshots: Vec<Snapshot> = next.published.iter().map(|p| p.snapshot.clone()).collect();
+        next.header.snapshots = u32::try_from(snapshots.len()).unwrap_or(u32::MAX);
+        next.header.snapshots_offset = 0;
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = encode_table(&snapshots);
+        bytes.resize(bytes.len().next_multiple_of(usize::try_from(CLUSTER).unwrap_or(1)), 0);
+        let len = bytes.len() as u64;
+        let at = self.space.take(len, CLUSTER);
+        taken.0.push(at..at + len);
+        self.file.write_at(&bytes, at).map_err(|e| self.io("writing the snapshot table", e))?;
+        recount.add_range(&(at..at + len), 1);
+        next.header.snapshots_offset = at;
+        Ok(())
+    }
+
+    /// Every L1 that points to an L2 counts once for the table and once for each cluster
+    /// it names. Only tables whose number of users changes are read.
+    fn count_l2_changes(
+        &self,
+        next: &View,
+        recount: &mut Recount,
+        freed: &mut Vec<Range<u64>>,
+    ) -> Result<(), ReplicaError> {
+        let mut changes = next.l2_references();
+        let after = changes.clone();
+        self.view.l2_references().into_iter().for_each(|(l2, n)| *changes.entry(l2).or_insert(0) -= n);
+        for (l2, change) in changes.into_iter().filter(|(_, c)| *c != 0) {
+            recount.add(l2 / CLUSTER, change);
+            for word in self.read_l2(l2)? {
+                let entry = L2Entry::decode(word, GEOMETRY).map_err(|e| self.format(e))?;
+                host_clusters(entry, GEOMETRY).for_each(|c| recount.add(c, change));
+            }
+            if !after.contains_key(&l2) {
+                freed.push(l2..l2 + CLUSTER);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes counts for `next` and puts their places into it; returns the places left.
+    fn write_counts(
+        &mut self,
+        next: &mut View,
+        recount: Recount,
+        old_table: &Range<u64>,
+        taken: &mut Taken,
+    ) -> Result<Vec<Range<u64>>, ReplicaError> {
+        let counted = recount.write(&*self.file, &mut self.space, &next.refcount_blocks, old_table, &mut taken.0);
+        let counted = counted.map_err(|e| match e {
+            RecountError::Io(e) => self.io("writing reference counts", e),
+            RecountError::DoNotAddUp => ReplicaError::Refcounts { path: self.path.clone() },
+        })?;
+        next.header.refcount_table_offset = counted.table_offset;
+        next.header.refcount_table_clusters = u32::try_from(counted.table_clusters).unwrap_or(u32::MAX);
+        next.refcount_blocks = counted.blocks;
+        Ok(counted.freed)
+    }
+
+    /// Places of the data of a published point, by its tables.
+    pub(super) fn data_of(&self, point: PointId) -> Result<Vec<Range<u64>>, ReplicaError> {
+        let mut out = Vec::new();
+        let l1 = self.view.find(point).map_or(&[][..], |p| &p.l1);
+        for l2 in l1.iter().filter(|l2| **l2 != 0) {
+            for word in self.read_l2(*l2)? {
+                let entry = L2Entry::decode(word, GEOMETRY).map_err(|e| self.format(e))?;
+                let clusters = host_clusters(entry, GEOMETRY);
+                out.push(clusters.start * CLUSTER..clusters.end * CLUSTER);
+            }
+        }
+        out.retain(|r| !r.is_empty());
+        Ok(out)
+    }
+
+    /// Tables of an image that shows nothing, in free places, and a header over them.
+    pub(super) fn write_first_tables(&mut self) -> Result<(), ReplicaError> {
+        let mut view = self.view.clone();
+        let mut recount = Recount::default();
+        recount.add(0, 1);
+        let words = view.active.clone();
+        view.header.l1_offset = self.place_words(&words, &mut Taken::default())?;
+        recount.add_range(&view.active_place(), 1);
+        self.write_counts(&mut view, recount, &(0..0), &mut Taken::default())?;
+        self.file.sync().map_err(|e| self.io("making tables durable", e))?;
+        self.flip(view, Vec::new())
+    }
+}
+
+fn l2_entry(place: Place) -> L2Entry {
+    match place {
+        Place::Zero => L2Entry::Zero,
+        Place::Backing => L2Entry::Unallocated,
+        Place::Raw(offset) => L2Entry::Raw { offset },
+        Place::Compressed { offset, len } => L2Entry::Compressed { offset, len: len.into() },
+    }
+}

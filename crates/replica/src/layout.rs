@@ -1,0 +1,68 @@
+//! Names of the files of a replica's directory.
+//!
+//! ```text
+//! replica.json            whose replica this is, epoch, session, pins, brought up or not
+//! lock                    held by the agent that has it open
+//! vda.qcow2               one image per disk
+//! vda.active.qcow2        the overlay a brought-up machine runs on
+//! chain/1-42.delta        one file per chain element
+//! quarantine/…            damaged files, moved aside
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use farshore_types::{DiskKey, PointId};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Layout(PathBuf);
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Layout {
+        Layout(dir.to_owned())
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.join("replica.json")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    pub(crate) fn chain(&self) -> PathBuf {
+        self.0.join("chain")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.0.join("quarantine")
+    }
+
+    pub(crate) fn delta(&self, id: PointId) -> PathBuf {
+        self.chain().join(format!("{id}{DELTA_SUFFIX}"))
+    }
+
+    pub(crate) fn image(&self, disk: &DiskKey) -> PathBuf {
+        self.0.join(format!("{disk}.qcow2"))
+    }
+
+    pub(crate) fn overlay(&self, disk: &DiskKey) -> PathBuf {
+        self.0.join(format!("{disk}.active.qcow2"))
+    }
+}
+
+/// Suffix of a delta file.
+pub(crate) const DELTA_SUFFIX: &str = ".delta";
+
+/// Suffix of a file that is not yet what it will be; removed at open.
+pub(crate) const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// The unfinished form of a file.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED_SUFFIX);
+    PathBuf::from(name)
+}

@@ -1,0 +1,137 @@
+//! Publishing: a point's map as qcow2 tables, so that stock tools see it by its name.
+
+use farshore_delta::Entry;
+use farshore_types::{DiskKey, PointId};
+
+use crate::{
+    Options, Replica, ReplicaError,
+    chain::Element,
+    image::{Change, NewTable},
+    read::map_of,
+};
+
+impl Replica {
+    /// Publishes a point in all its disks' images. Nothing happens where it is already.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NoSuchPoint`], [`ReplicaError::BroughtUp`]; else as the system reports.
+    pub fn publish(&mut self, id: PointId) -> Result<(), ReplicaError> {
+        self.check_receiving()?;
+        self.publish_with(id, &[], false)
+    }
+
+    /// Upkeep after a seal: publishes the newest point if it is time, takes back points
+    /// whose time is over, and lets freed space be used again. Returns whether a point
+    /// was published.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn publish_if_due(&mut self) -> Result<bool, ReplicaError> {
+        if self.state.phase != crate::Phase::Receiving {
+            return Ok(false);
+        }
+        let Some(newest) = self.chain.points().next_back() else { return Ok(false) };
+        let (id, captured) = (newest.id(), newest.footer().captured_ms);
+        let published = self.published_points();
+        let due = published.last().is_none_or(|(last, at)| {
+            *last != id && captured.saturating_sub(*at) >= millis(self.options.publish_every)
+        });
+        if due {
+            let over = self.no_longer_published(&published, &self.options);
+            self.publish_with(id, &over, true)?;
+        }
+        self.release_unread()?;
+        Ok(due)
+    }
+
+    /// Lets freed places be used again where nobody reads. Returns the bytes freed.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn release_unread(&mut self) -> Result<u64, ReplicaError> {
+        if self.readers.any() {
+            return Ok(0);
+        }
+        self.images.values_mut().map(crate::image::Image::release_unread).sum()
+    }
+
+    /// Publishes `id` and takes `over` back, in one change per disk; the active tables
+    /// follow where `follow` says so (or must, because what they show is taken back).
+    pub(crate) fn publish_with(&mut self, id: PointId, over: &[PointId], follow: bool) -> Result<(), ReplicaError> {
+        let at = self.chain.position(id);
+        let Some(element) = at.map(|at| self.chain.elements[at].clone()) else {
+            self.element(id)?;
+            return Ok(());
+        };
+        for (disk, size) in crate::store::sizes(&element) {
+            let Some(image) = self.images.get(&disk) else { continue };
+            let present = image.view().find(id).is_some();
+            let remove: Vec<PointId> =
+                over.iter().copied().filter(|p| *p != id && image.view().find(*p).is_some()).collect();
+            let shown = image.active_point();
+            let follow = follow && shown != Some(id) || shown.is_none() || shown.is_some_and(|s| remove.contains(&s));
+            if present && remove.is_empty() && !follow {
+                continue;
+            }
+            let add = match present {
+                true => None,
+                false => Some(NewTable {
+                    point: id,
+                    size,
+                    captured_ms: element.footer().captured_ms,
+                    l1: self.build_l1(&disk, size, id)?,
+                }),
+            };
+            let active = follow.then_some(id);
+            if let Some(image) = self.images.get_mut(&disk) {
+                image.apply(Change { add, remove, active })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables of a point: the nearest older published point of the same chain gives all
+    /// tables that no delta since has touched.
+    fn build_l1(&mut self, disk: &DiskKey, size: u64, id: PointId) -> Result<Vec<u64>, ReplicaError> {
+        let Some(at) = self.chain.position(id) else { return Ok(Vec::new()) };
+        let Some(image) = self.images.get_mut(disk) else { return Ok(Vec::new()) };
+        // Only across deltas that all have the same size: a smaller one in between would
+        // have cut entries off that the older tables still name.
+        let same = |e: &&Element| e.delta.disk(disk).is_some_and(|d| d.size == size);
+        let steady = self.chain.elements[..at].iter().rev().take_while(same).count();
+        let usable = |e: &Element| e.is_point() && image.view().find(e.id()).is_some();
+        let anchor = self.chain.elements[at - steady..at].iter().rposition(usable).map(|a| a + at - steady);
+        let since = anchor.map_or(0, |a| a + 1);
+        let anchor = anchor.map(|a| self.chain.elements[a].id());
+        let entries: Box<dyn Iterator<Item = Result<Entry, ReplicaError>>> =
+            Box::new(map_of(&self.chain.elements[since..=at], disk)?);
+        image.build_l1(size, anchor, entries)
+    }
+
+    /// Published points and their instants, oldest first.
+    pub(crate) fn published_points(&self) -> Vec<(PointId, u64)> {
+        let is = |e: &&Element| self.images.values().any(|i| i.view().find(e.id()).is_some());
+        self.chain.points().filter(is).map(|e| (e.id(), e.footer().captured_ms)).collect()
+    }
+
+    /// Of the published points, those that neither a pin nor the hourly rule keeps.
+    fn no_longer_published(&self, published: &[(PointId, u64)], options: &Options) -> Vec<PointId> {
+        let slot = |at: u64| at / millis(options.keep_published_every).max(1);
+        let mut over = Vec::new();
+        for (i, (id, at)) in published.iter().enumerate() {
+            let last_of_its_hour = published.get(i + 1).is_some_and(|(_, next)| slot(*next) != slot(*at));
+            if !last_of_its_hour && !self.is_pinned(*id) {
+                over.push(*id);
+            }
+        }
+        over
+    }
+
+    pub(crate) fn is_pinned(&self, id: PointId) -> bool {
+        self.readers.holds(id) || self.state.pins.iter().any(|p| p.point == id)
+    }
+}
+
+fn millis(d: std::time::Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
