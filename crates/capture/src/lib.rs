@@ -1,1 +1,30 @@
-//! From a guest's write to records: cycles, digest map, initial replication, resync
+//! From a guest's write to records on the wire: one machine's replication, as its source.
+//!
+//! ```text
+//! tick ─► begin backup (one instant, new checkpoint) ─► dirty runs ─► clusters
+//!      ─► digest, compare with the digest map, compress ─► session
+//!      ─► pending digests durable ─► seal ─► durable ack ─► map moves on, old checkpoint goes
+//! ```
+//!
+//! What has been sent is known by the **digest map**, which belongs to exactly one sealed
+//! element; what may have changed is known by the hypervisor's bitmaps, which are never
+//! trusted after anything unclean. This crate must never know how a replica is stored.
+
+mod cluster;
+mod cycle;
+mod definition;
+mod error;
+mod map;
+mod plan;
+mod reading;
+mod replicator;
+mod schedule;
+mod settings;
+mod status;
+mod watch;
+
+pub use definition::{Definition, DefinitionError};
+pub use error::CaptureError;
+pub use replicator::Replicator;
+pub use settings::{Compression, Parts, Places, Settings};
+pub use status::{Activity, CycleReport, Status, Totals};

@@ -1,1 +1,26 @@
-//! Replication sessions over TLS: windows, resume, rate
+//! Replication sessions between two agents over TLS 1.3: connecting, proving who one is,
+//! keeping the line full, healing cuts, holding a bandwidth limit. What may be said when
+//! is `farshore-wire`'s; what is sent and where it is stored is the owner's. This crate
+//! must never know a hypervisor or a replica's files.
+//!
+//! Source side: [`Session`]. Target side: [`serve`] with a [`Sink`].
+
+mod backoff;
+mod dial;
+mod error;
+mod identity;
+pub mod limits;
+mod pipe;
+mod rate;
+mod server;
+mod session;
+mod sink;
+
+pub use dial::{Dial, Endpoint, Stream, TlsDial};
+pub use error::{CycleOver, LinkError};
+pub use identity::{Identity, PeerName};
+pub use limits::Timing;
+pub use rate::RateLimit;
+pub use server::{Server, ServerLimits, serve};
+pub use session::{Greeting, Session, SessionOptions};
+pub use sink::{Receiver, Sink, Welcomed};

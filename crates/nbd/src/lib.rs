@@ -1,1 +1,12 @@
-//! An NBD client: extents, dirty bitmaps, many reads in flight
+//! An NBD client over unix sockets: block status (allocation, dirty bitmaps) and many reads
+//! in flight on one connection. Read only. It must never know whose disk it reads, nor why.
+
+mod assembly;
+mod client;
+mod error;
+mod handshake;
+pub mod protocol;
+mod receiver;
+
+pub use client::{Client, Options, Status};
+pub use error::{Error, Result};

@@ -1,0 +1,323 @@
+//! One cycle, from the backup's instant to the durable acknowledgement. Whatever fails,
+//! it leaves nothing behind but time lost: the backup is ended, its checkpoint deleted,
+//! and what changed goes with the next.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use farshore_delta::{RootBuilder, SourceChange};
+use farshore_extent::Run;
+use farshore_hypervisor::{Backup, BackupDisk, BackupMode, BackupSpec, Deletion, Kind, Machine};
+use farshore_link::{LinkError, Session};
+use farshore_types::{Consistency, DiskKey, PointId, PointRef, RootDigest};
+use farshore_wire::{CycleKind, DiskSize, OpenCycle, Outcome};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    CaptureError, CycleReport, Definition, Parts,
+    map::{DigestMap, Pending, Record, Scan, ScanReason},
+    plan::{PREFIX, Plan, PlannedDisk, Read},
+    reading::DiskReading,
+    watch,
+};
+
+/// Told how far a cycle is: bytes of disk looked at, of how many.
+pub(crate) type Advance<'a> = dyn Fn(u64, u64) + Send + Sync + 'a;
+
+/// A cycle about to run.
+pub(crate) struct Cycle<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) machine: &'a Machine,
+    pub(crate) plan: Plan,
+    pub(crate) session: &'a mut Session,
+    pub(crate) map: &'a mut DigestMap,
+    pub(crate) advance: &'a Advance<'a>,
+    pub(crate) left_out: Vec<DiskKey>,
+    /// Whether the machine is off, and only started for this.
+    pub(crate) off: bool,
+}
+
+/// What reading found.
+#[derive(Default)]
+struct Gathered {
+    changes: Vec<Vec<SourceChange>>,
+    done: Vec<(DiskKey, u64)>,
+    cut_short: bool,
+    dirty: u64,
+    read: u64,
+    sent: u64,
+}
+
+impl Cycle<'_> {
+    /// Runs it; a stop ends the reading, and what was begun is put back.
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Result<CycleReport, CaptureError> {
+        let begun = Instant::now();
+        let name = self.plan.checkpoint.then(checkpoint_name);
+        if let Some(error) = watch::short_of_space(self.parts) {
+            return Err(error);
+        }
+        let spec = self.spec(name.clone());
+        let captured_ms = self.parts.clock.wall_ms();
+        let events = self.parts.hypervisor.events();
+        let hypervisor = self.parts.hypervisor.clone();
+        // The instant lies within this call; its beginning never flatters the RPO.
+        let captured = Instant::now();
+        let backup = hypervisor.begin_backup(self.parts.machine, &spec).await?;
+        let mut in_hypervisor = captured.elapsed();
+        let gathered = {
+            let parts = self.parts;
+            tokio::select! {
+                gathered = self.gather(&backup) => gathered,
+                wrong = watch::watch(parts, events) => Err(wrong),
+                () = stop.cancelled() => Err(CaptureError::Stopped),
+            }
+        };
+        let ending = Instant::now();
+        let ended = hypervisor.end_backup(self.parts.machine).await;
+        in_hypervisor += ending.elapsed();
+        let sealed = match (gathered, ended) {
+            (Ok(gathered), Ok(())) => self.seal(gathered, name.clone(), captured, captured_ms).await,
+            (Err(e), _) => Err(e),
+            (Ok(_), Err(e)) => Err(e.into()),
+        };
+        match sealed {
+            Ok((mut report, superseded)) => {
+                let deleting = Instant::now();
+                if let Some(old) = superseded {
+                    delete_checkpoint(self.parts, &old).await;
+                }
+                in_hypervisor += deleting.elapsed();
+                report.hypervisor_ms = millis(in_hypervisor);
+                report.took_ms = millis(begun.elapsed());
+                Ok(report)
+            }
+            Err(error) => {
+                self.give_up(&error, name).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn spec(&self, checkpoint: Option<String>) -> BackupSpec {
+        let runtime = &self.parts.places.runtime;
+        let disk = |d: &PlannedDisk| BackupDisk {
+            key: d.key.clone(),
+            mode: match &d.read {
+                Read::Dirty { since } => BackupMode::Incremental { since: since.clone() },
+                Read::From(_) | Read::Nothing => BackupMode::Full,
+            },
+            tracked: d.tracked && checkpoint.is_some(),
+            scratch: scratch_path(runtime, &d.key),
+        };
+        BackupSpec {
+            disks: self.plan.disks.iter().map(disk).collect(),
+            socket: runtime.join("backup.sock"),
+            checkpoint,
+        }
+    }
+
+    /// Reads what may have changed and sends what has.
+    async fn gather(&mut self, backup: &Backup) -> Result<Gathered, CaptureError> {
+        let initial = matches!(&self.plan.scan, Some(Scan { why: ScanReason::Initial, .. }));
+        if initial && self.map.record().sealed.is_none() {
+            self.check_room(backup).await?;
+        }
+        self.session.open_cycle(self.opening()).await?;
+        let mut out = Gathered { changes: vec![Vec::new(); self.plan.disks.len()], ..Gathered::default() };
+        let total = self.plan.disks.iter().map(|d| d.size).sum();
+        let slice = self.plan.scan.as_ref().map(|_| self.parts.settings.slice);
+        let mut before = 0;
+        for index in 0..self.plan.disks.len() {
+            let disk = self.plan.disks[index].clone();
+            // Time is for all disks of a slice together.
+            let left = slice.map(|s| if out.cut_short { Duration::ZERO } else { s });
+            self.gather_disk(index, &disk, backup, left, (before, total), &mut out).await?;
+            before += disk.size;
+        }
+        Ok(out)
+    }
+
+    async fn gather_disk(
+        &mut self,
+        index: usize,
+        disk: &PlannedDisk,
+        backup: &Backup,
+        slice: Option<Duration>,
+        (before, total): (u64, u64),
+        out: &mut Gathered,
+    ) -> Result<(), CaptureError> {
+        let export = self.parts.hypervisor.open_export(backup, &disk.key).await?;
+        let digests = self.map.digests_of(&disk.key)?;
+        let compression = self.parts.settings.compression;
+        let (mut reading, dirty) = DiskReading::start(export, disk, digests, compression, slice).await?;
+        out.dirty += dirty;
+        while let Some(found) = reading.next().await? {
+            out.read += found.read;
+            out.changes[index].extend_from_slice(&found.changes.changes);
+            if !found.changes.records.is_empty() {
+                out.sent += found.changes.records.iter().map(|r| r.stored().len() as u64).sum::<u64>();
+                self.session.send(u16::try_from(index).unwrap_or(u16::MAX), found.changes.records).await?;
+            }
+            (self.advance)(before + reading.position(), total);
+        }
+        out.changes[index].sort_unstable();
+        out.done.push((disk.key.clone(), reading.clusters_done()));
+        out.cut_short |= reading.is_cut_short();
+        Ok(())
+    }
+
+    /// Whether what the disks hold fits the target, asked before anything is copied.
+    async fn check_room(&self, backup: &Backup) -> Result<(), CaptureError> {
+        let mut needed = 0;
+        for disk in &self.plan.disks {
+            let export = self.parts.hypervisor.open_export(backup, &disk.key).await?;
+            needed += export.allocated(Run { start: 0, len: export.size() }).await?.total();
+        }
+        match self.session.welcome().free_space {
+            free if needed > free => Err(CaptureError::NoRoom { needed, free }),
+            _ => Ok(()),
+        }
+    }
+
+    fn opening(&self) -> OpenCycle {
+        let kind = match &self.plan.scan {
+            None => CycleKind::Delta,
+            Some(Scan { why: ScanReason::Initial, .. }) => CycleKind::Initial,
+            Some(_) => CycleKind::Resync,
+        };
+        OpenCycle {
+            cycle: self.next_id().number,
+            kind,
+            base: self.map.record().sealed,
+            disks: self.plan.disks.iter().map(|d| DiskSize { key: d.key.clone(), size: d.size }).collect(),
+        }
+    }
+
+    fn next_id(&self) -> PointId {
+        let last = self.map.record().sealed.map_or(0, |p| p.id.number);
+        PointId { epoch: self.parts.epoch.number, number: last + 1 }
+    }
+
+    /// Makes the changes durable as pending, seals, and moves the map on. Returns the
+    /// checkpoint that is of no more use.
+    async fn seal(
+        &mut self,
+        gathered: Gathered,
+        name: Option<String>,
+        captured: Instant,
+        captured_ms: u64,
+    ) -> Result<(CycleReport, Option<String>), CaptureError> {
+        let id = self.next_id();
+        let root = self.root(id, &gathered);
+        let element = PointRef { id, root };
+        let record = self.record_after(&gathered, name, element, captured_ms);
+        let is_point = record.point == Some(element);
+        let superseded = self.map.record().checkpoint.clone().filter(|c| record.checkpoint.as_ref() != Some(c));
+        // A scan's own checkpoint must outlive its stages.
+        let superseded = superseded.filter(|c| record.scan.as_ref().and_then(|s| s.checkpoint.as_ref()) != Some(c));
+        let report = CycleReport {
+            id,
+            point: is_point,
+            dirty: gathered.dirty,
+            read: gathered.read,
+            changed: gathered.changes.iter().map(|c| c.len() as u64).sum(),
+            sent: gathered.sent,
+            took_ms: 0,
+            hypervisor_ms: 0,
+        };
+        let pending = Pending { record, changes: gathered.changes };
+        tokio::task::block_in_place(|| self.map.set_pending(&pending))?;
+        let outcome = if is_point { Outcome::Point(Consistency::Crash) } else { Outcome::Stage };
+        let definition = Bytes::from(self.definition().encode());
+        self.session.seal(outcome, captured, root, definition).await?;
+        tokio::task::block_in_place(|| self.map.apply(pending))?;
+        Ok((report, superseded))
+    }
+
+    fn root(&self, id: PointId, gathered: &Gathered) -> RootDigest {
+        let before = self.map.record().sealed.map_or(RootDigest::NONE, |p| p.root);
+        let mut root = RootBuilder::new(before, id);
+        for (disk, changes) in self.plan.disks.iter().zip(&gathered.changes) {
+            root.disk(&disk.key, disk.size, changes.iter().copied());
+        }
+        root.finish()
+    }
+
+    /// What will be known once the element is sealed.
+    fn record_after(&self, gathered: &Gathered, name: Option<String>, element: PointRef, captured_ms: u64) -> Record {
+        let before = self.map.record();
+        let disks = self.plan.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
+        let base = Record { sealed: Some(element), disks, ..before.clone() };
+        let point = |record: Record| Record {
+            point: Some(element),
+            captured_ms: Some(captured_ms),
+            scan: None,
+            off: self.off,
+            ..record
+        };
+        match &self.plan.scan {
+            // A cycle, or a scan that one backup's instant was enough for.
+            None => point(Record { checkpoint: name, ..base }),
+            Some(scan) if !gathered.cut_short && scan.done.is_empty() => point(Record { checkpoint: name, ..base }),
+            Some(scan) => {
+                let checkpoint = scan.checkpoint.clone().or(name);
+                let next = Scan { checkpoint: checkpoint.clone(), done: gathered.done.iter().cloned().collect(), ..scan.clone() };
+                let scan = gathered.cut_short.then_some(next);
+                Record { checkpoint: if scan.is_none() { checkpoint } else { None }, scan, ..base }
+            }
+        }
+    }
+
+    fn definition(&self) -> Definition {
+        let nvram = self.machine.nvram.as_ref().and_then(|path| std::fs::read(path).ok());
+        Definition { xml: self.machine.definition.clone(), nvram, left_out: self.left_out.clone() }
+    }
+
+    /// After a failure: the target forgets the cycle, the new checkpoint goes, and a guest
+    /// that was stopped runs again.
+    async fn give_up(&mut self, error: &CaptureError, name: Option<String>) {
+        // Where the outcome of the seal is unknown, the checkpoint may be the one that the
+        // target's last element goes with: the next session tells.
+        let unknown = matches!(error, CaptureError::Link(e) if !matches!(e, LinkError::Cycle(_) | LinkError::Misuse(_)));
+        if !unknown {
+            if let Err(e) = self.session.abort(&error.to_string()).await {
+                tracing::debug!(error = %e, "telling the target that the cycle is given up");
+            }
+            if let Some(name) = name {
+                delete_checkpoint(self.parts, &name).await;
+            }
+        }
+        if let Err(e) = watch::rescue(self.parts).await {
+            tracing::warn!(error = %e, "looking whether the guest runs");
+        }
+    }
+}
+
+/// Deletes a checkpoint of ours; only its record where its bitmaps are gone.
+pub(crate) async fn delete_checkpoint(parts: &Parts, name: &str) {
+    for how in [Deletion::WithBitmaps, Deletion::RecordOnly] {
+        match parts.hypervisor.delete_checkpoint(parts.machine, name, how).await {
+            Ok(()) => return,
+            Err(e) if e.kind == Kind::NoSuchCheckpoint => return,
+            // It will be swept when the machine runs again, or is free.
+            Err(e) if matches!(e.kind, Kind::NotRunning | Kind::Busy | Kind::NoSuchMachine) => return,
+            Err(e) => tracing::debug!(checkpoint = name, error = %e, "deleting a checkpoint"),
+        }
+    }
+}
+
+/// Unique and random: a name that comes back (a restored disk) must not be mistaken.
+fn checkpoint_name() -> String {
+    format!("{PREFIX}{}", uuid::Uuid::new_v4().simple())
+}
+
+fn scratch_path(runtime: &std::path::Path, disk: &DiskKey) -> PathBuf {
+    runtime.join(format!("scratch-{disk}-{}", uuid::Uuid::new_v4().simple()))
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,113 @@
+//! Why a cycle, or a whole replication, could not go on.
+
+use std::path::PathBuf;
+
+use farshore_hypervisor::{HypervisorError, Kind};
+use farshore_link::LinkError;
+use thiserror::Error;
+
+/// A failure of one machine's replication.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// The hypervisor.
+    #[error(transparent)]
+    Hypervisor(#[from] HypervisorError),
+    /// The session with the target.
+    #[error("{}", chain(.0))]
+    Link(#[from] LinkError),
+    /// This host's own state files.
+    #[error("{what} {path}: {source}")]
+    State {
+        /// What was done.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The space for scratch files runs out.
+    #[error("only {free} bytes are free for scratch files in {dir}; the cycle was given up before the guest could be stopped: make room there")]
+    Scratch {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The target cannot hold the initial copy.
+    #[error("the initial copy needs about {needed} bytes, the target has {free} free; make room there or exclude disks")]
+    NoRoom {
+        /// Bytes of data on the disks.
+        needed: u64,
+        /// Bytes free at the target.
+        free: u64,
+    },
+    /// The machine has no disk that can be replicated.
+    #[error("machine '{machine}' has no disk to replicate: {why}")]
+    NoDisks {
+        /// Its name.
+        machine: String,
+        /// Why each is left out.
+        why: String,
+    },
+    /// A named disk is not there.
+    #[error("machine '{machine}' has no disk '{disk}' to exclude; it has {has}")]
+    NoSuchDisk {
+        /// Its name.
+        machine: String,
+        /// What was named.
+        disk: String,
+        /// What there is.
+        has: String,
+    },
+    /// The guest was stopped by an error of its disk or scratch file.
+    #[error("the guest was stopped by an I/O error during the cycle; the backup was ended and the guest set going again")]
+    GuestStopped,
+    /// It was asked to stop.
+    #[error("stopped")]
+    Stopped,
+    /// A part of the work ended without a result.
+    #[error("a worker ended early: {0}")]
+    Worker(String),
+}
+
+impl CaptureError {
+    /// Whether trying again later, with nothing changed by a person, may succeed.
+    #[must_use]
+    pub fn heals(&self) -> bool {
+        match self {
+            CaptureError::Hypervisor(e) => {
+                matches!(e.kind, Kind::Busy | Kind::Timeout | Kind::Connection | Kind::BitmapBroken | Kind::Other)
+                    || matches!(e.kind, Kind::NotRunning | Kind::NoSuchCheckpoint | Kind::AlreadyExists)
+            }
+            CaptureError::Link(e) => e.is_recoverable(),
+            CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
+            CaptureError::GuestStopped => true,
+            CaptureError::NoRoom { .. } | CaptureError::NoDisks { .. } | CaptureError::NoSuchDisk { .. } => false,
+            CaptureError::Stopped => false,
+        }
+    }
+
+    /// Whether the record of changes can no longer be trusted.
+    pub(crate) fn lost_tracking(&self) -> bool {
+        matches!(
+            self,
+            CaptureError::Hypervisor(HypervisorError { kind: Kind::BitmapBroken | Kind::NoSuchCheckpoint, .. })
+        )
+    }
+
+    /// Whether something else holds the machine that will let it go by itself.
+    pub(crate) fn in_the_way(&self) -> bool {
+        matches!(self, CaptureError::Hypervisor(HypervisorError { kind: Kind::Busy, .. }))
+    }
+}
+
+/// The error with the causes that its own text leaves out.
+fn chain(error: &LinkError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

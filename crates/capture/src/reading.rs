@@ -1,0 +1,232 @@
+//! Reading what may have changed: several reads in flight, hashing and compressing on the
+//! blocking pool, records handed on as they come. Knows exports and digests; must never
+//! know sessions or checkpoints.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use farshore_extent::{Run, Runs};
+use farshore_hypervisor::Export;
+use farshore_types::{CLUSTER_BYTES, clusters_in};
+use tokio::task::JoinSet;
+
+use crate::{
+    CaptureError, Compression,
+    cluster::{Changes, compare, vanished},
+    map::Digests,
+    plan::{PlannedDisk, Read},
+};
+
+/// Bytes of one read.
+const PIECE: u64 = 1 << 20;
+
+/// Reads under way, waiting to be hashed, or waiting to be sent: bounds memory.
+const IN_FLIGHT: usize = 12;
+
+/// Bytes of disk for which the map of data is asked at once.
+const WINDOW: u64 = 4 << 30;
+
+/// Bytes of disk whose digests are looked at in one go where nothing needs to be read.
+const EMPTY_PIECE: u64 = 256 << 20;
+
+/// Finished pieces waiting to be sent from which on the link is the slower part.
+const LINK_IS_SLOWER: usize = 4;
+
+/// Clusters that changed, as they are found.
+pub(crate) struct Found {
+    pub(crate) changes: Changes,
+    /// Bytes read for them.
+    pub(crate) read: u64,
+}
+
+/// One disk being read.
+pub(crate) struct DiskReading {
+    export: Arc<dyn Export>,
+    digests: Digests,
+    compression: Compression,
+    waiting: Arc<AtomicUsize>,
+    /// Windows not yet asked about, in order.
+    windows: Vec<Run>,
+    wanted: Wanted,
+    /// Pieces of the current window, last first.
+    pieces: Vec<Piece>,
+    tasks: JoinSet<Result<Found, CaptureError>>,
+    until: Option<Instant>,
+    size: u64,
+    /// First byte that was not handed out before time ran out.
+    stopped_at: Option<u64>,
+}
+
+enum Wanted {
+    Everything,
+    These(Runs),
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    run: Run,
+    /// Whether the disk holds data there; else it reads as zeros.
+    data: bool,
+}
+
+impl DiskReading {
+    /// Starts reading what `disk` plans, for no longer than `slice` where it is read whole.
+    /// Returns it with the number of bytes that may have changed.
+    pub(crate) async fn start(
+        export: Box<dyn Export>,
+        disk: &PlannedDisk,
+        digests: Digests,
+        compression: Compression,
+        slice: Option<Duration>,
+    ) -> Result<(DiskReading, u64), CaptureError> {
+        let export: Arc<dyn Export> = export.into();
+        let size = export.size().min(disk.size);
+        let (wanted, from) = match &disk.read {
+            Read::From(first) => (Wanted::Everything, first * CLUSTER_BYTES),
+            Read::Nothing => (Wanted::These(Runs::new()), 0),
+            Read::Dirty { .. } => match export.dirty(Run { start: 0, len: size }).await? {
+                Some(dirty) => (Wanted::These(with_ends(&dirty, disk.was, size)), 0),
+                None => (Wanted::Everything, 0),
+            },
+        };
+        let dirty = match &wanted {
+            Wanted::Everything => size.saturating_sub(from),
+            Wanted::These(runs) => runs.total(),
+        };
+        let mut windows: Vec<Run> =
+            (from..size).step_by(usize::try_from(WINDOW).unwrap_or(1)).map(|at| Run::between(at, size.min(at + WINDOW))).collect();
+        windows.reverse();
+        let reading = DiskReading {
+            export,
+            digests,
+            compression,
+            waiting: Arc::default(),
+            windows,
+            wanted,
+            pieces: Vec::new(),
+            tasks: JoinSet::new(),
+            until: slice.map(|s| Instant::now() + s),
+            size,
+            stopped_at: None,
+        };
+        Ok((reading, dirty))
+    }
+
+    /// The next clusters found; `None` when everything wanted, or all that time allowed,
+    /// has been looked at.
+    pub(crate) async fn next(&mut self) -> Result<Option<Found>, CaptureError> {
+        while self.tasks.len() < IN_FLIGHT {
+            match self.next_piece().await? {
+                Some(piece) => self.spawn(piece),
+                None => break,
+            }
+        }
+        let Some(done) = self.tasks.join_next().await else { return Ok(None) };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        done.map_err(|e| CaptureError::Worker(e.to_string()))?.map(Some)
+    }
+
+    /// Clusters looked at from the start of the disk, once [`DiskReading::next`] is at its end.
+    pub(crate) fn clusters_done(&self) -> u64 {
+        self.stopped_at.map_or_else(|| clusters_in(self.size), |at| at / CLUSTER_BYTES)
+    }
+
+    /// Whether time ran out before the end.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.stopped_at.is_some()
+    }
+
+    /// Byte up to which the disk has been looked at, for people.
+    pub(crate) fn position(&self) -> u64 {
+        self.pieces.last().map_or_else(|| self.windows.last().map_or(self.size, |w| w.start), |p| p.run.start)
+    }
+
+    async fn next_piece(&mut self) -> Result<Option<Piece>, CaptureError> {
+        while self.pieces.is_empty() {
+            let Some(window) = self.windows.pop() else { return Ok(None) };
+            self.pieces = self.pieces_of(window).await?;
+            self.pieces.reverse();
+        }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            self.stopped_at = self.pieces.last().map(|p| p.run.start);
+            self.pieces.clear();
+            self.windows.clear();
+            return Ok(None);
+        }
+        Ok(self.pieces.pop())
+    }
+
+    async fn pieces_of(&self, window: Run) -> Result<Vec<Piece>, CaptureError> {
+        let all: Runs = [window].into_iter().collect();
+        let wanted = match &self.wanted {
+            Wanted::Everything => all,
+            Wanted::These(runs) => runs.intersect(&all),
+        };
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let allocated = self.export.allocated(window).await?.align_outward(CLUSTER_BYTES, self.size);
+        let data = wanted.intersect(&allocated);
+        let empty = wanted.difference(&allocated);
+        let piece = |data| move |run| Piece { run, data };
+        let mut pieces: Vec<Piece> =
+            data.pieces(PIECE).map(piece(true)).chain(empty.pieces(EMPTY_PIECE).map(piece(false))).collect();
+        pieces.sort_unstable_by_key(|p| p.run.start);
+        Ok(pieces)
+    }
+
+    fn spawn(&mut self, piece: Piece) {
+        let (export, digests, waiting) = (self.export.clone(), self.digests.clone(), self.waiting.clone());
+        let compression = self.compression;
+        self.tasks.spawn(async move {
+            let found = look(&*export, digests, piece, compression, &waiting).await;
+            waiting.fetch_add(1, Ordering::Relaxed);
+            found
+        });
+    }
+}
+
+async fn look(
+    export: &dyn Export,
+    digests: Digests,
+    piece: Piece,
+    compression: Compression,
+    waiting: &AtomicUsize,
+) -> Result<Found, CaptureError> {
+    let first = piece.run.start / CLUSTER_BYTES;
+    let count = usize::try_from(clusters_in(piece.run.len)).unwrap_or(0);
+    let bytes = match piece.data {
+        true => Some(export.read(piece.run.start, u32::try_from(piece.run.len).unwrap_or(u32::MAX)).await?),
+        false => None,
+    };
+    let compress = match compression {
+        Compression::On => true,
+        Compression::Off => false,
+        Compression::Auto => waiting.load(Ordering::Relaxed) >= LINK_IS_SLOWER,
+    };
+    let read = bytes.as_ref().map_or(0, |b| b.len() as u64);
+    let work = move || {
+        let known = digests.read(first, count)?;
+        Ok(match bytes {
+            Some(bytes) => compare(first, &bytes, &known, compress),
+            None => vanished(first, &known),
+        })
+    };
+    let changes = tokio::task::spawn_blocking(work).await.map_err(|e| CaptureError::Worker(e.to_string()))?;
+    changes.map(|changes| Found { changes, read })
+}
+
+/// Dirty runs in whole clusters, with the last clusters of both sizes of a resized disk.
+fn with_ends(dirty: &Runs, was: Option<u64>, size: u64) -> Runs {
+    let mut runs = dirty.align_outward(CLUSTER_BYTES, size);
+    for end in was.into_iter().chain(was.map(|_| size)) {
+        let last = end.saturating_sub(1) / CLUSTER_BYTES * CLUSTER_BYTES;
+        runs.insert(Run::between(last, (last + CLUSTER_BYTES).min(size)));
+    }
+    runs
+}

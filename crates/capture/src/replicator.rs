@@ -1,0 +1,408 @@
+//! One machine's replication from start to stop: sessions, cycles, retries. The one owner
+//! of its digest map, its checkpoints and its status.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use farshore_hypervisor::{JobState, Kind, Machine, Start};
+use farshore_link::{CycleOver, Greeting, LinkError, Session, SessionOptions};
+use farshore_types::DiskKey;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Activity, CaptureError, CycleReport, Parts, Status,
+    cycle::{Cycle, delete_checkpoint},
+    map::{DigestMap, Record, ScanReason, Settled},
+    plan::{self, PREFIX, Plan},
+    schedule::Schedule,
+    watch::rescue,
+};
+
+/// Pauses before the next try after a failure that may heal, in seconds; then the last one
+/// again and again. Short at first: what is at stake is the RPO.
+const RETRY_SECS: [u64; 7] = [1, 2, 4, 8, 15, 30, 60];
+
+/// How often a machine is looked at again while something else holds it.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the session's goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Replicates one machine to one target.
+pub struct Replicator {
+    parts: Parts,
+    map: DigestMap,
+    status: watch::Sender<Status>,
+    schedule: Schedule,
+    failures: usize,
+}
+
+/// What a turn of the loop came to.
+enum Turn {
+    /// A cycle was sealed; more is to be read at once.
+    Again,
+    /// The next tick is awaited.
+    Rest,
+}
+
+impl Replicator {
+    /// Opens the machine's state; nothing else happens yet.
+    ///
+    /// # Errors
+    /// Where the state directory cannot be used.
+    pub fn new(parts: Parts) -> Result<Replicator, CaptureError> {
+        let map = DigestMap::open(parts.files.clone(), &parts.places.state)?;
+        let runtime = &parts.places.runtime;
+        let io = |source| CaptureError::State { what: "creating", path: runtime.clone(), source };
+        parts.files.create_dir_all(runtime).map_err(io)?;
+        let schedule = Schedule::new(parts.clock.monotonic(), parts.settings.frequency());
+        let record = map.record();
+        let status = Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
+        Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0 })
+    }
+
+    /// What is going on, as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Replicates until asked to stop, or until something is wrong that only a person can
+    /// mend. In both cases no backup and no session is left behind.
+    ///
+    /// # Errors
+    /// What only a person can mend.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), CaptureError> {
+        let result = self.run_until(&stop).await;
+        let activity = match &result {
+            Ok(()) => Activity::Stopped,
+            Err(e) => Activity::Failed { why: e.to_string() },
+        };
+        self.show(activity);
+        result
+    }
+
+    async fn run_until(&mut self, stop: &CancellationToken) -> Result<(), CaptureError> {
+        loop {
+            match self.session(stop).await {
+                Ok(()) | Err(CaptureError::Stopped) => return Ok(()),
+                Err(e) if !e.heals() => return Err(e),
+                Err(e) => {
+                    let secs = RETRY_SECS[self.failures.min(RETRY_SECS.len() - 1)];
+                    self.failures += 1;
+                    tracing::warn!(machine = %self.parts.machine, error = %e, retry_in_secs = secs, "replication interrupted");
+                    self.show(Activity::Retrying { why: e.to_string(), after_secs: secs });
+                    if rest(Duration::from_secs(secs), stop).await {
+                        return Ok(());
+                    }
+                    self.count_missed();
+                }
+            }
+        }
+    }
+
+    /// One session with the target, for as long as it lasts.
+    async fn session(&mut self, stop: &CancellationToken) -> Result<(), CaptureError> {
+        self.clear_leftovers().await?;
+        self.show(Activity::Connecting);
+        let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
+        let greeting = Greeting {
+            machine: self.parts.machine,
+            machine_name: machine.name.clone(),
+            epoch: self.parts.epoch,
+            agent: self.parts.agent.clone(),
+        };
+        let options = SessionOptions { rate: self.parts.settings.rate.clone(), ..SessionOptions::default() };
+        let opening = Session::over(self.parts.dial.clone(), greeting, options);
+        let mut session = tokio::select! {
+            session = opening => session?,
+            () = stop.cancelled() => return Err(CaptureError::Stopped),
+        };
+        self.settle(&mut session).await?;
+        let result = self.cycles(&mut session, stop).await;
+        if let Ok(()) | Err(CaptureError::Stopped) = result {
+            let _ = timeout(GOODBYE, session.bye()).await;
+        }
+        result
+    }
+
+    async fn cycles(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), CaptureError> {
+        loop {
+            let wait = self.schedule.wait(self.parts.clock.monotonic());
+            if rest(wait, stop).await {
+                return Err(CaptureError::Stopped);
+            }
+            match self.turn(session, stop).await {
+                Ok(Turn::Again) => continue,
+                Ok(Turn::Rest) => self.failures = 0,
+                Err(e) if e.in_the_way() => {
+                    self.show(Activity::Waiting { why: e.to_string() });
+                    if rest(WAIT_FOR_OTHERS, stop).await {
+                        return Err(CaptureError::Stopped);
+                    }
+                }
+                Err(e) if e.lost_tracking() => {
+                    tracing::warn!(machine = %self.parts.machine, error = %e, "the record of changes is lost");
+                    self.forget_checkpoints(&e.to_string())?;
+                    continue;
+                }
+                Err(e) => {
+                    self.status.send_modify(|s| s.totals.failed += 1);
+                    if !keeps_session(&e) {
+                        return Err(e);
+                    }
+                    self.pause_after(e, stop).await?;
+                }
+            }
+            self.count_missed();
+        }
+    }
+
+    /// The session lives, only this cycle failed.
+    async fn pause_after(&mut self, error: CaptureError, stop: &CancellationToken) -> Result<(), CaptureError> {
+        if !error.heals() {
+            return Err(error);
+        }
+        let secs = RETRY_SECS[self.failures.min(RETRY_SECS.len() - 1)];
+        self.failures += 1;
+        tracing::warn!(machine = %self.parts.machine, %error, retry_in_secs = secs, "cycle failed");
+        self.show(Activity::Retrying { why: error.to_string(), after_secs: secs });
+        match rest(Duration::from_secs(secs), stop).await {
+            true => Err(CaptureError::Stopped),
+            false => Ok(()),
+        }
+    }
+
+    /// One cycle, if one is needed.
+    async fn turn(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<Turn, CaptureError> {
+        let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
+        let off = machine.power.is_off();
+        if off && self.map.record().off && self.map.record().scan.is_none() {
+            self.show(Activity::Off);
+            return Ok(Turn::Rest);
+        }
+        if off {
+            self.parts.hypervisor.start(self.parts.machine, Start::Paused).await?;
+        }
+        let result = self.started_turn(session, &machine, off, stop).await;
+        if off {
+            self.put_back().await;
+        }
+        result
+    }
+
+    /// A machine that was started paused for a cycle is stopped again, unless somebody has
+    /// set it going meanwhile.
+    async fn put_back(&self) {
+        let machine = self.parts.hypervisor.machine(self.parts.machine).await;
+        if machine.is_ok_and(|m| m.power.is_paused()) {
+            if let Err(e) = self.parts.hypervisor.destroy(self.parts.machine).await {
+                tracing::warn!(error = %e, "stopping a machine that was started for a cycle only");
+            }
+        }
+    }
+
+    async fn started_turn(
+        &mut self,
+        session: &mut Session,
+        machine: &Machine,
+        off: bool,
+        stop: &CancellationToken,
+    ) -> Result<Turn, CaptureError> {
+        let checkpoints = self.parts.hypervisor.checkpoints(self.parts.machine).await?;
+        self.sweep(checkpoints.iter().map(|c| c.name.as_str()).collect()).await;
+        let chosen = self.choose(machine)?;
+        let plan = plan::next(machine, &chosen, self.map.record(), &checkpoints);
+        let left_out = machine.disks.iter().map(|d| d.key.clone()).filter(|k| !chosen.contains(k)).collect();
+        self.announce(&plan);
+        let status = self.status.clone();
+        let advance = move |done, total| advance(&status, done, total);
+        let parts = self.parts.clone();
+        let cycle = Cycle {
+            parts: &parts,
+            machine,
+            plan,
+            session,
+            map: &mut self.map,
+            advance: &advance,
+            left_out,
+            off,
+        };
+        let report = cycle.run(stop).await?;
+        self.sealed(report);
+        let more = self.map.record().scan.is_some() || !report.point;
+        Ok(if more { Turn::Again } else { Turn::Rest })
+    }
+
+    fn choose(&self, machine: &Machine) -> Result<Vec<DiskKey>, CaptureError> {
+        let excluded = &self.parts.settings.excluded;
+        if let Some(missing) = excluded.iter().find(|key| machine.disk(key).is_none()) {
+            return Err(CaptureError::NoSuchDisk {
+                machine: machine.name.clone(),
+                disk: missing.to_string(),
+                has: machine.disks.iter().map(|d| d.key.to_string()).collect::<Vec<_>>().join(", "),
+            });
+        }
+        let (chosen, notes) = plan::choose_disks(machine, excluded);
+        if chosen.is_empty() {
+            return Err(CaptureError::NoDisks { machine: machine.name.clone(), why: notes.join("; ") });
+        }
+        self.status.send_if_modified(|s| {
+            let changed = s.notes != notes;
+            s.notes = notes;
+            changed
+        });
+        Ok(chosen)
+    }
+
+    /// Brings the digest map to where the target is.
+    async fn settle(&mut self, session: &mut Session) -> Result<(), CaptureError> {
+        let last = session.welcome().last;
+        match tokio::task::block_in_place(|| self.map.settle(last))? {
+            Settled::Same { dropped: Some(name) } | Settled::Applied { superseded: Some(name) } => {
+                delete_checkpoint(&self.parts, &name).await;
+            }
+            Settled::Same { .. } | Settled::Applied { .. } => {}
+            Settled::Unknown => self.rebuild(session).await?,
+        }
+        let record = self.map.record().clone();
+        self.status.send_modify(|s| (s.last_point, s.captured_ms) = (record.point, record.captured_ms));
+        Ok(())
+    }
+
+    /// The target's last element is none that is known here: its digests are fetched, and
+    /// the source is then read once and compared.
+    async fn rebuild(&mut self, session: &mut Session) -> Result<(), CaptureError> {
+        let welcome = session.welcome();
+        tracing::info!(machine = %self.parts.machine, last = ?welcome.last, "rebuilding the digest map from the target");
+        self.map.reset()?;
+        let Some(last) = welcome.last else { return Ok(()) };
+        for disk in &welcome.disks {
+            let mut from = Some(0);
+            while let Some(start) = from {
+                let page = session.digests(&disk.key, start).await?;
+                tokio::task::block_in_place(|| self.map.fill(&disk.key, disk.size, &page.entries))?;
+                from = page.next;
+            }
+        }
+        let disks = welcome.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
+        self.map.set_record(Record { sealed: Some(last), disks, ..Record::default() })
+    }
+
+    /// Ends what a killed agent left: its backup, and the guest's standstill.
+    async fn clear_leftovers(&mut self) -> Result<(), CaptureError> {
+        let id = self.parts.machine;
+        if let JobState::Backup { socket: Some(socket), .. } = self.parts.hypervisor.job(id).await? {
+            if socket.starts_with(&self.parts.places.runtime) {
+                tracing::warn!(machine = %id, "ending a backup that was left behind");
+                self.parts.hypervisor.end_backup(id).await?;
+                if rescue(&self.parts).await? {
+                    self.status.send_modify(|s| s.totals.rescued += 1);
+                }
+            }
+        }
+        let io = |source| CaptureError::State { what: "clearing", path: self.parts.places.runtime.clone(), source };
+        for name in self.parts.files.list(&self.parts.places.runtime).map_err(io)? {
+            if name.starts_with("scratch-") {
+                // Still there only where no backup runs that uses it.
+                self.parts.files.remove(&self.parts.places.runtime.join(name)).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes checkpoints of ours that nothing needs.
+    async fn sweep(&self, names: Vec<&str>) {
+        let record = self.map.record();
+        let scan = record.scan.as_ref().and_then(|s| s.checkpoint.as_ref());
+        let needed: BTreeSet<&str> = record.checkpoint.iter().chain(scan).map(String::as_str).collect();
+        for name in names.into_iter().filter(|n| n.starts_with(PREFIX) && !needed.contains(n)) {
+            delete_checkpoint(&self.parts, name).await;
+        }
+    }
+
+    fn forget_checkpoints(&mut self, why: &str) -> Result<(), CaptureError> {
+        let mut record = self.map.record().clone();
+        record.checkpoint = None;
+        if let Some(scan) = &mut record.scan {
+            scan.checkpoint = None;
+            scan.done.clear();
+        } else if record.sealed.is_some() {
+            let why = ScanReason::Resync(why.to_owned());
+            record.scan = Some(crate::map::Scan { why, checkpoint: None, done: Default::default() });
+        }
+        self.map.set_record(record)
+    }
+
+    fn announce(&self, plan: &Plan) {
+        let total = plan.disks.iter().map(|d| d.size).sum();
+        let resyncing = matches!(self.status.borrow().activity, Activity::Resynchronizing { .. });
+        let activity = match plan.scan.as_ref().map(|s| &s.why) {
+            None => Activity::Replicating,
+            Some(ScanReason::Initial) => Activity::InitialReplication { done: 0, total },
+            Some(ScanReason::Resync(why)) => Activity::Resynchronizing { why: why.clone(), done: 0, total },
+        };
+        let begins = matches!(activity, Activity::Resynchronizing { .. }) && !resyncing;
+        self.status.send_if_modified(|s| {
+            s.totals.resyncs += u64::from(begins);
+            let same = std::mem::discriminant(&s.activity) == std::mem::discriminant(&activity);
+            if !same {
+                s.activity = activity;
+            }
+            !same
+        });
+    }
+
+    fn sealed(&self, report: CycleReport) {
+        let record = self.map.record();
+        self.status.send_modify(|s| {
+            (s.last_point, s.captured_ms, s.last_cycle) = (record.point, record.captured_ms, Some(report));
+            s.totals.cycles += 1;
+            s.totals.read += report.read;
+            s.totals.sent += report.sent;
+        });
+    }
+
+    fn count_missed(&mut self) {
+        let missed = self.schedule.done(self.parts.clock.monotonic());
+        if missed > 0 {
+            self.status.send_modify(|s| s.totals.missed += missed);
+        }
+    }
+
+    fn show(&self, activity: Activity) {
+        self.status.send_if_modified(|s| {
+            let changed = s.activity != activity;
+            s.activity = activity;
+            changed
+        });
+    }
+}
+
+/// Sleeps; true where asked to stop.
+async fn rest(time: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => stop.is_cancelled(),
+        () = stop.cancelled() => true,
+    }
+}
+
+fn advance(status: &watch::Sender<Status>, at: u64, of: u64) {
+    status.send_if_modified(|s| match &mut s.activity {
+        Activity::InitialReplication { done, total } | Activity::Resynchronizing { done, total, .. } => {
+            (*done, *total) = (at, of);
+            true
+        }
+        _ => false,
+    });
+}
+
+/// Whether the session is still good after an error of a cycle.
+fn keeps_session(error: &CaptureError) -> bool {
+    match error {
+        CaptureError::Link(LinkError::Cycle(CycleOver::Failed { .. })) => true,
+        CaptureError::Link(_) | CaptureError::Stopped | CaptureError::Worker(_) | CaptureError::State { .. } => false,
+        CaptureError::Hypervisor(e) => !matches!(e.kind, Kind::NoSuchMachine | Kind::Connection),
+        _ => true,
+    }
+}

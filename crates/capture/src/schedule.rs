@@ -1,0 +1,63 @@
+//! When cycles begin. Pure: times in, times out.
+
+use std::time::Duration;
+
+/// Ticks at a fixed frequency. A cycle that overruns delays the next; ticks that passed
+/// meanwhile are missed, and counted, not made up for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    frequency: Duration,
+    next: Duration,
+}
+
+impl Schedule {
+    /// The first tick is at once.
+    pub(crate) fn new(now: Duration, frequency: Duration) -> Schedule {
+        Schedule { frequency, next: now }
+    }
+
+    /// How long to wait for the next tick.
+    pub(crate) fn wait(&self, now: Duration) -> Duration {
+        self.next.saturating_sub(now)
+    }
+
+    /// A cycle that began at the tick is over (or was not needed). Returns how many ticks
+    /// passed while it ran.
+    pub(crate) fn done(&mut self, now: Duration) -> u64 {
+        self.next += self.frequency;
+        if now < self.next {
+            return 0;
+        }
+        let late = now - self.next;
+        let missed = late.as_nanos() / self.frequency.as_nanos().max(1) + 1;
+        // The delayed cycle begins at once; the grid goes on from there.
+        self.next = now;
+        u64::try_from(missed).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn ticks_keep_their_grid_while_cycles_are_short() {
+        let mut schedule = Schedule::new(S(100), S(10));
+        assert_eq!(schedule.wait(S(100)), S(0));
+        assert_eq!(schedule.done(S(103)), 0);
+        assert_eq!(schedule.wait(S(103)), S(7));
+        assert_eq!(schedule.done(S(119)), 0);
+        assert_eq!(schedule.wait(S(119)), S(1));
+    }
+
+    #[test]
+    fn an_overrun_delays_the_next_and_counts_what_was_missed() {
+        let mut schedule = Schedule::new(S(0), S(10));
+        assert_eq!(schedule.done(S(35)), 3, "the ticks at 10, 20 and 30 s");
+        assert_eq!(schedule.wait(S(35)), S(0));
+        assert_eq!(schedule.done(S(36)), 0);
+        assert_eq!(schedule.wait(S(36)), S(9));
+    }
+}

@@ -1,0 +1,54 @@
+//! Keeping the guest going while a backup runs. A scratch file that cannot grow stops the
+//! guest: the cycle ends before that where it can be foreseen, and right after it where not.
+
+use std::time::Duration;
+
+use farshore_hypervisor::{Change, Event, PowerState};
+use farshore_types::MachineId;
+use tokio::sync::broadcast;
+
+use crate::{CaptureError, Parts};
+
+/// How often the space for scratch files is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Watches until something is wrong; then says what.
+pub(crate) async fn watch(parts: &Parts, mut events: broadcast::Receiver<Event>) -> CaptureError {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) if is_stopped_guest(&event, parts.machine) => return CaptureError::GuestStopped,
+                // A host that is going away ends the cycle by its own errors.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                _ => {}
+            },
+            _ = ticks.tick() => if let Some(error) = short_of_space(parts) { return error },
+        }
+    }
+}
+
+fn is_stopped_guest(event: &Event, ours: MachineId) -> bool {
+    matches!(event, Event::Machine { machine, change: Change::Suspended { io_error: true } } if *machine == ours)
+}
+
+/// Whether there is too little room to begin, or go on with, a backup.
+pub(crate) fn short_of_space(parts: &Parts) -> Option<CaptureError> {
+    let dir = &parts.places.runtime;
+    match parts.files.free_space(dir) {
+        Ok(free) if free < parts.settings.scratch_reserve => Some(CaptureError::Scratch { dir: dir.clone(), free }),
+        _ => None,
+    }
+}
+
+/// Sets a guest going again that an I/O error stopped, after the backup that caused it
+/// has ended. Returns whether one was.
+pub(crate) async fn rescue(parts: &Parts) -> Result<bool, CaptureError> {
+    let machine = parts.hypervisor.machine(parts.machine).await?;
+    if matches!(machine.power, PowerState::Paused { io_error: true, .. }) {
+        tracing::warn!(machine = machine.name, "the guest stood still after an I/O error; setting it going again");
+        parts.hypervisor.resume(parts.machine).await?;
+        return Ok(true);
+    }
+    Ok(false)
+}

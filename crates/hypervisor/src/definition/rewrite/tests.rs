@@ -1,0 +1,154 @@
+//! Whole definitions before and after.
+
+use super::*;
+
+const LIVE: &str = "\
+<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>web1</name>
+  <uuid>c7a5fdbd-cdaf-9455-926a-d65c16db1809</uuid>
+  <metadata><!-- kept --><app:tag xmlns:app='urn:x'  a = \"1\" >&lt;&#x41;</app:tag></metadata>
+  <os>
+    <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
+    <nvram template='/usr/share/OVMF/VARS.fd'>/var/lib/libvirt/qemu/nvram/web1.fd</nvram>
+  </os>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='block' device='disk'>
+      <driver name='qemu' type='raw' cache='none' discard=\"unmap\"/>
+      <source dev='/dev/vg/web1' index='2'/>
+      <backingStore type='file'>
+        <format type='qcow2'/>
+        <source file='/base'/>
+      </backingStore>
+      <target dev='vda' bus='virtio'/>
+      <alias name='virtio-disk0'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/tmp/swap' index='1'/>
+      <target dev='vdb' bus='virtio'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/data' index='3'/>
+      <target dev='vdc' bus='virtio'/>
+      <alias name='ua-mine'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <driver name='qemu' type='raw'/>
+      <source file='/iso/install.iso'/>
+      <target dev='sda' bus='sata'/>
+      <readonly/>
+    </disk>
+    <interface type='bridge'>
+      <mac address='52:54:00:00:00:01'/>
+      <source bridge='br0'/>
+      <target dev='vnet3'/>
+      <model type='virtio'/>
+    </interface>
+    <interface type='network'>
+      <mac address='52:54:00:00:00:02'/>
+      <source network='backup' portid='x'/>
+      <model type='virtio'/>
+    </interface>
+    <interface type='user'/>
+  </devices>
+  <seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+64055</label></seclabel>
+  <seclabel type='static' model='selinux'><label>kept</label></seclabel>
+  <qemu:commandline><qemu:arg value='-kept'/></qemu:commandline>
+</domain>
+";
+
+const ELSEWHERE: &str = "\
+<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>drill &amp; web1</name>
+  <uuid>00000000-0000-0000-0000-000000000007</uuid>
+  <metadata><!-- kept --><app:tag xmlns:app='urn:x'  a = \"1\" >&lt;&#x41;</app:tag></metadata>
+  <os>
+    <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
+    <nvram template='/usr/share/OVMF/VARS.fd'>/r/nvram.fd</nvram>
+  </os>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none' discard=\"unmap\"/>
+      <source file='/r/it&apos;s/active.qcow2'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='disk'>
+      <source file='/data'/>
+      <target dev='vdc' bus='virtio'/>
+      <alias name='ua-mine'/>
+    </disk>
+    <disk type='file' device='cdrom'>
+      <driver name='qemu' type='raw'/>
+      <target dev='sda' bus='sata'/>
+      <readonly/>
+    </disk>
+    <interface type='network'>
+      <mac address='52:54:00:00:00:01'/>
+      <source network='isolated'/>
+      <model type='virtio'/>
+    </interface>
+    <interface type='user'><link state='down'/>
+      <mac address='52:54:00:00:00:02'/>
+      <model type='virtio'/>
+    </interface>
+    <interface type='user'/>
+  </devices>
+  <seclabel type='static' model='selinux'><label>kept</label></seclabel>
+  <qemu:commandline><qemu:arg value='-kept'/></qemu:commandline>
+</domain>
+";
+
+fn key(name: &str) -> DiskKey {
+    name.parse().unwrap()
+}
+
+fn overlay(path: &str) -> Overlay {
+    Overlay { path: path.into(), format: "qcow2".to_owned() }
+}
+
+#[test]
+fn a_machine_comes_up_elsewhere_with_all_else_as_it_was() {
+    let to = Rewrite {
+        name: Some("drill & web1".to_owned()),
+        id: Some(MachineId(uuid::Uuid::from_u128(7))),
+        disks: [(key("vda"), overlay("/r/it's/active.qcow2"))].into(),
+        drop_disks: [key("vdb")].into(),
+        networks: [("br0".to_owned(), Some("isolated".to_owned())), ("backup".to_owned(), None)].into(),
+        nvram: Some("/r/nvram.fd".into()),
+        virtualization: Some("qemu".to_owned()),
+        emulator: Some(PathBuf::new()),
+        ..Rewrite::default()
+    };
+    assert_eq!(rewrite(LIVE, &to).unwrap(), ELSEWHERE);
+}
+
+#[test]
+fn a_second_rewrite_to_the_same_changes_nothing() {
+    let once = rewrite(LIVE, &Rewrite::default()).unwrap();
+    assert_eq!(rewrite(&once, &Rewrite::default()).unwrap(), once);
+    assert!(!once.contains("backingStore") && !once.contains("index=") && !once.contains("vnet"));
+    assert!(once.contains("app:tag xmlns:app='urn:x'  a = \"1\" >&lt;&#x41;<"));
+}
+
+#[test]
+fn networks_that_nobody_mapped_are_unplugged_on_request() {
+    let to = Rewrite { unplug_others: true, ..Rewrite::default() };
+    let out = rewrite(LIVE, &to).unwrap();
+    assert!(!out.contains("br0") && !out.contains("network='backup'"));
+    assert_eq!(out.matches("<link state='down'/>").count(), 3, "{out}");
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_named() {
+    let to = Rewrite { disks: [(key("vdx"), overlay("/x"))].into(), ..Rewrite::default() };
+    assert_eq!(rewrite(LIVE, &to), Err(DefinitionError::NoSuchDisk(key("vdx"))));
+}
+
+#[test]
+fn a_disk_without_driver_or_source_gets_both() {
+    let text = "<domain type='qemu'><name>a</name><devices><disk type='file' device='disk'>\
+                <target dev='vda'/></disk></devices></domain>";
+    let to = Rewrite { disks: [(key("vda"), overlay("/o"))].into(), ..Rewrite::default() };
+    let out = super::super::machine(&rewrite(text, &to).unwrap()).unwrap();
+    assert_eq!((out.disks[0].format.as_str(), out.disks[0].source.path()), ("qcow2", Some(&"/o".into())));
+}

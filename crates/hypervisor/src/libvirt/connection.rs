@@ -1,0 +1,326 @@
+//! One connection and the calls on it: each on a thread of its own, with a deadline, and
+//! turned away at once where an earlier call for the same machine never came back. This
+//! module must never know what a call does.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use farshore_types::MachineId;
+use tokio::sync::broadcast;
+use virt::{connect::Connect, error::Error};
+
+use super::{
+    embed,
+    events::EventSink,
+    fault::{Call, Fault},
+    ffi, lookup,
+};
+use crate::{Event, HypervisorError, Kind, Result};
+
+/// Longest wait for a connection.
+const OPEN_DEADLINE: Duration = Duration::from_secs(60);
+/// Events kept for a receiver that lags.
+const EVENT_QUEUE: usize = 1024;
+/// Bytes of stack of the event loop's thread.
+const EVENT_STACK: usize = 512 * 1024;
+
+/// A host as libvirt knows it.
+pub(super) struct Host {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    uri: String,
+    connection: Mutex<Option<Arc<Owned>>>,
+    /// Set by libvirt's close callback: the next call opens anew.
+    broken: Arc<AtomicBool>,
+    events: broadcast::Sender<Event>,
+    /// Calls that missed their deadline and still run, by machine.
+    overdue: Mutex<HashMap<MachineId, &'static str>>,
+}
+
+/// A connection and the listening on it, which ends when this is dropped.
+pub(super) struct Owned {
+    opened: Arc<Opened>,
+    callback: i32,
+}
+
+impl std::ops::Deref for Owned {
+    type Target = Connect;
+
+    fn deref(&self) -> &Connect {
+        &self.opened.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        ffi::unlisten(&self.opened.0, self.callback);
+    }
+}
+
+/// A connection that is closed when dropped; `virt`'s own is not.
+struct Opened(Connect);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            tracing::debug!(%error, "closing a libvirt connection");
+        }
+    }
+}
+
+impl Opened {
+    fn open(uri: &str) -> Call<Arc<Opened>> {
+        Connect::open(Some(uri)).map(|c| Arc::new(Opened(c))).map_err(|error| unopened(uri, error))
+    }
+
+    /// The process's one connection to an embedded host. Each opening registers libvirt's
+    /// drivers anew, and after some ten it has no room left: so it is opened once and kept.
+    fn embedded(uri: &str, root: &Path) -> Call<Arc<Opened>> {
+        static KEPT: Mutex<Option<(String, Arc<Opened>)>> = Mutex::new(None);
+        let mut kept = lock(&KEPT);
+        match &*kept {
+            Some((held, opened)) if held == uri => return Ok(Arc::clone(opened)),
+            Some((held, _)) => {
+                let detail = format!("this process holds the embedded host of {held}, and can hold one only");
+                return Err(
+                    Fault::new(Kind::Unsupported, detail).advise("use a process for each embedded host")
+                );
+            }
+            None => {}
+        }
+        embed::prepare(root)?;
+        let opened = Opened::open(uri)?;
+        *kept = Some((uri.to_owned(), Arc::clone(&opened)));
+        Ok(opened)
+    }
+}
+
+impl Host {
+    pub(super) async fn open(uri: &str) -> Result<Host> {
+        let shared = Arc::new(Shared {
+            uri: uri.to_owned(),
+            connection: Mutex::new(None),
+            broken: Arc::new(AtomicBool::new(false)),
+            events: broadcast::channel(EVENT_QUEUE).0,
+            overdue: Mutex::new(HashMap::new()),
+        });
+        let host = Host { shared };
+        host.call("connect to the hypervisor", None, OPEN_DEADLINE, |_| Ok(())).await?;
+        Ok(host)
+    }
+
+    pub(super) fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// Runs `call` on a thread for blocking work and waits for it, at most `deadline`.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        machine: Option<MachineId>,
+        deadline: Duration,
+        call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
+    ) -> Result<T> {
+        if let Some(error) = machine.and_then(|id| self.turned_away(operation, id)) {
+            return Err(error);
+        }
+        self.run(operation, machine, deadline, call).await
+    }
+
+    /// As [`call`](Self::call), also where an earlier call for the machine is overdue.
+    pub(super) async fn call_regardless<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        machine: MachineId,
+        deadline: Duration,
+        call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(operation, Some(machine), deadline, call).await
+    }
+
+    /// An error that names the machine as people do.
+    pub(super) async fn error(
+        &self,
+        operation: &'static str,
+        machine: Option<MachineId>,
+        kind: Kind,
+        detail: String,
+    ) -> HypervisorError {
+        let fault =
+            self.call::<()>(operation, machine, OPEN_DEADLINE, move |_| Err(Fault::new(kind, detail))).await;
+        fault.err().unwrap_or_else(|| HypervisorError::new(operation, kind, ""))
+    }
+
+    fn turned_away(&self, operation: &'static str, machine: MachineId) -> Option<HypervisorError> {
+        let overdue = *lock(&self.shared.overdue).get(&machine)?;
+        let detail = format!("libvirt has still not answered an earlier attempt to {overdue} it");
+        let error = HypervisorError::new(operation, Kind::Busy, detail).of(machine);
+        Some(error.advise(
+            "look whether QEMU or its storage hangs; the machine is tried again when the answer comes",
+        ))
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        machine: Option<MachineId>,
+        deadline: Duration,
+        call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
+    ) -> Result<T> {
+        let watch = Arc::new(Watch { shared: Arc::clone(&self.shared), machine, done: Mutex::new(false) });
+        let thread = tokio::task::spawn_blocking({
+            let watch = Arc::clone(&watch);
+            move || {
+                let answer = watch.shared.answer(operation, machine, call);
+                watch.finished();
+                answer
+            }
+        });
+        match tokio::time::timeout(deadline, thread).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panic)) => Err(failed(operation, machine, Kind::Other, panic.to_string())),
+            Err(_) => {
+                watch.late(operation);
+                let detail = format!("libvirt did not answer within {} s", deadline.as_secs());
+                Err(failed(operation, machine, Kind::Timeout, detail))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn answer<T>(
+        &self,
+        operation: &'static str,
+        machine: Option<MachineId>,
+        call: impl FnOnce(&Connect) -> Call<T>,
+    ) -> Result<T> {
+        let connection = self.connection().map_err(|fault| fault.during(operation))?;
+        call(&connection).map_err(|fault| {
+            if fault.kind == Kind::Connection {
+                self.broken.store(true, Ordering::Release);
+            }
+            let error = fault.during(operation);
+            match machine {
+                Some(id) => error.of(lookup::name_of(&connection, id).unwrap_or_else(|| id.to_string())),
+                None => error,
+            }
+        })
+    }
+
+    /// The open connection; where there is none, or it broke, a new one.
+    fn connection(&self) -> Call<Arc<Owned>> {
+        let mut held = lock(&self.connection);
+        if let Some(connection) = held.as_ref().filter(|_| !self.broken.load(Ordering::Acquire)) {
+            return Ok(Arc::clone(connection));
+        }
+        *held = None;
+        let connection = Arc::new(self.open()?);
+        self.broken.store(false, Ordering::Release);
+        *held = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    fn open(&self) -> Call<Owned> {
+        start_event_loop()?;
+        let opened = match embed::root_of(&self.uri) {
+            Some(root) => Opened::embedded(&self.uri, &root)?,
+            None => Opened::open(&self.uri)?,
+        };
+        let sink = EventSink { events: self.events.clone(), broken: Arc::clone(&self.broken) };
+        let listener: Arc<dyn ffi::Listener> = Arc::new(sink);
+        let callback = ffi::listen(&opened.0, &listener)?;
+        if let Err(error) = ffi::listen_for_close(&opened.0, &listener) {
+            tracing::debug!(%error, "this connection cannot tell when it breaks");
+        }
+        Ok(Owned { opened, callback })
+    }
+}
+
+/// One call: who, and whether it has come back.
+struct Watch {
+    shared: Arc<Shared>,
+    machine: Option<MachineId>,
+    done: Mutex<bool>,
+}
+
+impl Watch {
+    fn finished(&self) {
+        let mut done = lock(&self.done);
+        *done = true;
+        if let Some(machine) = self.machine {
+            // Only a late call has an entry; a call that was let through regardless may clear
+            // another's, which costs one more thread at worst.
+            lock(&self.shared.overdue).remove(&machine);
+        }
+    }
+
+    fn late(&self, operation: &'static str) {
+        let done = lock(&self.done);
+        if let (false, Some(machine)) = (*done, self.machine) {
+            lock(&self.shared.overdue).insert(machine, operation);
+        }
+    }
+}
+
+/// Starts libvirt's event loop, once per process. Without it no connection learns of events,
+/// and an embedded one cannot run at all.
+fn start_event_loop() -> Call<()> {
+    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let started = STARTED.get_or_init(|| {
+        ffi::silence_errors();
+        ffi::register_event_loop().map_err(|e| e.to_string())?;
+        let thread = std::thread::Builder::new().name("libvirt-events".to_owned()).stack_size(EVENT_STACK);
+        thread.spawn(run_events).map(drop).map_err(|e| e.to_string())
+    });
+    started
+        .clone()
+        .map_err(|why| Fault::new(Kind::Other, format!("libvirt's event loop did not start: {why}")))
+}
+
+fn run_events() {
+    loop {
+        if let Err(error) = ffi::run_event_loop_once() {
+            tracing::warn!(%error, "libvirt's event loop stumbled");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+fn unopened(uri: &str, error: Error) -> Fault {
+    let fault = Fault::from(error);
+    match fault.kind {
+        Kind::Busy => {
+            Fault::new(Kind::Busy, format!("another process (an agent?) holds the embedded host of {uri}"))
+                .advise("stop that process, or send the request to it")
+        }
+        Kind::Denied => fault,
+        _ => Fault { kind: Kind::Connection, detail: format!("{uri}: {}", fault.detail), advice: None },
+    }
+}
+
+fn failed(
+    operation: &'static str,
+    machine: Option<MachineId>,
+    kind: Kind,
+    detail: String,
+) -> HypervisorError {
+    let error = HypervisorError::new(operation, kind, detail);
+    match machine {
+        Some(id) => error.of(id),
+        None => error,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,81 @@
+//! The root directory of an embedded libvirt. This module must never open a connection.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::fault::{Call, Fault};
+use crate::Kind;
+
+/// The root that `qemu:///embed?root=DIR` names.
+pub(super) fn root_of(uri: &str) -> Option<PathBuf> {
+    let query = uri.strip_prefix("qemu:///embed?")?;
+    query.split('&').find_map(|part| part.strip_prefix("root=")).map(PathBuf::from)
+}
+
+/// Makes the root with a configuration that needs no daemon beside it, unless it has one.
+pub(super) fn prepare(root: &Path) -> Call<()> {
+    if !root.is_absolute() {
+        let detail = format!("the embedded host's root '{}' is not an absolute path", root.display());
+        return Err(
+            Fault::new(Kind::Invalid, detail).advise("give it as qemu:///embed?root=/absolute/directory")
+        );
+    }
+    let configuration = root.join("etc/qemu.conf");
+    write_once(&configuration).map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Denied } else { Kind::Other };
+        Fault::new(kind, format!("cannot write {}: {error}", configuration.display()))
+    })
+}
+
+fn write_once(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    match fs::File::create_new(path) {
+        Ok(mut file) => file.write_all(configuration().as_bytes()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// No log daemon, no mount namespaces, and QEMU as this process's user: so that sockets and
+/// scratch files need no rights of their own, and no image changes its owner.
+fn configuration() -> String {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    format!(
+        "# Written once by Farshore for an embedded host; yours to change.\n\
+         stdio_handler = \"file\"\n\
+         user = \"+{user}\"\n\
+         group = \"+{group}\"\n\
+         dynamic_ownership = 0\n\
+         remember_owner = 0\n\
+         namespaces = []\n\
+         cgroup_controllers = []\n\
+         security_default_confined = 0\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_embedded_addresses_have_a_root() {
+        assert_eq!(root_of("qemu:///embed?root=/a/b"), Some("/a/b".into()));
+        assert_eq!(root_of("qemu:///system"), None);
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path()).unwrap();
+        let path = dir.path().join("etc/qemu.conf");
+        assert!(fs::read_to_string(&path).unwrap().contains("stdio_handler"));
+        fs::write(&path, "mine").unwrap();
+        prepare(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}

@@ -1,0 +1,222 @@
+//! A host and its machines as libvirt describes them. This module must never change anything.
+
+use std::{fs::File, io::Read, path::Path, time::Duration};
+
+use farshore_types::MachineId;
+use virt::{connect::Connect, domain::Domain};
+use virt_sys as sys;
+
+use super::{
+    fault::{Call, Fault},
+    lookup,
+};
+use crate::{
+    Disk, HostFacts, Kind, Machine, PowerState, Tracking,
+    definition::{self, DiskSource, DiskText},
+};
+
+/// How often a machine that stops this moment is looked at, at most.
+const STOPPING_TRIES: u32 = 40;
+/// How long to wait in between.
+const STOPPING_POLL: Duration = Duration::from_millis(50);
+/// What every qcow2 image starts with.
+const QCOW2_MAGIC: [u8; 4] = *b"QFI\xfb";
+/// First version of qcow2 that can keep bitmaps.
+const QCOW2_WITH_BITMAPS: u32 = 3;
+
+pub(super) fn host_facts(connection: &Connect) -> Call<HostFacts> {
+    let capabilities = definition::parse(&connection.get_capabilities()?)?;
+    let arch = capabilities.at(&["host", "cpu"]).and_then(|cpu| cpu.child_text("arch")).unwrap_or_default();
+    Ok(HostFacts {
+        hypervisor: connection.get_type()?,
+        libvirt_version: version(connection.get_lib_version()?),
+        qemu_version: connection.get_hyp_version().ok().filter(|v| *v > 0).map(version),
+        uri: connection.get_uri()?,
+        arch: arch.to_owned(),
+    })
+}
+
+/// libvirt's way to write versions: 11003000 is 11.3.0.
+fn version(number: u32) -> String {
+    format!("{}.{}.{}", number / 1_000_000, number / 1000 % 1000, number % 1000)
+}
+
+pub(super) fn machines(connection: &Connect) -> Call<Vec<Machine>> {
+    let mut out = Vec::new();
+    for domain in connection.list_all_domains(sys::VIR_CONNECT_LIST_DOMAINS_PERSISTENT)? {
+        match describe(&domain) {
+            Ok(machine) => out.push(machine),
+            Err(fault) if fault.kind == Kind::NoSuchMachine => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(out)
+}
+
+pub(super) fn machine(connection: &Connect, id: MachineId) -> Call<Machine> {
+    describe(&lookup::domain(connection, id)?)
+}
+
+pub(super) fn find(connection: &Connect, name_or_uuid: &str) -> Call<Machine> {
+    let by_id = name_or_uuid.parse().ok().map(|id| lookup::domain(connection, id));
+    match by_id {
+        Some(Ok(domain)) => describe(&domain),
+        _ => describe(&Domain::lookup_by_name(connection, name_or_uuid)?),
+    }
+}
+
+/// Describes a machine. One that stops this very moment is looked at again: its disks must
+/// not look missing because QEMU went away while being asked about them.
+fn describe(domain: &Domain) -> Call<Machine> {
+    for _ in 1..STOPPING_TRIES {
+        match describe_once(domain) {
+            Err(fault) if fault.kind == Kind::NotRunning => std::thread::sleep(STOPPING_POLL),
+            other => return other,
+        }
+    }
+    describe_once(domain)
+}
+
+fn describe_once(domain: &Domain) -> Call<Machine> {
+    let text = domain.get_xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?;
+    let power = power(domain)?;
+    // A running machine's disks are those it uses now, which may differ from the next start's.
+    let now = if power.is_off() { text.clone() } else { domain.get_xml_desc(0)? };
+    let now = definition::machine(&now)?;
+    Ok(Machine {
+        id: lookup::id_of(domain)?,
+        name: domain.get_name()?,
+        power,
+        disks: now.disks.into_iter().map(|disk| describe_disk(domain, disk)).collect::<Call<_>>()?,
+        nics: now.nics,
+        definition: text,
+        autostart: domain.get_autostart()?,
+        nvram: now.nvram,
+    })
+}
+
+pub(super) fn power(domain: &Domain) -> Call<PowerState> {
+    let (state, reason) = domain.get_state()?;
+    let reason = u32::try_from(reason).unwrap_or(0);
+    Ok(match state {
+        sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED | sys::VIR_DOMAIN_SHUTDOWN => PowerState::Running,
+        sys::VIR_DOMAIN_PAUSED => PowerState::Paused {
+            io_error: reason == sys::VIR_DOMAIN_PAUSED_IOERROR,
+            reason: paused_reason(reason).to_owned(),
+        },
+        sys::VIR_DOMAIN_SHUTOFF => PowerState::ShutOff {
+            crashed: matches!(reason, sys::VIR_DOMAIN_SHUTOFF_CRASHED | sys::VIR_DOMAIN_SHUTOFF_FAILED),
+        },
+        sys::VIR_DOMAIN_CRASHED => PowerState::Other("crashed, kept for inspection".to_owned()),
+        sys::VIR_DOMAIN_PMSUSPENDED => PowerState::Other("suspended by its own power management".to_owned()),
+        other => PowerState::Other(format!("libvirt's state {other}")),
+    })
+}
+
+fn paused_reason(reason: u32) -> &'static str {
+    match reason {
+        sys::VIR_DOMAIN_PAUSED_USER => "by request",
+        sys::VIR_DOMAIN_PAUSED_MIGRATION => "migration",
+        sys::VIR_DOMAIN_PAUSED_SAVE => "save to a file",
+        sys::VIR_DOMAIN_PAUSED_DUMP => "core dump",
+        sys::VIR_DOMAIN_PAUSED_IOERROR => "a write to its storage failed",
+        sys::VIR_DOMAIN_PAUSED_WATCHDOG => "watchdog",
+        sys::VIR_DOMAIN_PAUSED_FROM_SNAPSHOT => "restored from a snapshot",
+        sys::VIR_DOMAIN_PAUSED_SHUTTING_DOWN => "shutting down",
+        sys::VIR_DOMAIN_PAUSED_SNAPSHOT => "a snapshot is taken",
+        sys::VIR_DOMAIN_PAUSED_CRASHED => "the guest crashed",
+        sys::VIR_DOMAIN_PAUSED_STARTING_UP => "starting up",
+        _ => "unknown",
+    }
+}
+
+fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
+    let has_content = !matches!(disk.source, DiskSource::None);
+    let info = has_content.then(|| domain.get_block_info(disk.key.as_str(), 0).map_err(Fault::from));
+    let (size, tracking) = match info {
+        Some(Ok(info)) => (info.capacity, tracking(&disk)),
+        Some(Err(fault)) if matches!(fault.kind, Kind::NotRunning | Kind::Connection | Kind::Timeout) => {
+            return Err(fault);
+        }
+        Some(Err(fault)) => (0, left_out(&format!("its image cannot be opened: {}", fault.detail))),
+        None => (0, tracking(&disk)),
+    };
+    Ok(Disk {
+        path: disk.source.path().cloned(),
+        key: disk.key,
+        format: disk.format,
+        size,
+        tracking,
+        discard: disk.discard,
+    })
+}
+
+/// How changes of the disk are found, by what its definition and its image's header say.
+fn tracking(disk: &DiskText) -> Tracking {
+    match disk.device.as_str() {
+        "cdrom" => return left_out("a CD drive"),
+        "floppy" => return left_out("a floppy drive"),
+        "lun" => {
+            return left_out(
+                "a SCSI device passed through: the guest's writes bypass QEMU; use device='disk'",
+            );
+        }
+        _ => {}
+    }
+    if disk.readonly {
+        return left_out("read-only");
+    }
+    if disk.shareable {
+        return left_out(
+            "shared with other machines, whose writes this host does not see; it is NOT protected",
+        );
+    }
+    if disk.transient {
+        return left_out("transient: its changes are thrown away at every stop");
+    }
+    let path = match &disk.source {
+        DiskSource::File(path) | DiskSource::Block(path) => path,
+        DiskSource::None => return left_out("no content"),
+        DiskSource::Other(kind) => {
+            return left_out(&format!(
+                "its source is of type '{kind}', which is not supported; it is NOT protected"
+            ));
+        }
+    };
+    match disk.format.as_str() {
+        "qcow2" => tracking_of_qcow2(path),
+        "raw" => compare("raw: no change tracking; read whole and compared by digest each cycle"),
+        other => {
+            compare(&format!("{other}: no change tracking; read whole and compared by digest each cycle"))
+        }
+    }
+}
+
+fn tracking_of_qcow2(path: &Path) -> Tracking {
+    match qcow2_version(path) {
+        Ok(Some(version)) if version >= QCOW2_WITH_BITMAPS => Tracking::Bitmap,
+        Ok(Some(version)) => compare(&format!(
+            "qcow2 version {version} cannot keep bitmaps (qemu-img amend -o compat=1.1 while it is off changes \
+             that); read whole and compared by digest each cycle"
+        )),
+        Ok(None) => left_out("defined as qcow2, but its image is not"),
+        Err(error) => left_out(&format!("its image cannot be read: {error}")),
+    }
+}
+
+fn qcow2_version(path: &Path) -> std::io::Result<Option<u32>> {
+    let mut head = [0; 8];
+    File::open(path)?.read_exact(&mut head)?;
+    let (magic, version) = head.split_at(4);
+    let version = version.iter().fold(0, |acc: u32, b| acc << 8 | u32::from(*b));
+    Ok((magic == QCOW2_MAGIC).then_some(version))
+}
+
+fn compare(why: &str) -> Tracking {
+    Tracking::Compare { why: why.to_owned() }
+}
+
+fn left_out(why: &str) -> Tracking {
+    Tracking::LeftOut { why: why.to_owned() }
+}

@@ -1,0 +1,95 @@
+//! Defining, starting and stopping. This module must never know why.
+
+use farshore_types::MachineId;
+use virt::{connect::Connect, domain::Domain};
+use virt_sys as sys;
+
+use super::{
+    fault::{Call, Fault},
+    ffi, inventory, lookup,
+};
+use crate::{GuestState, Kind, Start};
+
+pub(super) fn define(connection: &Connect, xml: &str) -> Call<MachineId> {
+    lookup::id_of(&Domain::define_xml(connection, xml)?)
+}
+
+pub(super) fn undefine(connection: &Connect, id: MachineId, state: GuestState) -> Call<()> {
+    let domain = lookup::domain(connection, id)?;
+    // libvirt would make a running machine transient, which would then vanish at its stop.
+    if domain.is_active()? {
+        return Err(Fault::new(Kind::AlreadyRunning, "it is running"));
+    }
+    let guest_state = match state {
+        GuestState::Keep => sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM,
+        GuestState::Remove => sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys::VIR_DOMAIN_UNDEFINE_TPM,
+    };
+    let records = sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE;
+    Ok(domain.undefine_flags(guest_state | records)?)
+}
+
+pub(super) fn start(connection: &Connect, id: MachineId, how: Start) -> Call<()> {
+    let domain = lookup::domain(connection, id)?;
+    if domain.is_active()? {
+        return Err(Fault::new(Kind::AlreadyRunning, "it is started already"));
+    }
+    let flags = match how {
+        Start::Running => 0,
+        Start::Paused => sys::VIR_DOMAIN_START_PAUSED,
+    };
+    domain.create_with_flags(flags)?;
+    Ok(())
+}
+
+pub(super) fn resume(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::started(connection, id)?;
+    if inventory::power(&domain)?.is_paused() {
+        domain.resume()?;
+    }
+    Ok(())
+}
+
+pub(super) fn suspend(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::started(connection, id)?;
+    if !inventory::power(&domain)?.is_paused() {
+        domain.suspend()?;
+    }
+    Ok(())
+}
+
+/// Presses the guest's power button; does nothing where the machine is off.
+pub(super) fn ask_to_shut_down(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::domain(connection, id)?;
+    if domain.is_active()? {
+        domain.shutdown()?;
+    }
+    Ok(())
+}
+
+pub(super) fn is_off(connection: &Connect, id: MachineId) -> Call<bool> {
+    Ok(!lookup::domain(connection, id)?.is_active()?)
+}
+
+pub(super) fn destroy(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::domain(connection, id)?;
+    match domain.destroy() {
+        // It may have stopped by itself meanwhile.
+        Err(_) if !domain.is_active()? => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+pub(super) fn set_autostart(connection: &Connect, id: MachineId, autostart: bool) -> Call<()> {
+    lookup::domain(connection, id)?.set_autostart(autostart)?;
+    Ok(())
+}
+
+pub(super) fn freeze(connection: &Connect, id: MachineId) -> Call<u32> {
+    Ok(ffi::freeze(&lookup::started(connection, id)?)?)
+}
+
+pub(super) fn thaw(connection: &Connect, id: MachineId) -> Call<u32> {
+    Ok(ffi::thaw(&lookup::started(connection, id)?)?)
+}

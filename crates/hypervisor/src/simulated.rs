@@ -1,0 +1,210 @@
+//! A hypervisor in memory, for tests: machines with model disks, dirty bitmaps that behave
+//! like QEMU's, backups of one instant, and failures on demand. It keeps the same contract
+//! as the real one, and the same tests hold it to that. This module must never touch a file
+//! or start a process.
+
+mod driver;
+mod export;
+mod faults;
+mod image;
+mod world;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use farshore_types::{DiskKey, MachineId};
+use tokio::sync::broadcast;
+
+use crate::{BlockJob, Change, Event, HypervisorError, Kind, PowerState, Problem, Result};
+use faults::Faults;
+pub use faults::{Gate, Operation};
+use image::Image;
+use world::World;
+
+/// Events kept for a receiver that lags.
+const EVENT_QUEUE: usize = 1024;
+
+/// A host in memory. Clones are the same host.
+#[derive(Clone)]
+pub struct Simulated {
+    world: Arc<Mutex<World>>,
+    faults: Arc<Mutex<Faults>>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Default for Simulated {
+    fn default() -> Simulated {
+        Simulated::new()
+    }
+}
+
+impl Simulated {
+    /// An empty host.
+    #[must_use]
+    pub fn new() -> Simulated {
+        Simulated { world: Arc::default(), faults: Arc::default(), events: broadcast::channel(EVENT_QUEUE).0 }
+    }
+
+    /// Adds a machine, off, with empty disks of the given names and sizes in bytes, all qcow2.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a disk's name that cannot be, [`Kind::AlreadyExists`].
+    pub async fn add_machine(&self, name: &str, disks: &[(&str, u64)]) -> Result<MachineId> {
+        let mut devices = String::new();
+        for (key, size) in disks {
+            let path = PathBuf::from(format!("/images/{name}/{key}.qcow2"));
+            devices += &format!(
+                "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{}'/>\
+                 <target dev='{key}' bus='virtio'/></disk>",
+                path.display()
+            );
+            self.add_image(&path, *size);
+        }
+        let xml = format!(
+            "<domain type='qemu'><name>{name}</name><os><type arch='x86_64'>hvm</type></os>\
+             <devices>{devices}</devices></domain>"
+        );
+        self.define(&xml).await
+    }
+
+    /// Adds an empty image that definitions may name as a disk's source; one of that path
+    /// that is there already stays.
+    pub fn add_image(&self, path: &Path, size: u64) {
+        self.world().images.entry(path.to_owned()).or_insert_with(|| Image::new(size));
+    }
+
+    /// Writes as the guest would: recorded by the bitmaps that record now, unseen by backups
+    /// that have begun. Works on machines that are off too, as an offline tool's write would.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], [`Kind::Invalid`] past the disk's end.
+    pub fn guest_write(&self, machine: MachineId, disk: &DiskKey, offset: u64, data: &[u8]) -> Result<()> {
+        self.world().image_of("write to", machine, disk)?.write("write to", offset, data)
+    }
+
+    /// Discards as the guest would: recorded, and reads as zeros afterwards.
+    ///
+    /// # Errors
+    /// As for [`guest_write`](Self::guest_write).
+    pub fn guest_discard(&self, machine: MachineId, disk: &DiskKey, offset: u64, len: u64) -> Result<()> {
+        self.world().image_of("discard on", machine, disk)?.discard("discard on", offset, len)
+    }
+
+    /// All bytes of a disk as they are now.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], [`Kind::Invalid`].
+    pub fn model_bytes(&self, machine: MachineId, disk: &DiskKey) -> Result<Vec<u8>> {
+        Ok(self.world().image_of("read", machine, disk)?.bytes())
+    }
+
+    /// Kills the machine's process: it is off, all its bitmaps are lost, its backup is gone.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn kill(&self, machine: MachineId) -> Result<()> {
+        self.world().kill(machine)?;
+        self.tell(machine, Change::Stopped { crashed: true });
+        Ok(())
+    }
+
+    /// Loses the bitmaps of one checkpoint, as a tool that deletes them would.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn lose_bitmaps(&self, machine: MachineId, checkpoint: &str) -> Result<()> {
+        self.world().lose_bitmaps(machine, checkpoint)
+    }
+
+    /// Pauses the machine as QEMU does when a write fails.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn pause_by_io_error(&self, machine: MachineId) -> Result<()> {
+        let reason = "a write to its storage failed".to_owned();
+        self.world().machine_mut("pause", machine)?.power = PowerState::Paused { io_error: true, reason };
+        self.tell(machine, Change::Suspended { io_error: true });
+        Ok(())
+    }
+
+    /// Puts a block job in the way of backups, or (`None`) takes it away.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn set_block_job(&self, machine: MachineId, job: Option<BlockJob>) -> Result<()> {
+        self.world().machine_mut("change", machine)?.block_job = job;
+        Ok(())
+    }
+
+    /// Whether the guest has an agent that can freeze file systems; at first it has none.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn set_guest_agent(&self, machine: MachineId, present: bool) -> Result<()> {
+        self.world().machine_mut("change", machine)?.guest_agent = present;
+        Ok(())
+    }
+
+    /// Whether the guest heeds a request to shut down; at first it does.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn set_heeds_shutdown(&self, machine: MachineId, heeds: bool) -> Result<()> {
+        self.world().machine_mut("change", machine)?.heeds_shutdown = heeds;
+        Ok(())
+    }
+
+    /// What `check_startable` answers from now on.
+    pub fn set_start_problems(&self, problems: Vec<Problem>) {
+        self.world().start_problems = problems;
+    }
+
+    /// Makes the `nth` call of `operation` from now on (1: the next) fail without effect.
+    pub fn fail(&self, operation: Operation, nth: u32, kind: Kind) {
+        self.faults().add(operation, nth, kind, false);
+    }
+
+    /// Makes the `nth` call of `operation` from now on take effect and *then* fail, as a
+    /// timeout does whose call ends later.
+    pub fn fail_after_effect(&self, operation: Operation, nth: u32, kind: Kind) {
+        self.faults().add(operation, nth, kind, true);
+    }
+
+    /// Holds all calls of `operation` until the gate is dropped.
+    #[must_use]
+    pub fn hold(&self, operation: Operation) -> Gate {
+        self.faults().hold(operation)
+    }
+
+    /// Number of calls of `operation` so far, failed ones included.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.faults().calls(operation)
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, machine: MachineId, change: Change) {
+        // Nobody listening is fine.
+        drop(self.events.send(Event::Machine { machine, change }));
+    }
+
+    async fn define(&self, xml: &str) -> Result<MachineId> {
+        crate::Hypervisor::define(self, xml).await
+    }
+}
+
+fn wrong(operation: &'static str, kind: Kind, detail: impl Into<String>) -> HypervisorError {
+    HypervisorError::new(operation, kind, detail)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What only a real hypervisor can show.
+
+use std::process::Command;
+
+use farshore_hypervisor::{Hypervisor, Kind, Start, Tracking};
+
+use crate::{
+    Report,
+    real::{RealRig, create_image},
+    rig::{CLUSTER, Rig, key, spec, unique},
+    run_all,
+};
+
+pub(crate) async fn all(report: &mut Report<'_>, rig: &RealRig) {
+    run_all!(report, "libvirt", rig, libvirt_only:
+        another_process_cannot_take_the_embedded_host,
+        a_block_job_in_the_way_is_named,
+        what_this_host_cannot_start_is_said_before,
+        disks_that_cannot_be_tracked_say_why,
+        a_place_that_qemu_cannot_write_is_said_to_be_one,
+    );
+}
+
+use crate::libvirt_only;
+
+async fn another_process_cannot_take_the_embedded_host(rig: &RealRig) {
+    let other = Command::new("virsh").args(["-c", &rig.uri, "list"]).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success() && said.contains("Failed to acquire pid file"), "{said}");
+}
+
+async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    let base = rig.image(&name, "base");
+    create_image(&base, "qcow2", &[]);
+    let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
+    assert!(filled.status.success());
+    let backing = base.to_string_lossy().into_owned();
+    create_image(&rig.image(&name, "vda"), "qcow2", &["-b", &backing, "-F", "qcow2"]);
+    let id = rig.libvirt.define(&rig.xml(&name, &[("vda", "qcow2")])).await.unwrap();
+    rig.libvirt.start(id, Start::Running).await.unwrap();
+    pull_slowly(&rig.domain(id));
+    let jobs = rig.libvirt.block_jobs(id).await.unwrap();
+    assert_eq!(jobs.iter().map(|j| (&j.disk, j.what.as_str())).collect::<Vec<_>>(), [(&key("vda"), "pull")]);
+    let busy = rig.libvirt.begin_backup(id, &spec(rig, &["vda"], Some("c"), None)).await.unwrap_err();
+    assert_eq!(busy.kind, Kind::Busy, "{busy}");
+    assert!(busy.to_string().contains("pull"), "{busy}");
+    rig.libvirt.destroy(id).await.unwrap();
+}
+
+/// Begins a block pull at 1 MiB/s: slow enough to be met.
+#[allow(unsafe_code, reason = "`virt` has no block pull")]
+fn pull_slowly(domain: &virt::domain::Domain) {
+    // SAFETY: a live domain and a text that outlives the call.
+    let begun = unsafe { virt_sys::virDomainBlockPull(domain.as_ptr(), c"vda".as_ptr(), 1, 0) };
+    assert_eq!(begun, 0);
+}
+
+async fn what_this_host_cannot_start_is_said_before(rig: &RealRig) {
+    let good = rig.xml("fine", &[("vda", "qcow2")]);
+    assert_eq!(rig.libvirt.check_startable(&good).await.unwrap(), []);
+    let changed = [
+        ("type='qemu'", "type='xen'"),
+        ("arch='x86_64'", "arch='vax'"),
+        ("machine='pc'", "machine='pc-i440fx-99.0'"),
+        ("<devices>", "<devices><emulator>/nowhere/qemu</emulator>"),
+        ("<devices>", "<cpu mode='custom'><model>Z80</model></cpu><devices>"),
+        ("<devices>", "<devices><interface type='network'><source network='lost'/></interface>"),
+        ("<devices>", "<devices><interface type='bridge'><source bridge='br-lost'/></interface>"),
+    ];
+    for (from, to) in changed {
+        let problems = rig.libvirt.check_startable(&good.replace(from, to)).await.unwrap();
+        assert_eq!(problems.len(), 1, "{to}: {problems:?}");
+    }
+}
+
+async fn disks_that_cannot_be_tracked_say_why(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    create_image(&rig.image(&name, "vda"), "qcow2", &["-o", "compat=0.10"]);
+    create_image(&rig.image(&name, "vdb"), "raw", &[]);
+    let xml = rig.xml(&name, &[("vda", "qcow2"), ("vdb", "raw"), ("vdc", "qcow2")]);
+    let xml = xml.replace("<target dev='vdb'", "<shareable/><target dev='vdb'");
+    let drive = "</devices>".to_owned();
+    let xml = xml
+        .replace(&drive, "<disk type='file' device='cdrom'><target dev='hda' bus='ide'/></disk></devices>");
+    let id = rig.libvirt.define(&xml).await.unwrap();
+    let disks = rig.libvirt.machine(id).await.unwrap().disks;
+    let why = |name: &str| match disks.iter().find(|d| d.key == key(name)).unwrap().tracking.clone() {
+        Tracking::Compare { why } => format!("compare: {why}"),
+        Tracking::LeftOut { why } => format!("left out: {why}"),
+        Tracking::Bitmap => "bitmap".to_owned(),
+    };
+    assert!(why("vda").starts_with("compare: qcow2 version 2"), "{}", why("vda"));
+    assert!(why("vdb").contains("NOT protected"), "{}", why("vdb"));
+    assert!(why("vdc").contains("cannot be opened"), "{}", why("vdc"));
+    assert_eq!(why("hda"), "left out: a CD drive");
+}
+
+async fn a_place_that_qemu_cannot_write_is_said_to_be_one(rig: &RealRig) {
+    let id = rig.machine(&[("vda", "qcow2")]).await;
+    rig.libvirt.start(id, Start::Running).await.unwrap();
+    rig.write(id, "vda", 0, CLUSTER, 1).await;
+    let mut nowhere = spec(rig, &["vda"], Some("c"), None);
+    nowhere.socket = "/proc/none/s.sock".into();
+    let error = rig.libvirt.begin_backup(id, &nowhere).await.unwrap_err();
+    assert!(error.to_string().contains("socket"), "{error}");
+    nowhere.socket = format!("/{}", "x".repeat(120)).into();
+    assert_eq!(rig.libvirt.begin_backup(id, &nowhere).await.unwrap_err().kind, Kind::Invalid);
+    // Nothing of a failed begin stays.
+    assert!(rig.libvirt.checkpoints(id).await.unwrap().is_empty());
+    rig.libvirt.begin_backup(id, &spec(rig, &["vda"], Some("c"), None)).await.unwrap();
+    rig.libvirt.end_backup(id).await.unwrap();
+    rig.libvirt.destroy(id).await.unwrap();
+}

@@ -1,0 +1,107 @@
+//! Reaching a target: TCP, then TLS 1.3 with both certificates checked.
+
+use std::{io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{Identity, LinkError, identity::distrust, limits::TLS_BUFFER};
+
+/// Any stream of bytes that a session can run over.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Makes connections to one target, again and again.
+#[async_trait]
+pub trait Dial: Send + Sync {
+    /// One attempt.
+    ///
+    /// # Errors
+    /// [`LinkError`], recoverable where another attempt may help.
+    async fn dial(&self) -> Result<Box<dyn Stream>, LinkError>;
+
+    /// The target's name and address, for errors and logs.
+    fn peer(&self) -> String;
+}
+
+/// Where a target listens and what its certificate must say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `host:port`, `address:port` or `[address]:port`.
+    pub address: String,
+    /// A name in the target's certificate.
+    pub server_name: String,
+}
+
+/// Connects to an [`Endpoint`] as an [`Identity`].
+#[derive(Clone, Debug)]
+pub struct TlsDial {
+    endpoint: Endpoint,
+    identity: Identity,
+    deadline: Duration,
+}
+
+impl TlsDial {
+    /// Attempts take no longer than `deadline`.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, identity: Identity, deadline: Duration) -> TlsDial {
+        TlsDial { endpoint, identity, deadline }
+    }
+
+    async fn attempt(&self) -> Result<Box<dyn Stream>, LinkError> {
+        let tcp = TcpStream::connect(&self.endpoint.address).await.map_err(|e| self.unreachable(e))?;
+        tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
+        let name =
+            ServerName::try_from(self.endpoint.server_name.clone()).map_err(|_| LinkError::Untrusted {
+                peer: self.peer(),
+                why: format!("'{}' is not a host name", self.endpoint.server_name),
+                advice: "correct the target's name in the configuration",
+            })?;
+        let connector = TlsConnector::from(Arc::clone(&self.identity.client));
+        let tune = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
+        match connector.connect_with(name, tcp, tune).await {
+            Ok(tls) => Ok(Box::new(tls)),
+            Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.unreachable(e))),
+        }
+    }
+
+    /// Trust is not regained by trying again.
+    fn untrusted(&self, error: &io::Error) -> Option<LinkError> {
+        let (why, advice) = distrust(error, &self.endpoint.server_name)?;
+        Some(LinkError::Untrusted { peer: self.peer(), why, advice })
+    }
+
+    fn unreachable(&self, source: io::Error) -> LinkError {
+        let advice = match source.kind() {
+            io::ErrorKind::ConnectionRefused => "no agent listens there: is it running, and the port right?",
+            io::ErrorKind::TimedOut => "nothing answers: check the network and firewalls between the sites",
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                "the target closed the connection: look into its log"
+            }
+            _ => "check the target's address and the network",
+        };
+        LinkError::Connect { peer: self.peer(), advice, source }
+    }
+}
+
+#[async_trait]
+impl Dial for TlsDial {
+    async fn dial(&self) -> Result<Box<dyn Stream>, LinkError> {
+        self.identity.check_time()?;
+        match timeout(self.deadline, self.attempt()).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unreachable(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn peer(&self) -> String {
+        format!("{} at {}", self.endpoint.server_name, self.endpoint.address)
+    }
+}

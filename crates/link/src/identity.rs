@@ -1,0 +1,156 @@
+//! Who this host is, and who a peer is: mutual TLS 1.3 under one private authority.
+
+use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
+
+use farshore_pki::{Credentials, Facts};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
+    version::TLS13,
+};
+
+use crate::LinkError;
+
+/// A host's certificate, key and authority, ready for both sides of a connection.
+#[derive(Clone)]
+pub struct Identity {
+    credentials: Credentials,
+    pub(crate) client: Arc<ClientConfig>,
+    pub(crate) server: Arc<ServerConfig>,
+}
+
+/// A peer's host name, as its certificate proves it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PeerName(pub String);
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Identity {
+    /// Reads `ca.pem`, `host.pem` and `host.key` of a directory.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files: missing, malformed, not belonging together. An
+    /// expired certificate is reported when it is used: it may be renewed meanwhile.
+    pub fn load(dir: &Path) -> Result<Identity, LinkError> {
+        let credentials = Credentials::load(dir)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(credentials.ca_der.clone()))?;
+        let roots = Arc::new(roots);
+        let chain = vec![CertificateDer::from(credentials.cert_der.clone())];
+        let key = || PrivateKeyDer::from(PrivatePkcs8KeyDer::from(credentials.key_der.clone()));
+
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain.clone(), key())?;
+        client.resumption = Resumption::disabled();
+
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|e| rustls::Error::General(e.to_string()))?;
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key())?;
+        // Tickets would be written into a connection on which the source may not read yet.
+        server.send_tls13_tickets = 0;
+        Ok(Identity { credentials, client: Arc::new(client), server: Arc::new(server) })
+    }
+
+    /// Name in this host's own certificate.
+    #[must_use]
+    pub fn host_name(&self) -> &str {
+        &self.credentials.facts.name
+    }
+
+    /// Checks the dates of this host's own certificate and its authority's.
+    ///
+    /// # Errors
+    /// [`LinkError::Identity`] with whose certificate and which date.
+    pub fn check_time(&self) -> Result<(), LinkError> {
+        Ok(self.credentials.check_time(SystemTime::now())?)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
+}
+
+/// The host name in a peer's certificate, which TLS has verified.
+pub(crate) fn peer_name(chain: Option<&[CertificateDer<'_>]>) -> Option<PeerName> {
+    let facts = Facts::of(chain?.first()?).ok()?;
+    Some(PeerName(facts.name))
+}
+
+/// What a failed handshake means: whose certificate, what is wrong, what to do. `None`
+/// where the failure was not about trust.
+pub(crate) fn distrust(error: &io::Error, peer: &str) -> Option<(String, &'static str)> {
+    let tls = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match tls {
+        rustls::Error::InvalidCertificate(error) => theirs(error, peer),
+        rustls::Error::AlertReceived(alert) => ours(*alert, peer),
+        rustls::Error::NoCertificatesPresented => {
+            (format!("{peer} showed no certificate"), "is something else connecting to this port?")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            (format!("{peer} does not speak TLS"), "check address and port: is it a replication agent?")
+        }
+        other => (other.to_string(), "check the certificates of both hosts"),
+    })
+}
+
+fn theirs(error: &CertificateError, peer: &str) -> (String, &'static str) {
+    match error {
+        CertificateError::Expired => {
+            (format!("the certificate of {peer} expired"), "have a new one issued there")
+        }
+        CertificateError::ExpiredContext { not_after, .. } => (
+            format!(
+                "the certificate of {peer} expired on {}",
+                farshore_pki::show_time(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX))
+            ),
+            "have a new one issued there, or check this host's clock",
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            (format!("the certificate of {peer} is not valid yet"), "check the clocks of both hosts")
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+            format!("the certificate of {peer} was not signed by this host's authority"),
+            "both sites must use one authority: compare the files ca.pem",
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            format!("the certificate shown is not one of {peer}: {error}"),
+            "check address and name of the target: another host answers there",
+        ),
+        other => {
+            (format!("the certificate of {peer} is not acceptable: {other}"), "have a new one issued there")
+        }
+    }
+}
+
+fn ours(alert: AlertDescription, peer: &str) -> (String, &'static str) {
+    match alert {
+        AlertDescription::CertificateExpired => (
+            format!("{peer} says that this host's certificate expired"),
+            "have a new one issued here, or check the clock there",
+        ),
+        AlertDescription::UnknownCA | AlertDescription::DecryptError => (
+            format!("{peer} does not know the authority of this host's certificate"),
+            "both sites must use one authority: compare the files ca.pem",
+        ),
+        other => (
+            format!("{peer} does not accept this host's certificate ({other:?})"),
+            "look into the log of the peer",
+        ),
+    }
+}

@@ -1,0 +1,11 @@
+//! Sessions between two ends, as their owners see them: over real TLS on loopback and over
+//! lines in memory that are cut at chosen bytes.
+
+#![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
+
+mod cuts;
+mod frames;
+mod memory;
+mod ordinary;
+mod trust;
+mod world;

@@ -1,0 +1,41 @@
+//! Entry points for fuzzers: any bytes in, no panic, no more memory than the input's
+//! length justifies. Each returns whether the bytes meant something, so that a fuzzer's
+//! corpus can be judged.
+
+use bytes::Bytes;
+
+use crate::{Inbox, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId};
+
+/// A stream of frames as a target reads it.
+#[must_use]
+pub fn source_stream(input: &[u8]) -> bool {
+    stream(input, |raw| SourceFrame::decode(raw).is_ok())
+}
+
+/// A stream of frames as a source reads it.
+#[must_use]
+pub fn target_stream(input: &[u8]) -> bool {
+    stream(input, |raw| TargetFrame::decode(raw).is_ok())
+}
+
+/// One payload of the frame type in the first byte, past the checksums that would stop
+/// nearly every mutation.
+#[must_use]
+pub fn payload(input: &[u8]) -> bool {
+    let Some((kind, payload)) = input.split_first() else { return false };
+    let payload = Bytes::copy_from_slice(payload);
+    let sealed = Header::seal(*kind, SessionId(1), 0, std::iter::once(&payload));
+    let Ok(header) = Header::decode(&sealed) else { return false };
+    let raw = RawFrame { header, payload };
+    SourceFrame::decode(raw.clone()).is_ok() || TargetFrame::decode(raw).is_ok()
+}
+
+fn stream(input: &[u8], understood: impl Fn(RawFrame) -> bool) -> bool {
+    let mut inbox = Inbox::default();
+    inbox.buffer.extend_from_slice(input);
+    let mut all = !input.is_empty();
+    while let Ok(Some(raw)) = inbox.next_frame() {
+        all &= understood(raw);
+    }
+    all && inbox.end().is_ok()
+}

@@ -1,0 +1,159 @@
+//! What is encoded is decoded to the same, whatever it holds; what is not ours is refused.
+
+use bytes::Bytes;
+use farshore_types::Digest;
+use proptest::{collection::vec, prelude::*};
+
+use super::samples::*;
+use crate::*;
+
+#[test]
+fn every_frame_survives_its_bytes() {
+    for frame in source_frames() {
+        let raw = raw_of(&frame.encode(SESSION, 7));
+        assert_eq!((raw.header.session, raw.header.sequence), (SESSION, 7));
+        assert_eq!(SourceFrame::decode(raw).as_ref(), Ok(&frame));
+    }
+    for frame in target_frames() {
+        assert_eq!(TargetFrame::decode(raw_of(&frame.encode(SESSION, 7))).as_ref(), Ok(&frame));
+    }
+}
+
+#[test]
+fn bodies_are_slices_of_what_was_read_and_of_what_was_given() {
+    let record = raw(1, 9);
+    let given = record.stored().as_ptr();
+    let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![record] });
+    let encoded = frame.encode(SESSION, 0);
+    assert_eq!(encoded.parts.last().map(|part| part.as_ptr()), Some(given), "not copied on the way out");
+    let raw = raw_of(&encoded);
+    let range = raw.payload.as_ptr_range();
+    let Ok(SourceFrame::Data(data)) = SourceFrame::decode(raw.clone()) else { panic!("not Data") };
+    assert!(range.contains(&data.records[0].stored().as_ptr()), "not copied on the way in");
+    drop(raw);
+}
+
+#[test]
+fn codes_survive_and_unknown_ones_become_other() {
+    for code in RefusalCode::ALL {
+        assert_eq!(RefusalCode::from_number(code.number()), *code);
+    }
+    for code in FailureCode::ALL {
+        assert_eq!(FailureCode::from_number(code.number()), *code);
+    }
+    assert_eq!(RefusalCode::from_number(7777), RefusalCode::Other);
+}
+
+#[test]
+fn a_patch_is_refused_as_not_supported_yet() {
+    let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![zstd(6, 1)] });
+    let mut payload = raw_of(&frame.encode(SESSION, 0)).payload.to_vec();
+    payload[24 + 8] = 5;
+    let error = decode_payload(0x03, &payload).unwrap_err();
+    assert_eq!(error, FrameError::Record { index: 0, source: RecordError::Patch { cluster: 6 } });
+}
+
+#[test]
+fn records_that_break_their_rules_are_refused() {
+    let digest = Digest([7; 16]);
+    let wrong = [
+        Record { cluster: 0, digest, body: Body::Raw(Bytes::from_static(b"short")) },
+        Record { cluster: 0, digest, body: Body::Zstd(Bytes::new()) },
+        Record { cluster: 0, digest, body: Body::Zstd(vec![0; farshore_types::CLUSTER_SIZE].into()) },
+        Record { cluster: 0, digest, body: Body::Zero },
+        Record { cluster: 0, digest: Digest::ZERO, body: Body::Zstd(Bytes::from_static(b"x")) },
+    ];
+    for record in wrong {
+        assert!(record.check().is_err());
+        let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![record] });
+        let error = SourceFrame::decode(raw_of(&frame.encode(SESSION, 0))).unwrap_err();
+        assert!(matches!(error, FrameError::Record { .. }), "{error}");
+    }
+    let lie = Record { digest: Digest([7; 16]), ..raw(0, 1) };
+    assert!(lie.check().is_ok());
+    assert!(matches!(lie.verify(), Err(RecordError::Digest { .. })));
+}
+
+#[test]
+fn no_frame_decodes_when_cut_short_or_continued() {
+    let source = source_frames().into_iter().map(|f| f.encode(SESSION, 0));
+    for encoded in source.chain(target_frames().into_iter().map(|f| f.encode(SESSION, 0))) {
+        let raw = raw_of(&encoded);
+        for len in 0..raw.payload.len() {
+            decode_payload(raw.header.kind, &raw.payload[..len]).expect_err("cut short");
+        }
+        let longer = [&raw.payload[..], &[0]].concat();
+        decode_payload(raw.header.kind, &longer).expect_err("continued");
+        let bytes = encoded.to_bytes();
+        for len in 1..bytes.len() {
+            assert_eq!(read_raw(&bytes[..len]), Err(FrameError::Cut { have: len }));
+        }
+    }
+}
+
+fn decode_payload(kind: u8, payload: &[u8]) -> Result<(), FrameError> {
+    let mut out = crate::codec::Output::new();
+    out.slice(payload);
+    let raw = raw_of(&Encoded::new(kind, SESSION, 0, out, Vec::new()));
+    if kind < 0x80 { SourceFrame::decode(raw).map(drop) } else { TargetFrame::decode(raw).map(drop) }
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let digest = any::<[u8; 16]>().prop_filter("not zeros", |d| *d != [0; 16]).prop_map(Digest);
+    (any::<u64>(), 0..4u8, digest, vec(any::<u8>(), 1..200)).prop_map(|(cluster, kind, digest, bytes)| {
+        let body = match kind {
+            0 => Body::Raw(vec![bytes[0]; farshore_types::CLUSTER_SIZE].into()),
+            1 => Body::Zstd(bytes.into()),
+            2 => Body::Zero,
+            _ => Body::Discard,
+        };
+        let zeros = matches!(body, Body::Zero | Body::Discard);
+        Record { cluster, digest: if zeros { Digest::ZERO } else { digest }, body }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_data_survives(cycle: u64, index: u64, disk: u16, records in vec(any_record(), 1..8)) {
+        let frame = SourceFrame::Data(Data { cycle, index, disk, records });
+        prop_assert_eq!(SourceFrame::decode(raw_of(&frame.encode(SESSION, index))), Ok(frame));
+    }
+
+    #[test]
+    fn any_texts_survive_up_to_their_limit(name in ".{0,60}", message in ".{0,3000}") {
+        let hello = SourceFrame::Hello(Hello { machine_name: name, ..hello() });
+        prop_assert_eq!(SourceFrame::decode(raw_of(&hello.encode(SESSION, 0))), Ok(hello));
+        let frame = TargetFrame::Refuse(Refusal::new(RefusalCode::Other, message.clone(), ""));
+        match TargetFrame::decode(raw_of(&frame.encode(SESSION, 0))) {
+            Ok(TargetFrame::Refuse(refusal)) => prop_assert!(message.starts_with(&refusal.message)),
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_harm(bytes in vec(any::<u8>(), 0..600)) {
+        let _ = (fuzz::source_stream(&bytes), fuzz::target_stream(&bytes), fuzz::payload(&bytes));
+    }
+
+    #[test]
+    fn frames_arrive_whole_however_the_stream_is_cut_up(sizes in vec(1..700usize, 1..40)) {
+        let frames = source_frames();
+        let bytes: Vec<u8> = frames.iter().flat_map(|f| f.encode(SESSION, 1).to_bytes()).collect();
+        let (mut inbox, mut got, mut rest) = (Inbox::default(), Vec::new(), &bytes[..]);
+        for size in sizes.into_iter().cycle() {
+            let (now, later) = rest.split_at(size.min(rest.len()));
+            inbox.buffer.extend_from_slice(now);
+            while let Some(raw) = inbox.next_frame().unwrap() {
+                got.push(SourceFrame::decode(raw).unwrap());
+            }
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+            prop_assert!(inbox.wanted() > 0);
+        }
+        prop_assert_eq!(got, frames);
+    }
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask setup`: installs what building, testing and the demo need on Debian 12 or
+//! newer. It asks nothing, says what it installs, installs only what is missing, and starts
+//! nothing: tests and demo run libvirt inside their own process.
+
+mod apt;
+mod release;
+mod sources;
+
+use anyhow::{Result, bail};
+
+use release::Release;
+
+/// Set to 1 to leave the machine alone.
+const SKIP: &str = "FARSHORE_SKIP_SETUP";
+
+/// QEMU and libvirt. They must all come from one suite: mixed, installing one half removes
+/// the other.
+const HYPERVISOR: [&str; 6] = [
+    "libvirt-clients",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-daemon-system",
+    "libvirt-dev",
+    "qemu-system-x86",
+    "qemu-utils",
+];
+
+/// For the build: a linker, C headers, and how to find libvirt.
+const BUILD: [&str; 3] = ["gcc", "libc6-dev", "pkg-config"];
+
+/// For the tests: judges of disk images and NBD, and what the demo guest is made with.
+const TESTS: [&str; 6] = ["e2fsprogs", "grub-common", "grub-pc-bin", "libnbd-bin", "nbdkit", "xz-utils"];
+
+/// Installs what is missing.
+pub(crate) fn run() -> Result<()> {
+    if std::env::var(SKIP).is_ok_and(|value| value == "1") {
+        eprintln!("setup: skipped, because {SKIP}=1");
+        return Ok(());
+    }
+    let release = Release::of_this_machine();
+    if let Release::Other(name) = &release {
+        bail!(
+            "setup knows only Debian 12 or newer, and this is {name}; install what corresponds to \
+             `{}` yourself, then set {SKIP}=1",
+            everything().join(" ")
+        );
+    }
+    let installed = apt::installed(&everything())?;
+    let missing = to_install(|package| installed.iter().any(|i| i == package));
+    if missing.is_empty() {
+        eprintln!("setup: everything is installed");
+        return Ok(());
+    }
+    eprintln!("setup: installing {}", missing.join(" "));
+    let suite = release.backports();
+    if let Some(suite) = &suite {
+        eprintln!("setup: QEMU and libvirt come from the suite {suite}");
+        apt::offer_suite(suite)?;
+    }
+    apt::install(&missing, suite.as_deref())
+}
+
+fn everything() -> Vec<&'static str> {
+    HYPERVISOR.iter().chain(&BUILD).chain(&TESTS).copied().collect()
+}
+
+/// What has to be installed; of QEMU and libvirt all or nothing.
+fn to_install(is_installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let whole = HYPERVISOR.iter().all(|package| is_installed(package));
+    let hypervisor = HYPERVISOR.iter().filter(|_| !whole);
+    let others = BUILD.iter().chain(&TESTS).filter(|package| !is_installed(package));
+    hypervisor.chain(others).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_installed_when_nothing_is_missing() {
+        assert!(to_install(|_| true).is_empty());
+    }
+
+    #[test]
+    fn one_missing_part_of_the_hypervisor_brings_all_of_it() {
+        assert_eq!(to_install(|package| package != "qemu-utils"), HYPERVISOR);
+    }
+
+    #[test]
+    fn other_packages_come_one_by_one() {
+        assert_eq!(to_install(|package| package != "nbdkit"), ["nbdkit"]);
+        assert_eq!(to_install(|_| false).len(), everything().len());
+    }
+}
