@@ -1,1 +1,31 @@
-//! The agent: roles, configuration, local commands
+//! The agent of one host: takes replication from other hosts, replicates its own machines
+//! to them, and answers commands, also those for the day the control plane is gone.
+//!
+//! ```text
+//! cli ──► control (socket, or in the same process) ──► Agent::handle ──► commands
+//! serve ─► target (sessions → replicas) · source (machines → sessions) · control · watchdog
+//! ```
+//!
+//! This crate composes; how a cycle runs, how bytes travel and how they are stored is the
+//! engines' to know.
+
+mod agent;
+pub mod cli;
+mod commands;
+pub mod config;
+pub mod control;
+mod error;
+mod lock;
+mod replicas;
+mod serve;
+mod source;
+mod target;
+pub mod watchdog;
+
+pub use agent::Agent;
+pub use config::Config;
+pub use error::{AgentError, Fault};
+pub use replicas::{OpenReplica, Replicas};
+pub use serve::serve;
+pub use source::Sources;
+pub use target::ReplicaSink;

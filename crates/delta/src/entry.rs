@@ -57,7 +57,7 @@ impl Place {
         match packed >> KIND_SHIFT {
             0 if packed == 0 => Some(Place::Zero),
             1 if len == 0 && offset == 0 => Some(Place::Backing),
-            2 if len == 0 && offset % CLUSTER_BYTES == 0 && offset > 0 => Some(Place::Raw(offset)),
+            2 if len == 0 && offset.is_multiple_of(CLUSTER_BYTES) && offset > 0 => Some(Place::Raw(offset)),
             3 if (1..=CLUSTER_BYTES).contains(&len) && offset > 0 => {
                 Some(Place::Compressed { offset, len: u32::try_from(len).ok()? })
             }

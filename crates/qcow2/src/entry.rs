@@ -64,7 +64,7 @@ impl L2Entry {
         if entry & !(OFFSET_MASK | COPIED | READS_AS_ZERO) != 0 {
             return refuse("has reserved bits set");
         }
-        if offset % geometry.cluster() != 0 {
+        if !offset.is_multiple_of(geometry.cluster()) {
             return refuse("does not point to the start of a cluster");
         }
         match (entry & READS_AS_ZERO != 0, offset) {
@@ -90,7 +90,7 @@ pub fn host_clusters(entry: L2Entry, geometry: Geometry) -> std::ops::Range<u64>
         // The format counts whole sectors, as the reader will fetch them.
         L2Entry::Compressed { offset, len } => {
             let end = (offset + len).div_ceil(SECTOR) * SECTOR;
-            offset / SECTOR * SECTOR >> bits..((end - 1) >> bits) + 1
+            ((offset / SECTOR * SECTOR) >> bits)..((end - 1) >> bits) + 1
         }
     }
 }

@@ -160,7 +160,7 @@ impl Header {
             ("refcount table offset", self.refcount_table_offset),
             ("snapshot table offset", self.snapshots_offset),
         ] {
-            if place % self.geometry.cluster() != 0 {
+            if !place.is_multiple_of(self.geometry.cluster()) {
                 return refuse(field, place, "is not at the start of a cluster");
             }
         }

@@ -7,8 +7,9 @@ use farshore_types::{DiskKey, Epoch, PointId};
 
 use crate::{
     Phase, Replica, ReplicaError,
-    image::Image,
-    layout::unfinished,
+    bug::{self, Bug},
+    image::{Image, encode_point},
+    layout::{OVERLAY_SUFFIX, UNFINISHED_SUFFIX, unfinished},
 };
 
 /// A disk on which a brought-up machine runs.
@@ -33,6 +34,10 @@ impl Replica {
             self.check_overlays(id)?;
             return self.overlays(id);
         }
+        if self.state.phase == (Phase::BringingUp { point: id }) {
+            self.finish_bring_up()?;
+            return self.overlays(id);
+        }
         self.check_receiving()?;
         self.element(id)?;
         if epoch.number <= self.state.epoch.number {
@@ -47,8 +52,19 @@ impl Replica {
         self.overlays(id)
     }
 
+    /// Finishes a bring-up that was cut. Where damage took its point, the store opens all
+    /// the same: its other points can be read, and `discard` ends the bring-up.
+    pub(crate) fn resume_bring_up(&mut self) -> Result<(), ReplicaError> {
+        match self.state.phase {
+            Phase::BringingUp { point } if self.element(point).is_ok() && !bug::is(Bug::SkipRedo) => {
+                self.finish_bring_up()
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on where a bring-up was cut: the phase is the redo record of all disks.
-    pub(crate) fn finish_bring_up(&mut self) -> Result<(), ReplicaError> {
+    fn finish_bring_up(&mut self) -> Result<(), ReplicaError> {
         let Phase::BringingUp { point } = self.state.phase else { return Ok(()) };
         self.publish_with(point, &[], true)?;
         for overlay in self.overlays(point)? {
@@ -61,25 +77,29 @@ impl Replica {
     }
 
     /// Ends a bring-up: overlays are removed, with all that the machine wrote since, and
-    /// the replica takes cycles again. The machine must not run any more. Nothing happens
-    /// where none was brought up.
+    /// the replica takes cycles again. The machine must not run any more. Repeating it
+    /// removes what a crash in between left.
     ///
     /// # Errors
     /// As the system reports.
     pub fn discard(&mut self) -> Result<(), ReplicaError> {
-        let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = self.state.phase else { return Ok(()) };
-        for overlay in self.overlays(point)? {
-            match self.files.remove(&overlay.path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(self.io("removing an overlay", e));
-                }
-                _ => {}
+        // The record first: a machine that is said to be brought up has all its overlays.
+        if self.state.phase != Phase::Receiving || self.record_in_doubt {
+            let mut next = self.state.clone();
+            next.phase = Phase::Receiving;
+            self.save(next)?;
+        }
+        self.remove_overlays().map_err(|e| self.io("removing overlays", e))
+    }
+
+    /// By their names, so that it works even where damage took the point.
+    fn remove_overlays(&self) -> std::io::Result<()> {
+        for name in self.files.list(self.layout.dir())? {
+            if name.strip_suffix(UNFINISHED_SUFFIX).unwrap_or(&name).ends_with(OVERLAY_SUFFIX) {
+                self.files.remove(&self.layout.dir().join(name))?;
             }
         }
-        self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("removing overlays", e))?;
-        let mut next = self.state.clone();
-        next.phase = Phase::Receiving;
-        self.save(next)
+        self.files.sync_dir(self.layout.dir())
     }
 
     fn overlays(&self, id: PointId) -> Result<Vec<OverlayDisk>, ReplicaError> {
@@ -94,7 +114,7 @@ impl Replica {
             size: image.view().header.size,
             backing: image.path().display().to_string(),
             backing_format: "qcow2".to_owned(),
-            extensions: image.view().header.extensions.clone(),
+            extensions: vec![encode_point(point)],
         };
         debug_assert_eq!(image.active_point(), Some(point));
         let file = layout.image().map_err(format)?;

@@ -67,7 +67,11 @@ impl Chain {
             }
         }
         found.sort_unstable_by_key(Element::id);
-        Chain::choose(files, layout, found, report)
+        let chain = Chain::choose(files, layout, found, report)?;
+        // An agent that was killed may have left names that are seen but not durable: what
+        // is shown and built upon from here on must be, and what is removed must stay away.
+        files.sync_dir(&layout.chain()).map_err(io)?;
+        Ok(chain)
     }
 
     fn choose(

@@ -105,13 +105,13 @@ pub enum ReplicaError {
         why: &'static str,
     },
     /// The image's structures are in an unknown state after a failed write.
-    #[error("image {path} failed to write its header and must be reopened: restart the agent")]
+    #[error("image {path} must be opened again after a failed write; the next cycle does that")]
     Uncertain {
         /// The image.
         path: PathBuf,
     },
-    /// Reference counts do not add up; they are rebuilt at the next open.
-    #[error("image {path}: reference counts do not add up; restart the agent to rebuild them")]
+    /// Reference counts do not add up, and building them anew from the chain did not help.
+    #[error("image {path}: reference counts do not add up; start the replica anew")]
     Refcounts {
         /// The image.
         path: PathBuf,

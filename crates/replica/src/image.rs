@@ -5,6 +5,7 @@
 
 mod publish;
 mod refcount;
+mod tables;
 mod view;
 
 use std::{ops::Range, path::PathBuf, sync::Arc};
@@ -15,10 +16,11 @@ use farshore_qcow2::{FormatError, Geometry};
 use farshore_types::{CLUSTER_BYTES, PointId};
 
 pub(crate) use publish::{Change, NewTable};
-pub(crate) use view::{View, point_of};
+pub(crate) use view::{View, encode_point, point_of};
 
 use crate::{
     ReplicaError,
+    bug::{self, Bug},
     space::{SECTOR, Space, take_group},
 };
 
@@ -50,9 +52,17 @@ pub(crate) struct Image {
     file: Arc<dyn File>,
     space: Space,
     view: View,
-    /// A header write failed: which header is on disk is unknown until it is read again.
-    uncertain: bool,
+    state: Trust,
     unsynced: bool,
+}
+
+/// Whether it is known what is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    Sure,
+    /// A header write or a sync failed. Nothing more is written before the image was
+    /// opened again, and what was not yet durable counts as lost.
+    Lost,
 }
 
 /// What opening found and mended.
@@ -78,21 +88,17 @@ impl Image {
     ) -> Result<(Image, Opened), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.clone(), source };
         let file = files.open(&path, OpenMode::Create).map_err(io)?;
-        let fresh = file.size().map_err(io)? == 0;
-        let view = View::read(&*file);
         let locked = file.try_lock_bytes_shared(&READER_LOCKS).map_err(io)?;
         if !locked {
             let why = format!("another program holds {} open for writing; end it first", path.display());
             return Err(ReplicaError::NotNow { what: "opening a disk image", why });
         }
-        let mut image = Image {
-            path,
-            file,
-            space: Space::default(),
-            view: View::empty(size, backing),
-            uncertain: false,
-            unsynced: false,
-        };
+        // A crash while an image is created leaves no header, and nothing in it is used yet.
+        let fresh = used.is_empty() && is_blank(&*file).map_err(io)?;
+        let view = View::read(&*file);
+        let view_of_nothing = View::empty(size, backing);
+        let (space, state) = (Space::default(), Trust::Sure);
+        let mut image = Image { path, file, space, view: view_of_nothing, state, unsynced: false };
         match view {
             Ok(view) => {
                 used.extend(view.metadata());
@@ -104,18 +110,68 @@ impl Image {
                 for point in &rescued {
                     used.extend(image.data_of(*point)?);
                 }
-                image.space = Space::from_used(used);
+                image.take_space(used)?;
+                image.settle()?;
                 let opened = if rescued.is_empty() { Opened::AsLeft } else { Opened::Rescued(rescued) };
                 Ok((image, opened))
             }
             Err(why) => {
                 used.push(0..CLUSTER);
-                image.space = Space::from_used(used);
-                image.write_first_tables()?;
+                image.take_space(used)?;
+                image.write_first_tables(Vec::new())?;
                 let opened = if fresh { Opened::AsLeft } else { Opened::Rebuilt(why.to_string()) };
                 Ok((image, opened))
             }
         }
+    }
+
+    /// Learns what is free. Where another program reads, it may be at anything that was
+    /// freed before: that waits until it is gone.
+    fn take_space(&mut self, used: Vec<Range<u64>>) -> Result<(), ReplicaError> {
+        self.space = Space::from_used(used);
+        if self.read_by_others()? {
+            let size = self.file.size().map_err(|e| self.io("opening a disk image", e))?;
+            self.space.quarantine_all(size);
+        }
+        Ok(())
+    }
+
+    fn read_by_others(&self) -> Result<bool, ReplicaError> {
+        let others = self.file.others_lock(READER_BYTE).map_err(|e| self.io("looking for readers", e))?;
+        Ok(others && !bug::is(Bug::NoQuarantine))
+    }
+
+    /// Makes the header that was read the durable one: an agent that was killed, or whose
+    /// sync failed, may have left it seen but not durable, and places that only the header
+    /// before it names are about to be used again.
+    fn settle(&mut self) -> Result<(), ReplicaError> {
+        let bytes = self.view.header.encode().map_err(|e| self.format(e))?;
+        let sector = &bytes[..farshore_qcow2::HEADER_MAX];
+        let written = self.file.write_at(sector, 0).and_then(|()| self.file.sync());
+        written.map_err(|e| self.io("opening a disk image", e))
+    }
+
+    /// Whether a failed write left it unknown what is on disk: it must be opened again.
+    pub(crate) fn is_uncertain(&self) -> bool {
+        self.state == Trust::Lost
+    }
+
+    fn check_sure(&self) -> Result<(), ReplicaError> {
+        match self.state {
+            Trust::Sure => Ok(()),
+            Trust::Lost => Err(ReplicaError::Uncertain { path: self.path.clone() }),
+        }
+    }
+
+    /// Syncs the file. After a failure the system may have dropped what was written and
+    /// say nothing the next time: nothing that was not durable before is trusted again.
+    fn sync_file(&mut self, what: &'static str) -> Result<(), ReplicaError> {
+        self.file.sync().map_err(|e| {
+            if !bug::is(Bug::RetryFailedSync) {
+                self.state = Trust::Lost;
+            }
+            self.io(what, e)
+        })
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -138,6 +194,7 @@ impl Image {
     /// Stores clusters in free places, in few writes, and says where. Not durable before
     /// [`Image::sync`]. On an error nothing is taken.
     pub(crate) fn append(&mut self, clusters: &[Stored<'_>]) -> Result<Vec<Place>, ReplicaError> {
+        self.check_sure()?;
         let lens = |raw: bool| -> Vec<u64> {
             let of = |s: &Stored<'_>| match s {
                 Stored::Raw(bytes) if raw => Some(bytes.len() as u64),
@@ -193,8 +250,9 @@ impl Image {
 
     /// Makes everything appended durable.
     pub(crate) fn sync(&mut self) -> Result<(), ReplicaError> {
-        if self.unsynced {
-            self.file.sync().map_err(|e| self.io("making data durable", e))?;
+        self.check_sure()?;
+        if self.unsynced && !bug::is(Bug::SkipImageSync) {
+            self.sync_file("making data durable")?;
             self.unsynced = false;
         }
         Ok(())
@@ -214,7 +272,7 @@ impl Image {
     /// long free runs back to the file system. Returns the bytes that became free.
     pub(crate) fn release_unread(&mut self) -> Result<u64, ReplicaError> {
         let waiting = self.space.quarantined();
-        if waiting == 0 || self.file.others_lock(READER_BYTE).map_err(|e| self.io("looking for readers", e))? {
+        if waiting == 0 || self.is_uncertain() || self.read_by_others()? {
             return Ok(0);
         }
         for range in self.space.release() {
@@ -240,4 +298,11 @@ impl Image {
     fn format(&self, source: FormatError) -> ReplicaError {
         ReplicaError::Format { path: self.path.clone(), source }
     }
+}
+
+/// Whether the place of the header holds none.
+fn is_blank(file: &dyn File) -> std::io::Result<bool> {
+    let mut head = [0; farshore_qcow2::HEADER_MAX];
+    let len = file.read_at(&mut head, 0)?;
+    Ok(head[..len].iter().all(|b| *b == 0))
 }

@@ -50,9 +50,12 @@ impl Layout {
     }
 
     pub(crate) fn overlay(&self, disk: &DiskKey) -> PathBuf {
-        self.0.join(format!("{disk}.active.qcow2"))
+        self.0.join(format!("{disk}{OVERLAY_SUFFIX}"))
     }
 }
+
+/// Suffix of the overlays of a brought-up machine.
+pub(crate) const OVERLAY_SUFFIX: &str = ".active.qcow2";
 
 /// Suffix of a delta file.
 pub(crate) const DELTA_SUFFIX: &str = ".delta";

@@ -12,7 +12,12 @@
 //! The chain is the truth; all qcow2 tables are derived from it. This crate must never
 //! know where records come from, nor what a hypervisor is.
 
+mod adopt;
 mod bring_up;
+#[cfg(feature = "deliberate-bugs")]
+pub mod bug;
+#[cfg(not(feature = "deliberate-bugs"))]
+mod bug;
 mod chain;
 mod cycle;
 mod error;
@@ -24,6 +29,7 @@ mod publish;
 mod read;
 mod report;
 mod retention;
+mod scrub;
 mod space;
 mod state;
 mod store;

@@ -9,6 +9,7 @@ use farshore_types::{DiskKey, MachineId};
 
 use crate::{
     OpenReport, Options, Replica, ReplicaError,
+    bug::{self, Bug},
     chain::Chain,
     layout::Layout,
     read::ReaderPins,
@@ -32,7 +33,6 @@ impl Replica {
         let layout = Layout::new(dir);
         let io = |source| ReplicaError::Io { what: "creating the directory", dir: dir.to_owned(), source };
         files.create_dir_all(&layout.chain()).map_err(io)?;
-        files.sync_dir(dir).map_err(io)?;
         Self::open_with(files, clock, layout, Some(machine), options)
     }
 
@@ -58,23 +58,23 @@ impl Replica {
     ) -> Result<Replica, ReplicaError> {
         let dir = layout.dir().to_owned();
         let io = |source| ReplicaError::Io { what: "locking", dir: dir.clone(), source };
-        let held = State::load(&*files, &layout)?;
-        let (state, fresh) = match (held, wanted) {
-            (None, None) => return Err(ReplicaError::Missing { dir: layout.dir().to_owned() }),
-            (None, Some(machine)) => (State::new(machine, ""), true),
-            (Some(state), Some(wanted)) if state.machine != wanted => {
-                let (found, found_name) = (state.machine, state.name);
-                return Err(ReplicaError::OtherMachine { dir: layout.dir().to_owned(), found, found_name, wanted });
-            }
-            (Some(state), _) => (state, false),
-        };
+        // A first look leaves no lock file where there is no replica of the machine.
+        identify(State::load(&*files, &layout)?, &layout, wanted)?;
         let lock = files.open(&layout.lock(), OpenMode::Create).map_err(io)?;
         if !lock.try_lock().map_err(io)? {
             return Err(ReplicaError::Locked { dir: layout.dir().to_owned() });
         }
-        if fresh {
-            state.save(&*files, &layout)?;
-        }
+        // Only under the lock does the record stand still.
+        let state = match identify(State::load(&*files, &layout)?, &layout, wanted)? {
+            Identity::Held(state) => state,
+            Identity::New(machine) => {
+                let state = State::new(machine, "");
+                state.save(&*files, &layout)?;
+                state
+            }
+        };
+        // An agent that was killed may have left a record that is seen but not durable.
+        files.sync_dir(layout.dir()).map_err(io)?;
         let mut report = OpenReport::default();
         let chain = Chain::open(&*files, &layout, &mut report)?;
         let mut replica = Replica {
@@ -87,11 +87,13 @@ impl Replica {
             images: BTreeMap::new(),
             open: None,
             readers: ReaderPins::default(),
+            record_in_doubt: false,
+            doubtful: BTreeMap::new(),
             report,
             _lock: lock,
         };
         replica.open_images()?;
-        replica.finish_bring_up()?;
+        replica.resume_bring_up()?;
         Ok(replica)
     }
 
@@ -106,10 +108,28 @@ impl Replica {
     }
 }
 
+/// What a directory turns out to be.
+enum Identity {
+    Held(State),
+    New(MachineId),
+}
+
+fn identify(held: Option<State>, layout: &Layout, wanted: Option<MachineId>) -> Result<Identity, ReplicaError> {
+    let dir = layout.dir().to_owned();
+    match (held, wanted) {
+        (None, None) => Err(ReplicaError::Missing { dir }),
+        (None, Some(machine)) => Ok(Identity::New(machine)),
+        (Some(state), Some(wanted)) if state.machine != wanted => {
+            Err(ReplicaError::OtherMachine { dir, found: state.machine, found_name: state.name, wanted })
+        }
+        (Some(state), _) => Ok(Identity::Held(state)),
+    }
+}
+
 /// Places of one disk that the chain refers to.
 pub(crate) fn used_places(chain: &Chain, disk: &DiskKey) -> Result<Vec<Range<u64>>, ReplicaError> {
     let mut used: Vec<Range<u64>> = Vec::new();
-    for element in &chain.elements {
+    for element in chain.elements.iter().skip(usize::from(bug::is(Bug::ReuseInUse))) {
         for entry in element.delta.cursor(disk) {
             let Entry { place, .. } = entry.map_err(|e| element.error(e))?;
             match (place.range(), used.last_mut()) {

@@ -9,7 +9,9 @@ use farshore_types::{DiskKey, PointId};
 
 use crate::{
     Replica, ReplicaError, Retention,
+    bug::{self, Bug},
     chain::Element,
+    cycle::WriteFailed,
     retention::{Kept, plan},
 };
 
@@ -91,11 +93,17 @@ impl Replica {
         let parts: Vec<Element> = self.chain.elements[stretch.first..=stretch.last].to_vec();
         let Some((into, gone)) = parts.split_last() else { return Ok(Vec::new()) };
         let ids: Vec<PointId> = gone.iter().filter(|e| e.is_point()).map(Element::id).collect();
+        if bug::is(Bug::KeepPruned) {
+            return Ok(ids);
+        }
         self.unpublish(&gone.iter().map(Element::id).collect::<Vec<_>>())?;
         let mut losers: Vec<(DiskKey, Vec<Place>)> = Vec::new();
         let mut footer = into.footer().clone();
         footer.parent = stretch.first.checked_sub(1).map(|at| self.chain.elements[at].id());
         footer.received = parts.iter().map(|e| e.footer().received).sum();
+        if bug::is(Bug::FreeBeforeDurable) {
+            self.free_at_once(&parts)?;
+        }
         let definition = into.delta.definition().map_err(|e| into.error(e))?;
         let merged = self.write_element(footer, &definition, |writer| {
             let deltas: Vec<&DeltaFile> = parts.iter().map(|e| &e.delta).collect();
@@ -106,18 +114,39 @@ impl Replica {
             }
             Ok(())
         });
-        let merged = merged.map_err(|failed| failed.error)?;
+        // From the moment that the merged delta may have its name, a crash shows it and not
+        // what went into it: so must this process, or a point would be pinned, or brought
+        // up, that is gone. Places are freed only if nothing failed; the next open finds them.
+        let (merged, named) = match merged {
+            Ok(merged) => (merged, Ok(())),
+            Err(WriteFailed { error, perhaps_named: Some(merged) }) => (*merged, Err(error)),
+            Err(WriteFailed { error, .. }) => return Err(error),
+        };
+        self.chain.elements.splice(stretch.first..=stretch.last, [merged]);
+        named?;
         for element in gone {
             self.files.remove(&element.path).map_err(|e| self.io("removing a merged delta", e))?;
         }
         self.files.sync_dir(&self.layout.chain()).map_err(|e| self.io("removing merged deltas", e))?;
-        self.chain.elements.splice(stretch.first..=stretch.last, [merged]);
         for (disk, places) in losers {
             if let Some(image) = self.images.get_mut(&disk) {
                 image.free(places);
             }
         }
         Ok(ids)
+    }
+
+    /// A deliberate bug: frees what a merge will free before the merge is durable.
+    fn free_at_once(&mut self, parts: &[Element]) -> Result<(), ReplicaError> {
+        let deltas: Vec<&DeltaFile> = parts.iter().map(|e| &e.delta).collect();
+        for (disk, image) in &mut self.images {
+            let error = |source| ReplicaError::Delta { id: parts[0].id(), path: parts[0].path.clone(), source };
+            let mut merge = Merge::keeping_losers(&deltas, disk).map_err(error)?;
+            merge.by_ref().for_each(drop);
+            image.free(merge.take_losers().into_iter().map(|e| e.place));
+            image.release_unread()?;
+        }
+        Ok(())
     }
 
     /// Takes points back from the images, durably, before anything of them is freed.

@@ -57,7 +57,20 @@ impl Replica {
 
     /// Publishes `id` and takes `over` back, in one change per disk; the active tables
     /// follow where `follow` says so (or must, because what they show is taken back).
+    /// Where tables turn out to be damaged, they are built anew from the chain first.
     pub(crate) fn publish_with(&mut self, id: PointId, over: &[PointId], follow: bool) -> Result<(), ReplicaError> {
+        match self.publish_once(id, over, follow) {
+            Err(e @ (ReplicaError::Refcounts { .. } | ReplicaError::Format { .. })) => {
+                if self.mend_damaged_tables()?.is_empty() {
+                    return Err(e);
+                }
+                self.publish_once(id, over, follow)
+            }
+            other => other,
+        }
+    }
+
+    pub(crate) fn publish_once(&mut self, id: PointId, over: &[PointId], follow: bool) -> Result<(), ReplicaError> {
         let at = self.chain.position(id);
         let Some(element) = at.map(|at| self.chain.elements[at].clone()) else {
             self.element(id)?;
@@ -95,12 +108,14 @@ impl Replica {
     fn build_l1(&mut self, disk: &DiskKey, size: u64, id: PointId) -> Result<Vec<u64>, ReplicaError> {
         let Some(at) = self.chain.position(id) else { return Ok(Vec::new()) };
         let Some(image) = self.images.get_mut(disk) else { return Ok(Vec::new()) };
-        // Only across deltas that all have the same size: a smaller one in between would
-        // have cut entries off that the older tables still name.
-        let same = |e: &&Element| e.delta.disk(disk).is_some_and(|d| d.size == size);
-        let steady = self.chain.elements[..at].iter().rev().take_while(same).count();
-        let usable = |e: &Element| e.is_point() && image.view().find(e.id()).is_some();
-        let anchor = self.chain.elements[at - steady..at].iter().rposition(usable).map(|a| a + at - steady);
+        // Only across deltas over which the disk was never smaller, not even in between: a
+        // smaller size has cut entries off that the older tables still name.
+        let steady = |e: &&Element| e.delta.disk(disk).is_some_and(|d| d.size == size && d.floor >= size);
+        let first = at - self.chain.elements[1..=at].iter().rev().take_while(steady).count();
+        let usable = |e: &Element| {
+            e.is_point() && image.view().find(e.id()).is_some() && e.delta.disk(disk).is_some_and(|d| d.size == size)
+        };
+        let anchor = self.chain.elements[first..at].iter().rposition(usable).map(|a| a + first);
         let since = anchor.map_or(0, |a| a + 1);
         let anchor = anchor.map(|a| self.chain.elements[a].id());
         let entries: Box<dyn Iterator<Item = Result<Entry, ReplicaError>>> =

@@ -111,6 +111,16 @@ impl Space {
         self.quarantine.push(range);
     }
 
+    /// Frees again, but only after a quarantine, all that is free now, up to `size`.
+    pub(crate) fn quarantine_all(&mut self, size: u64) {
+        let tail = self.end..size.next_multiple_of(SECTOR);
+        let runs = self.by_start.iter().map(|(start, len)| *start..start + len);
+        let held: Vec<Range<u64>> = runs.chain([tail]).filter(|r| !r.is_empty()).collect();
+        held.iter().for_each(|r| self.remove(r.start));
+        self.end = self.end.max(size.next_multiple_of(SECTOR));
+        held.into_iter().for_each(|r| self.quarantine(r));
+    }
+
     /// Ends the quarantine; the caller has seen that nobody reads. Returns the ranges
     /// that are now free, joined, so that they can be punched.
     pub(crate) fn release(&mut self) -> Vec<Range<u64>> {

@@ -1,7 +1,7 @@
 //! The open store and what it can be asked. One owner at a time writes; readers take a
 //! [`PointReader`](crate::PointReader) and need the store no more.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use farshore_env::{Clock, File, Files};
 use farshore_types::{DiskKey, Epoch, EpochOrder, MachineId, PointId, PointRef};
@@ -59,6 +59,10 @@ pub struct Replica {
     pub(crate) open: Option<OpenCycle>,
     pub(crate) readers: ReaderPins,
     pub(crate) report: OpenReport,
+    /// Saving the record failed: which one is on disk is unknown until the next save.
+    pub(crate) record_in_doubt: bool,
+    /// Places of elements whose seal failed but that a crash may yet show.
+    pub(crate) doubtful: BTreeMap<DiskKey, Vec<Range<u64>>>,
     /// Holds the directory's lock for as long as the store lives.
     pub(crate) _lock: Arc<dyn File>,
 }
@@ -206,12 +210,19 @@ impl Replica {
     }
 
     pub(crate) fn save(&mut self, next: State) -> Result<(), ReplicaError> {
+        self.record_in_doubt = true;
         next.save(&*self.files, &self.layout)?;
+        self.record_in_doubt = false;
         self.state = next;
         Ok(())
     }
 
-    pub(crate) fn check_receiving(&self) -> Result<(), ReplicaError> {
+    /// Whether the replica takes cycles, by its record and by the one on disk: after a
+    /// failed save that may be the next one (a bring-up begun, say), so it is replaced first.
+    pub(crate) fn check_receiving(&mut self) -> Result<(), ReplicaError> {
+        if self.record_in_doubt {
+            self.save(self.state.clone())?;
+        }
         match self.state.phase {
             Phase::Receiving => Ok(()),
             Phase::BringingUp { point } | Phase::BroughtUp { point } => {

@@ -1,10 +1,18 @@
 //! The store's promises, each against the model disk.
 
+#[path = "replica/bugs.rs"]
+mod bugs;
 #[path = "replica/crash.rs"]
 mod crash;
+#[path = "replica/damage.rs"]
+mod damage;
 #[path = "replica/faults.rs"]
 mod faults;
+#[path = "replica/history.rs"]
+mod history;
 #[path = "replica/points.rs"]
 mod points;
 #[path = "replica/stock.rs"]
 mod stock;
+#[path = "replica/tool.rs"]
+mod tool;

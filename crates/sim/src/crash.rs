@@ -9,7 +9,7 @@ use std::{
 use crate::memory::{Content, Inode, MemoryFiles, Op};
 
 /// What becomes of one operation that was not yet durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It happened.
     Keep,
@@ -24,7 +24,7 @@ pub enum Fate {
 const SECTOR: usize = 512;
 
 /// Steps through recorded operations; at any step, a crash can be tried.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Replay {
     names: BTreeMap<PathBuf, Inode>,
     contents: BTreeMap<Inode, Content>,
@@ -32,11 +32,19 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Starts from a tree of which all is durable.
+    #[must_use]
+    pub fn over(files: &MemoryFiles) -> Replay {
+        let (names, contents) = files.parts();
+        Replay { names, contents, pending: Vec::new() }
+    }
+
     /// Takes the next operation.
     pub fn step(&mut self, op: &Op) {
         match op {
             Op::Sync(inode) => self.settle(|op| data_of(op) == Some(*inode)),
             Op::SyncDir(dir) => self.settle(|op| dir_of(op) == Some(dir)),
+            Op::SyncFailed(inode) => self.pending.retain(|op| data_of(op) != Some(*inode)),
             other => self.pending.push(other.clone()),
         }
     }
@@ -51,6 +59,12 @@ impl Replay {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// The operations that a crash now could lose.
+    #[must_use]
+    pub fn unsynced(&self) -> &[Op] {
+        &self.pending
     }
 
     /// The tree after a crash now, each operation that is not durable having the fate
@@ -104,7 +118,7 @@ fn apply(names: &mut BTreeMap<PathBuf, Inode>, contents: &mut BTreeMap<Inode, Co
             names.insert(to.clone(), *inode);
         }
         (Op::Remove(path), _) => drop(names.remove(path)),
-        (Op::Sync(_) | Op::SyncDir(_), _) => {}
+        (Op::Sync(_) | Op::SyncFailed(_) | Op::SyncDir(_), _) => {}
     }
 }
 
@@ -132,6 +146,21 @@ mod tests {
         file.write_at(b"two", 0).unwrap();
         assert_eq!(replay(&files).crash(|_| Fate::Drop).content(path).unwrap(), b"one");
         assert_eq!(replay(&files).crash(|_| Fate::Keep).content(path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn what_a_failed_sync_let_go_is_read_back_but_never_durable() {
+        let files = MemoryFiles::new();
+        let path = Path::new("/d/a");
+        let file = files.open(path, OpenMode::Create).unwrap();
+        files.sync_dir(Path::new("/d")).unwrap();
+        let failing = files.failing(1, std::io::ErrorKind::Other, false);
+        let file_failing = failing.open(path, OpenMode::Write).unwrap();
+        file_failing.write_at(b"one", 0).unwrap();
+        assert!(file_failing.sync().is_err());
+        file.sync().unwrap();
+        assert_eq!(files.content(path).unwrap(), b"one");
+        assert_eq!(replay(&files).crash(|_| Fate::Keep).content(path).unwrap(), b"");
     }
 
     #[test]

@@ -68,6 +68,37 @@ impl Driver {
         })
     }
 
+    /// Goes on with a machine whose disks are as in `now`, on a store that was opened anew:
+    /// everything is dirty.
+    ///
+    /// # Errors
+    /// As the store reports.
+    pub fn resume(mut replica: Replica, now: Vec<(DiskKey, u64, ModelDisk)>) -> Result<Driver, ReplicaError> {
+        let epoch = replica.epoch();
+        let epoch = if epoch.number == 0 { Epoch { number: 1, token: 77 } } else { epoch };
+        replica.begin_session(&epoch, "web1")?;
+        let dirty = now.iter().map(|(_, size, _)| (0..clusters_in(*size)).collect()).collect();
+        let number = replica.last().map_or(0, |l| l.id.number);
+        let disks = now.iter().map(|(key, size, _)| (key.clone(), *size)).collect();
+        let now = now.into_iter().map(|(_, _, disk)| disk).collect();
+        Ok(Driver { replica, disks, now, acknowledged: BTreeMap::new(), dirty, number, epoch })
+    }
+
+    /// The name that the next element gets.
+    #[must_use]
+    pub fn next_id(&self) -> PointId {
+        PointId { epoch: self.epoch.number, number: self.number + 1 }
+    }
+
+    /// Raises the epoch, as a new owner does.
+    ///
+    /// # Errors
+    /// As the store reports.
+    pub fn own(&mut self, epoch: Epoch) -> Result<(), ReplicaError> {
+        self.epoch = epoch;
+        self.replica.begin_session(&epoch, "web1").map(drop)
+    }
+
     /// Lets the guest write.
     pub fn write(&mut self, writes: &[Write]) {
         for (disk, at, len, salt) in writes {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,6 +17,9 @@ pub(crate) const PAGE: usize = 4096;
 
 /// Names one file for its whole life, whatever it is called.
 pub(crate) type Inode = u64;
+
+/// A fuse that never burns down, because its faults are over.
+const HEALED: u64 = u64::MAX - 1;
 
 /// One operation that changes what a crash could leave.
 #[derive(Clone, Debug)]
@@ -31,6 +34,9 @@ pub enum Op {
     Punch(u64, u64, u64),
     /// A file was made durable.
     Sync(u64),
+    /// A file was to be made durable, and that failed: as on Linux, what was written to it
+    /// since is still read back, but no later sync makes it durable.
+    SyncFailed(u64),
     /// A name moved.
     Rename(PathBuf, PathBuf, u64),
     /// A name went.
@@ -118,6 +124,8 @@ pub struct MemoryFiles {
     /// Whether all operations after the failing one fail, too.
     stays_broken: bool,
     error: Option<io::ErrorKind>,
+    /// Whether a stock program reads files of this tree.
+    read_by_others: Arc<AtomicBool>,
 }
 
 impl MemoryFiles {
@@ -130,13 +138,44 @@ impl MemoryFiles {
             fuse: Arc::new(AtomicU64::new(u64::MAX)),
             stays_broken: false,
             error: None,
+            read_by_others: Arc::default(),
         }
     }
 
+    /// A durable tree whose next operations are recorded.
     pub(crate) fn of(names: BTreeMap<PathBuf, Inode>, contents: BTreeMap<Inode, Content>) -> MemoryFiles {
         let next = contents.keys().last().copied().unwrap_or(0) + 1;
-        let tree = Tree { names, contents, next, ..Tree::default() };
+        let tree = Tree { names, contents, next, recording: true, ..Tree::default() };
         MemoryFiles { tree: Arc::new(Mutex::new(tree)), ..MemoryFiles::new() }
+    }
+
+    /// Whether a stock program, such as `qemu-nbd`, is at files of this tree from now on.
+    pub fn set_read_by_others(&self, reading: bool) {
+        self.read_by_others.store(reading, Ordering::Relaxed);
+    }
+
+    /// A copy of the tree as it is now, taken to be durable.
+    #[must_use]
+    pub fn copy(&self) -> MemoryFiles {
+        let tree = self.tree.lock().unwrap();
+        MemoryFiles::of(tree.names.clone(), tree.contents.clone())
+    }
+
+    pub(crate) fn parts(&self) -> (BTreeMap<PathBuf, Inode>, BTreeMap<Inode, Content>) {
+        let tree = self.tree.lock().unwrap();
+        (tree.names.clone(), tree.contents.clone())
+    }
+
+    /// Paths of all files.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.tree.lock().unwrap().names.keys().cloned().collect()
+    }
+
+    /// Replaces a file's content, as damage does.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let file = self.open(path, OpenMode::Truncate).unwrap();
+        file.write_at(bytes, 0).unwrap();
     }
 
     /// The same tree, of which the `n`-th changing operation from now fails (0: the next);
@@ -154,7 +193,7 @@ impl MemoryFiles {
 
     /// Ends every fault.
     pub fn heal(&self) {
-        self.fuse.store(u64::MAX - 1, Ordering::Relaxed);
+        self.fuse.store(HEALED, Ordering::Relaxed);
     }
 
     /// Number of operations recorded.
@@ -189,7 +228,8 @@ impl MemoryFiles {
         tree.names.get(path).map_or(0, |i| tree.contents[i].allocated())
     }
 
-    fn change<T>(&self, op: impl FnOnce(&mut Tree) -> io::Result<(T, Option<Op>)>) -> io::Result<T> {
+    /// Burns the fuse down; fails where it is at its end.
+    fn burn(&self) -> io::Result<()> {
         let left = self.fuse.load(Ordering::Relaxed);
         match (left, self.error) {
             (u64::MAX, Some(error)) if self.stays_broken => return Err(error.into()),
@@ -197,9 +237,14 @@ impl MemoryFiles {
                 self.fuse.store(u64::MAX, Ordering::Relaxed);
                 return Err(error.into());
             }
-            (u64::MAX, _) | (_, None) => {}
+            (u64::MAX | HEALED, _) | (_, None) => {}
             (n, _) => self.fuse.store(n - 1, Ordering::Relaxed),
         }
+        Ok(())
+    }
+
+    fn change<T>(&self, op: impl FnOnce(&mut Tree) -> io::Result<(T, Option<Op>)>) -> io::Result<T> {
+        self.burn()?;
         let mut tree = self.tree.lock().unwrap();
         let (out, op) = op(&mut tree)?;
         if tree.recording {
@@ -296,7 +341,14 @@ impl File for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.change(|_| Op::Sync(self.inode))
+        let synced = self.change(|_| Op::Sync(self.inode));
+        if synced.is_err() {
+            let mut tree = self.files.tree.lock().unwrap();
+            if tree.recording {
+                tree.log.push(Op::SyncFailed(self.inode));
+            }
+        }
+        synced
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -333,7 +385,7 @@ impl File for MemoryFile {
     }
 
     fn others_lock(&self, _: u64) -> io::Result<bool> {
-        Ok(false)
+        Ok(self.files.read_by_others.load(Ordering::Relaxed))
     }
 }
 

@@ -201,12 +201,13 @@ impl Iterator for Cursor {
     type Item = Result<Entry, DeltaError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.is_empty() && self.pages_left > 0 {
-            if let Err(e) = self.refill() {
-                self.pages_left = 0;
-                self.ready.clear();
-                return Some(Err(e));
-            }
+        if self.ready.is_empty()
+            && self.pages_left > 0
+            && let Err(e) = self.refill()
+        {
+            self.pages_left = 0;
+            self.ready.clear();
+            return Some(Err(e));
         }
         self.ready.pop().map(Ok)
     }

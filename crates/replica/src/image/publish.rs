@@ -5,15 +5,18 @@ use std::ops::Range;
 
 use farshore_delta::{Entry, Place};
 use farshore_env::read_exact_at;
-use farshore_qcow2::{L2Entry, Snapshot, encode_table, host_clusters};
+use farshore_qcow2::{HEADER_MAX, L2Entry, Snapshot, encode_table, host_clusters};
 use farshore_types::PointId;
 
 use super::{
-    CLUSTER, GEOMETRY, Image,
+    CLUSTER, GEOMETRY, Image, Trust,
     refcount::{Recount, RecountError},
     view::{Published, View, encode_point, l1_range, words_to_bytes},
 };
-use crate::ReplicaError;
+use crate::{
+    ReplicaError,
+    bug::{self, Bug},
+};
 
 /// A point to be published.
 pub(crate) struct NewTable {
@@ -97,7 +100,7 @@ impl Image {
         self.file.write_at(&words_to_bytes(&words), at).map_err(|e| self.io("writing an L2 table", e))
     }
 
-    fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
+    pub(super) fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
         let mut bytes = vec![0; usize::try_from(CLUSTER).unwrap_or(0)];
         if at != 0 {
             read_exact_at(&*self.file, &mut bytes, at).map_err(|e| self.io("reading an L2 table", e))?;
@@ -108,13 +111,13 @@ impl Image {
     /// Carries a change out. On an error the image shows what it showed before, but for
     /// [`ReplicaError::Uncertain`], after which it must be opened again.
     pub(crate) fn apply(&mut self, change: Change) -> Result<(), ReplicaError> {
-        if self.uncertain {
-            return Err(ReplicaError::Uncertain { path: self.path.clone() });
-        }
+        self.check_sure()?;
         let new_l2s: Vec<u64> = change.add.as_ref().map_or(Vec::new(), |t| t.l1.clone());
         let mut taken = Taken::default();
         match self.write_tables(change, &mut taken) {
             Ok((view, freed)) => self.flip(view, freed),
+            // What a failed sync left is found by the next open.
+            Err(e) if self.is_uncertain() => Err(e),
             Err(e) => {
                 let known = self.view.l2_references();
                 let fresh = new_l2s.into_iter().filter(|l2| *l2 != 0 && !known.contains_key(l2));
@@ -148,16 +151,20 @@ impl Image {
         self.count_l2_changes(&next, &mut recount, &mut freed)?;
         let old_table = self.view.refcount_table();
         freed.extend(self.write_counts(&mut next, recount, &old_table, taken)?);
-        self.file.sync().map_err(|e| self.io("making tables durable", e))?;
+        if bug::is(Bug::HeaderBeforeTables) {
+            return Ok((next, freed));
+        }
+        self.sync_file("making tables durable")?;
         Ok((next, freed))
     }
 
     /// The one write that puts a new view in force.
-    fn flip(&mut self, next: View, freed: Vec<Range<u64>>) -> Result<(), ReplicaError> {
+    fn flip(&mut self, mut next: View, freed: Vec<Range<u64>>) -> Result<(), ReplicaError> {
+        next.sign().map_err(|e| self.format(e))?;
         let bytes = next.header.encode().map_err(|e| self.format(e))?;
-        let written = self.file.write_at(&bytes, 0).and_then(|()| self.file.sync());
-        if let Err(e) = written {
-            self.uncertain = true;
+        let sector = &bytes[..HEADER_MAX];
+        if let Err(e) = self.file.write_at(sector, 0).and_then(|()| self.file.sync()) {
+            self.state = Trust::Lost;
             return Err(self.io("writing the image's header", e));
         }
         self.view = next;
@@ -286,17 +293,29 @@ impl Image {
         let l1 = self.view.find(point).map_or(&[][..], |p| &p.l1);
         for l2 in l1.iter().filter(|l2| **l2 != 0) {
             for word in self.read_l2(*l2)? {
-                let entry = L2Entry::decode(word, GEOMETRY).map_err(|e| self.format(e))?;
+                // What does not decode cannot be read by anyone, so it needs no protection.
+                let Ok(entry) = L2Entry::decode(word, GEOMETRY) else { continue };
                 let clusters = host_clusters(entry, GEOMETRY);
                 out.push(clusters.start * CLUSTER..clusters.end * CLUSTER);
             }
         }
-        out.retain(|r| !r.is_empty());
+        // Nor does what points outside of the file.
+        let end = self.file.size().map_err(|e| self.io("reading an image's size", e))?.next_multiple_of(CLUSTER);
+        out.retain(|r| !r.is_empty() && r.end <= end);
         Ok(out)
     }
 
-    /// Tables of an image that shows nothing, in free places, and a header over them.
-    pub(super) fn write_first_tables(&mut self) -> Result<(), ReplicaError> {
+    /// Puts tables that show nothing in the place of those that are, which are damaged.
+    pub(crate) fn rebuild(&mut self) -> Result<(), ReplicaError> {
+        self.check_sure()?;
+        let left: Vec<Range<u64>> = self.view.metadata().into_iter().filter(|r| r.start != 0).collect();
+        self.view = View::empty(self.view.header.size, self.view.header.backing.clone());
+        self.write_first_tables(left).inspect_err(|_| self.state = Trust::Lost)
+    }
+
+    /// Tables of an image that shows nothing, in free places, and a header over them;
+    /// `left` are the places of the tables before.
+    pub(super) fn write_first_tables(&mut self, left: Vec<Range<u64>>) -> Result<(), ReplicaError> {
         let mut view = self.view.clone();
         let mut recount = Recount::default();
         recount.add(0, 1);
@@ -304,12 +323,17 @@ impl Image {
         view.header.l1_offset = self.place_words(&words, &mut Taken::default())?;
         recount.add_range(&view.active_place(), 1);
         self.write_counts(&mut view, recount, &(0..0), &mut Taken::default())?;
-        self.file.sync().map_err(|e| self.io("making tables durable", e))?;
-        self.flip(view, Vec::new())
+        // The backing file's name lies behind the header's sector and never changes: it is
+        // durable before a header says that it is there.
+        let header = view.header.encode().map_err(|e| self.format(e))?;
+        let name = self.file.write_at(&header[HEADER_MAX..], HEADER_MAX as u64);
+        name.map_err(|e| self.io("writing the backing file's name", e))?;
+        self.sync_file("making tables durable")?;
+        self.flip(view, left)
     }
 }
 
-fn l2_entry(place: Place) -> L2Entry {
+pub(super) fn l2_entry(place: Place) -> L2Entry {
     match place {
         Place::Zero => L2Entry::Zero,
         Place::Backing => L2Entry::Unallocated,

@@ -8,9 +8,16 @@ use farshore_types::PointId;
 use thiserror::Error;
 
 use super::{CLUSTER, GEOMETRY};
+use crate::bug::{self, Bug};
 
 /// Our header extension: which point the active tables show ("FARS").
 pub(crate) const POINT_EXTENSION: u32 = 0x4641_5253;
+
+/// Our header extension: digest of the header and of the tables that it names ("FARD").
+const SIGNATURE_EXTENSION: u32 = 0x4641_5244;
+
+/// Bytes of the digest.
+const SIGNATURE_LEN: usize = 16;
 
 /// Longest snapshot table that is read, in bytes.
 const SNAPSHOT_TABLE_MAX: u64 = 16 << 20;
@@ -46,6 +53,8 @@ pub(crate) enum ViewError {
     Format(#[from] FormatError),
     #[error("snapshot '{0}' is not named as a point")]
     Name(String),
+    #[error("its tables are damaged, or another program wrote them")]
+    Signature,
 }
 
 impl View {
@@ -75,7 +84,35 @@ impl View {
         let published = read_published(file, &header)?;
         let entries = u64::from(header.refcount_table_clusters) * CLUSTER / 8;
         let blocks = read_words(file, header.refcount_table_offset, entries)?;
-        Ok(View { header, active, published, refcount_blocks: blocks })
+        let view = View { header, active, published, refcount_blocks: blocks };
+        let signed = view.header.extensions.iter().find(|e| e.kind == SIGNATURE_EXTENSION);
+        match signed.is_some_and(|e| view.signature().is_ok_and(|s| s == e.data)) || bug::is(Bug::TrustTables) {
+            true => Ok(view),
+            false => Err(ViewError::Signature),
+        }
+    }
+
+    /// Puts the digest of header and tables into the header. Places in damaged tables must
+    /// never be believed: what they name would be freed one day, and may be data in use.
+    pub(crate) fn sign(&mut self) -> Result<(), FormatError> {
+        let data = self.signature()?;
+        self.header.extensions.retain(|e| e.kind != SIGNATURE_EXTENSION);
+        self.header.extensions.push(Extension { kind: SIGNATURE_EXTENSION, data });
+        Ok(())
+    }
+
+    /// Digest of everything here: header, L1 tables, snapshot table, refcount table.
+    fn signature(&self) -> Result<Vec<u8>, FormatError> {
+        let mut header = self.header.clone();
+        header.extensions.retain(|e| e.kind != SIGNATURE_EXTENSION);
+        let snapshots: Vec<Snapshot> = self.published.iter().map(|p| p.snapshot.clone()).collect();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&header.encode()?);
+        hasher.update(&farshore_qcow2::encode_table(&snapshots));
+        for words in self.published.iter().map(|p| &p.l1).chain([&self.active, &self.refcount_blocks]) {
+            hasher.update(&words_to_bytes(words));
+        }
+        Ok(hasher.finalize().as_bytes()[..SIGNATURE_LEN].to_vec())
     }
 
     pub(crate) fn find(&self, point: PointId) -> Option<&Published> {

@@ -1,0 +1,154 @@
+//! The agent as one value: its configuration, its replicas, its hypervisor, its sources.
+//! Every command goes through [`Agent::handle`], whether it came over the socket or runs in
+//! the command's own process. This module must never do a command's work itself.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use farshore_env::{Clock, Files, RealFiles, SystemClock};
+use farshore_hypervisor::{Hypervisor, Kind, libvirt::Libvirt};
+use farshore_replica::PointReader;
+use tokio::sync::OnceCell;
+
+use crate::{
+    AgentError, Config, OpenReplica, Replicas, Sources, commands,
+    control::{Observer, PointChoice, Reply, Request},
+};
+
+/// How often an embedded host that another process holds is tried again, and when: a
+/// watchdog holds it for an instant after an agent's death, a command for as long as it runs.
+const CONNECT_TRIES: u32 = 10;
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+async fn connect(uri: String) -> Result<Arc<dyn Hypervisor>, AgentError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match Libvirt::open(&uri).await {
+            Ok(host) => return Ok(Arc::new(host)),
+            Err(error) if error.kind == Kind::Busy && tries < CONNECT_TRIES => {
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// An agent. Cheap to make: replicas and hypervisor are opened when first needed.
+pub struct Agent {
+    config: Config,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) clock: Arc<dyn Clock>,
+    replicas: Arc<Replicas>,
+    sources: Sources,
+    hypervisor: OnceCell<Arc<dyn Hypervisor>>,
+    /// Whether it goes on after a command.
+    serving: bool,
+}
+
+impl Agent {
+    /// An agent on this host's files and clock.
+    #[must_use]
+    pub fn new(config: Config) -> Agent {
+        let (files, clock) = (Arc::new(RealFiles), Arc::new(SystemClock::default()));
+        let replicas = Replicas::new(&config.replica_dir, files.clone(), clock.clone());
+        let replicas = Arc::new(replicas);
+        Agent {
+            config,
+            files,
+            clock,
+            replicas,
+            sources: Sources::default(),
+            hypervisor: OnceCell::new(),
+            serving: false,
+        }
+    }
+
+    /// The same agent with another hypervisor than the configured one.
+    #[must_use]
+    pub fn with_hypervisor(mut self, hypervisor: Arc<dyn Hypervisor>) -> Agent {
+        self.hypervisor = OnceCell::new_with(Some(hypervisor));
+        self
+    }
+
+    /// The same agent, but one that runs on after a command.
+    #[must_use]
+    pub fn serving(mut self) -> Agent {
+        self.serving = true;
+        self
+    }
+
+    /// What it was told.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The replicas of this host.
+    #[must_use]
+    pub fn replicas(&self) -> &Arc<Replicas> {
+        &self.replicas
+    }
+
+    /// What this host replicates.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Whether it runs on after a command.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
+    /// The hypervisor, connected when first asked for: commands that need none must work
+    /// where none runs.
+    ///
+    /// # Errors
+    /// That it cannot be reached.
+    pub async fn hypervisor(&self) -> Result<Arc<dyn Hypervisor>, AgentError> {
+        self.hypervisor.get_or_try_init(|| connect(self.config.hypervisor_uri())).await.cloned()
+    }
+
+    /// Does what is asked.
+    ///
+    /// # Errors
+    /// [`AgentError`]; nothing that was whole before is lost by it.
+    pub async fn handle(self: &Arc<Self>, request: Request, observer: &Observer) -> Result<Reply, AgentError> {
+        match request {
+            Request::Machines => commands::machines(self).await.map(Reply::Machines),
+            Request::Status => commands::status(self).await.map(Reply::Status),
+            Request::Points { machine } => commands::points(self, machine.as_deref()).await.map(Reply::Points),
+            Request::Verify { machine, point } => {
+                commands::verify(self, &machine, point, observer).await.map(Reply::Verified)
+            }
+            Request::Export(export) => commands::export(self, export, observer).await.map(Reply::Exported),
+            Request::BringUp(wanted) => commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp),
+            Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
+            Request::Replicate(wanted) => {
+                commands::replicate(self, wanted, observer).await.map(Reply::Replicated)
+            }
+        }
+    }
+
+    /// Opens a point for reading.
+    pub(crate) async fn reader(
+        &self,
+        replica: &Arc<OpenReplica>,
+        point: PointChoice,
+    ) -> Result<PointReader, AgentError> {
+        let open = move |store: &mut farshore_replica::Replica| {
+            let id = match point {
+                PointChoice::Latest => store.newest()?.id,
+                PointChoice::At(id) => id,
+            };
+            store.reader(id)
+        };
+        Ok(replica.run(open).await?)
+    }
+
+    /// Bytes free in a directory.
+    pub(crate) fn free_space(&self, dir: &Path) -> Result<u64, AgentError> {
+        self.files.free_space(dir).map_err(AgentError::io("look at", dir))
+    }
+}

@@ -1,0 +1,37 @@
+//! `serve` and its watchdog. This module must never know a role.
+
+use std::{ffi::OsString, sync::Arc};
+
+use super::{
+    Global,
+    run::{runtime, stop_by_signal},
+};
+use crate::{Agent, AgentError};
+
+/// Runs the agent until SIGTERM or SIGINT; logs go to standard error.
+///
+/// Example:
+///   farshore-agent serve --config /etc/farshore/agent.toml
+///
+/// As a systemd service: Type=simple, KillMode=mixed. RUST_LOG chooses what is logged.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct ServeArgs {}
+
+pub(super) fn run(global: &Global) -> Result<(), AgentError> {
+    let agent = Arc::new(Agent::new(global.load()?).serving());
+    let watchdog = watchdog_command(global)?;
+    runtime()?.block_on(async { crate::serve(agent, Some(watchdog), stop_by_signal()?).await })
+}
+
+pub(super) fn watchdog(global: &Global) -> Result<(), AgentError> {
+    let config = global.load()?;
+    runtime()?.block_on(crate::watchdog::run(config))
+}
+
+/// This very program as a watchdog with the same configuration.
+pub(super) fn watchdog_command(global: &Global) -> Result<Vec<OsString>, AgentError> {
+    let program = std::env::current_exe().map_err(AgentError::io("find", "this program"))?;
+    let config = std::path::absolute(&global.config).map_err(AgentError::io("find", &global.config))?;
+    Ok(vec![program.into(), "watchdog".into(), "--config".into(), config.into()])
+}

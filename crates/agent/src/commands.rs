@@ -1,0 +1,18 @@
+//! The commands' work, one file each. They are the tools for the day the control plane is
+//! gone: they need nothing but this host. This module must never know who asks or how the
+//! answer is shown.
+
+mod bring_up;
+mod discard;
+mod export;
+mod listing;
+mod qcow2_file;
+mod replicate;
+mod verify;
+
+pub(crate) use bring_up::bring_up;
+pub(crate) use discard::discard;
+pub(crate) use export::export;
+pub(crate) use listing::{machines, points, status};
+pub(crate) use replicate::replicate;
+pub(crate) use verify::verify;

@@ -1,0 +1,135 @@
+//! `bring-up`: a machine comes up here at a point. Everything that can be refused is
+//! refused before anything changes; after that, every step may be repeated. This module
+//! must never start a machine over disks that show another point.
+
+mod plan;
+
+use std::{sync::Arc, time::Instant};
+
+use farshore_hypervisor::{Hypervisor, Machine, Start};
+use farshore_replica::{Phase, PointInfo, Replica};
+use farshore_types::{Epoch, PointId};
+
+use super::{
+    discard::{self, ours},
+    listing::power,
+    verify::millis,
+};
+use crate::{
+    Agent, AgentError, OpenReplica,
+    control::{BringUp, BroughtUp, Event, Observer, PointChoice, StartChoice},
+};
+use plan::Plan;
+
+pub(crate) async fn bring_up(
+    agent: &Arc<Agent>,
+    wanted: &BringUp,
+    observer: &Observer,
+) -> Result<BroughtUp, AgentError> {
+    let begun = Instant::now();
+    let replica = agent.replicas().find(&wanted.machine).await?;
+    let _alone = replica.alone().await;
+    let hypervisor = agent.hypervisor().await?;
+    let (phase, point) = standing(&replica, wanted.point).await?;
+    let there = ours(&*hypervisor, agent, replica.machine()).await?;
+    if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase {
+        if at == point.id && there.as_ref().is_some_and(|machine| !machine.power.is_off()) {
+            return already(&replica, &*hypervisor, there, &point, wanted.start).await;
+        }
+        if at != point.id && !wanted.replace {
+            let machine = wanted.machine.clone();
+            return Err(AgentError::OtherPoint { machine, at, asked: point.id });
+        }
+    }
+    let plan = Plan::make(agent, &replica, &point).await?;
+    plan.check(&*hypervisor).await?;
+    if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
+        && at != point.id
+    {
+        observer.tell(Event::Note(format!("discarding the machine as it was brought up at {at}")));
+        discard::end(agent, &replica).await?;
+    }
+    let epoch = set(&replica, point.id).await?;
+    plan.write_nvram(agent)?;
+    let power = come_up(&replica, &*hypervisor, &plan, point.id, wanted.start).await?;
+    let running_after_ms = (wanted.start != StartChoice::No).then(|| millis(begun));
+    tracing::info!(machine = plan.machine, point = %point.id, epoch, running_after_ms, "brought up");
+    Ok(plan.told(&point, epoch, false, power, running_after_ms))
+}
+
+/// What the replica is doing, and the point that is meant: while a machine runs on a point,
+/// "latest" is that one.
+async fn standing(replica: &Arc<OpenReplica>, choice: PointChoice) -> Result<(Phase, PointInfo), AgentError> {
+    let look = move |store: &mut Replica| {
+        let phase = store.phase();
+        let point = match (choice, phase) {
+            (PointChoice::At(id), _) => store.point(id)?,
+            (PointChoice::Latest, Phase::BroughtUp { point } | Phase::BringingUp { point }) => store.point(point)?,
+            (PointChoice::Latest, Phase::Receiving) => store.newest()?,
+        };
+        Ok::<_, AgentError>((phase, point))
+    };
+    replica.run(look).await
+}
+
+/// Asked for what is so already; a machine that was only paused may still be let run.
+async fn already(
+    replica: &Arc<OpenReplica>,
+    hypervisor: &dyn Hypervisor,
+    there: Option<Machine>,
+    point: &PointInfo,
+    start: StartChoice,
+) -> Result<BroughtUp, AgentError> {
+    let paused = there.as_ref().is_some_and(|machine| machine.power.is_paused());
+    if paused && start == StartChoice::Run {
+        hypervisor.resume(replica.machine()).await?;
+    }
+    let machine = hypervisor.machine(replica.machine()).await?;
+    let (id, point_id) = (machine.id, point.id);
+    let files = |disk: farshore_hypervisor::Disk| Some((disk.key, disk.path?));
+    Ok(BroughtUp {
+        id,
+        machine: machine.name,
+        point: point_id,
+        captured_ms: point.captured_ms,
+        epoch: replica.run(|store| store.epoch().number).await,
+        already: true,
+        power: power(&machine.power),
+        running_after_ms: None,
+        disks: machine.disks.into_iter().filter_map(files).collect(),
+        without_disks: Vec::new(),
+    })
+}
+
+/// Sets the disks to the point by an epoch of our own (rule R1: highest known + 1).
+async fn set(replica: &Arc<OpenReplica>, point: PointId) -> Result<u64, AgentError> {
+    let set = move |store: &mut Replica| {
+        if store.phase() == (Phase::BroughtUp { point }) {
+            return Ok(store.epoch().number);
+        }
+        let epoch = Epoch { number: store.epoch().number + 1, token: uuid::Uuid::new_v4().as_u128() };
+        store.bring_up(point, epoch)?;
+        Ok(epoch.number)
+    };
+    replica.run(set).await
+}
+
+/// Defines and starts, over disks that were just checked to show the point.
+async fn come_up(
+    replica: &Arc<OpenReplica>,
+    hypervisor: &dyn Hypervisor,
+    plan: &Plan,
+    point: PointId,
+    start: StartChoice,
+) -> Result<String, AgentError> {
+    replica.run(move |store| store.check_overlays(point)).await?;
+    let id = hypervisor.define(&plan.xml).await?;
+    // Who starts it after a reboot is decided by people, not by the host.
+    hypervisor.set_autostart(id, false).await?;
+    match start {
+        StartChoice::Run => hypervisor.start(id, Start::Running).await?,
+        StartChoice::Paused => hypervisor.start(id, Start::Paused).await?,
+        StartChoice::No => {}
+    }
+    Ok(power(&hypervisor.machine(id).await?.power))
+}

@@ -1,0 +1,62 @@
+//! `discard`: ends a bring-up. The machine is stopped and withdrawn, its overlays go, and
+//! the replica takes cycles again. This module must never touch a machine that does not
+//! run on the replica here.
+
+use std::sync::Arc;
+
+use farshore_hypervisor::{GuestState, Hypervisor, Kind, Machine};
+use farshore_replica::{Phase, Replica};
+use farshore_types::{MachineId, PointId};
+
+use crate::{Agent, AgentError, OpenReplica, control::Discarded};
+
+/// Name of the firmware's variables of a brought-up machine, beside its overlays.
+pub(super) const NVRAM: &str = "nvram.active";
+
+pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str) -> Result<Discarded, AgentError> {
+    let replica = agent.replicas().find(machine).await?;
+    let _alone = replica.alone().await;
+    let point = end(agent, &replica).await?;
+    let machine = replica.run(|store| store.name().to_owned()).await;
+    Ok(Discarded { machine, point })
+}
+
+/// Ends a bring-up where there is one; says at which point it was.
+pub(super) async fn end(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<Option<PointId>, AgentError> {
+    let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = replica.run(|store| store.phase()).await else {
+        return Ok(None);
+    };
+    let hypervisor = agent.hypervisor().await?;
+    if let Some(machine) = ours(&*hypervisor, agent, replica.machine()).await? {
+        tracing::warn!(machine = machine.name, %point, "stopping the machine and discarding what it wrote");
+        hypervisor.destroy(machine.id).await?;
+        hypervisor.undefine(machine.id, GuestState::Keep).await?;
+    }
+    replica.run(Replica::discard).await?;
+    let nvram = agent.replicas().dir_of(replica.machine()).join(NVRAM);
+    match agent.files.remove(&nvram) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", nvram)(e)),
+        _ => Ok(Some(point)),
+    }
+}
+
+/// The machine as this host knows it, where it runs on the replica here.
+///
+/// # Errors
+/// [`AgentError::Foreign`] where the host knows it with other disks.
+pub(super) async fn ours(
+    hypervisor: &dyn Hypervisor,
+    agent: &Agent,
+    id: MachineId,
+) -> Result<Option<Machine>, AgentError> {
+    let machine = match hypervisor.machine(id).await {
+        Err(error) if error.kind == Kind::NoSuchMachine => return Ok(None),
+        found => found?,
+    };
+    let dir = agent.replicas().dir_of(id);
+    let here = |path: &std::path::Path| path.starts_with(&dir);
+    match machine.disks.iter().any(|disk| disk.path.as_deref().is_some_and(here)) {
+        true => Ok(Some(machine)),
+        false => Err(AgentError::Foreign { machine: machine.name }),
+    }
+}

@@ -1,0 +1,263 @@
+//! The agent's configuration: one TOML file, every key optional, unknown ones named but
+//! never fatal, so that a step back to an older agent is no outage. This module must never
+//! act on what it reads.
+
+mod period;
+mod unknown;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use farshore_replica::Retention;
+use farshore_types::DiskKey;
+use serde::{Deserialize, Serialize};
+
+use crate::AgentError;
+
+pub use period::{Period, PeriodError};
+
+/// Where the configuration is looked for unless a command names another file.
+pub const DEFAULT_PATH: &str = "/etc/farshore/agent.toml";
+
+/// A commented sample of the configuration: every key with its meaning and default.
+pub const SAMPLE: &str = include_str!("config/sample.toml");
+
+/// Where the system tells its host name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// Shortest and longest copy frequency.
+const FREQUENCY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Most points that can be kept: fewer than qcow2's 65,536 snapshots.
+const POINTS_MAX: usize = 65_000;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Name of this host in logs and to its peers.
+    pub name: String,
+    /// How the hypervisor is reached; none: libvirt inside the agent, under `state_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
+    /// The agent's own records.
+    pub state_dir: PathBuf,
+    /// Replicas of other hosts' machines, one directory each.
+    pub replica_dir: PathBuf,
+    /// Sockets and scratch files; writable by QEMU's user.
+    pub runtime_dir: PathBuf,
+    /// This host's certificate, key and authority.
+    pub identity_dir: PathBuf,
+    /// Where replication is taken from other hosts; empty for none.
+    pub listen: String,
+    /// The socket for local commands; none: in `runtime_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Hosts that may replicate to here; empty: all with a certificate of our authority.
+    pub peers: Vec<String>,
+    /// How long points are kept here.
+    pub retention: KeepPoints,
+    /// Networks of other hosts, and what they are here; empty leaves the card unplugged.
+    pub networks: BTreeMap<String, String>,
+    /// The machines that this host replicates.
+    pub replicate: Vec<Replicate>,
+}
+
+/// How long points are kept. See [`Retention`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeepPoints {
+    /// Every point younger than this.
+    pub every_point: Period,
+    /// Of those older, one an hour up to this age.
+    pub hourly: Period,
+    /// Of those older still, one a day up to this age.
+    pub daily: Period,
+    /// Never more points than this.
+    pub points_max: usize,
+}
+
+/// One machine that this host replicates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicate {
+    /// Name or UUID.
+    pub machine: String,
+    /// Where to.
+    pub target: Target,
+    /// Copy frequency, 1 s to 1 h.
+    #[serde(default = "default_frequency")]
+    pub frequency: Period,
+    /// Compression of what is sent.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Most bytes per second; none: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<u64>,
+    /// Disks that are left out.
+    #[serde(default)]
+    pub exclude: Vec<DiskKey>,
+}
+
+/// Another host's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `host:port`.
+    pub address: String,
+    /// A name in its certificate.
+    pub server_name: String,
+}
+
+/// Compression of what is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As the line needs it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+fn default_frequency() -> Period {
+    Period::secs(30)
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let host = fs::read_to_string(HOST_NAME).unwrap_or_default();
+        Config {
+            name: Some(host.trim()).filter(|name| !name.is_empty()).unwrap_or("host").to_owned(),
+            hypervisor: None,
+            state_dir: "/var/lib/farshore/agent".into(),
+            replica_dir: "/var/lib/farshore/replicas".into(),
+            runtime_dir: "/run/farshore".into(),
+            identity_dir: "/etc/farshore/identity".into(),
+            listen: "0.0.0.0:7411".to_owned(),
+            socket: None,
+            peers: Vec::new(),
+            retention: KeepPoints::default(),
+            networks: BTreeMap::new(),
+            replicate: Vec::new(),
+        }
+    }
+}
+
+impl Default for KeepPoints {
+    fn default() -> KeepPoints {
+        let keep = Retention::default();
+        KeepPoints {
+            every_point: Period::secs(keep.every_point_secs),
+            hourly: Period::secs(keep.hourly_secs),
+            daily: Period::secs(keep.daily_secs),
+            points_max: keep.points_max,
+        }
+    }
+}
+
+impl KeepPoints {
+    /// As the replica takes it.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            every_point_secs: self.every_point.0.as_secs(),
+            hourly_secs: self.hourly.0.as_secs(),
+            daily_secs: self.daily.0.as_secs(),
+            points_max: self.points_max,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. Unknown keys are logged as warnings and otherwise passed over.
+    ///
+    /// # Errors
+    /// [`AgentError::Config`]: missing, unreadable, malformed, or a value out of its range.
+    pub fn load(path: &Path) -> Result<Config, AgentError> {
+        let wrong = |why: String| AgentError::Config { path: path.to_owned(), why };
+        let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => wrong("there is no such file".to_owned()),
+            _ => wrong(error.to_string()),
+        })?;
+        let (config, unknown) = Config::parse(&text).map_err(wrong)?;
+        for key in unknown {
+            tracing::warn!(%key, file = %path.display(), "unknown key in the configuration: it has no effect");
+        }
+        Ok(config)
+    }
+
+    /// Reads a text; gives the keys that mean nothing, too.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn parse(text: &str) -> Result<(Config, Vec<String>), String> {
+        let config: Config = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
+        config.check()?;
+        Ok((config.clone(), unknown::keys(text, &config)))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for entry in &self.replicate {
+            let frequency = entry.frequency.0;
+            if !(FREQUENCY.0..=FREQUENCY.1).contains(&frequency) {
+                let (machine, frequency) = (&entry.machine, entry.frequency);
+                return Err(format!("the frequency of machine '{machine}' is {frequency}; it must be 1s to 1h"));
+            }
+        }
+        if !(1..=POINTS_MAX).contains(&self.retention.points_max) {
+            return Err(format!("retention.points_max is {}; it must be 1 to {POINTS_MAX}", self.retention.points_max));
+        }
+        Ok(())
+    }
+
+    /// How the hypervisor is reached.
+    #[must_use]
+    pub fn hypervisor_uri(&self) -> String {
+        let embedded = || format!("qemu:///embed?root={}", self.state_dir.join("libvirt").display());
+        self.hypervisor.clone().unwrap_or_else(embedded)
+    }
+
+    /// The socket for local commands.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| self.runtime_dir.join("agent.sock"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_the_default_and_names_every_key() {
+        let (config, unknown) = Config::parse(SAMPLE).unwrap();
+        assert_eq!((config, unknown), (Config::default(), Vec::new()));
+        let all = SAMPLE.lines().map(|l| l.strip_prefix('#').filter(|r| !r.starts_with(' ')).unwrap_or(l));
+        let (config, unknown) = Config::parse(&all.collect::<Vec<_>>().join("\n")).unwrap();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        for key in toml::Table::try_from(&config).unwrap().keys() {
+            assert!(SAMPLE.contains(&format!("{key} =")) || SAMPLE.contains(&format!("{key}]")), "{key}");
+        }
+        assert_eq!(config.replicate[0].exclude, ["vdb".parse().unwrap()]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_and_stops_nothing() {
+        let text = "nane = 'x'\n[retention]\nhourly = '2h'\nyearly = '1d'\n\
+            [[replicate]]\nmachine = 'a'\nspeed = 1\ntarget = { address = 'x:1', server_name = 'x', port = 2 }";
+        let (config, unknown) = Config::parse(text).unwrap();
+        assert_eq!(unknown, ["nane", "replicate[0].speed", "replicate[0].target.port", "retention.yearly"]);
+        assert_eq!(config.retention.retention().hourly_secs, 7200);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_with_the_range() {
+        let text = "[[replicate]]\nmachine='a'\nfrequency='100ms'\ntarget={address='x:1',server_name='x'}";
+        assert!(Config::parse(text).unwrap_err().contains("1s to 1h"));
+        assert!(Config::parse("[retention]\npoints_max = 0").unwrap_err().contains("1 to 65000"));
+        assert!(Config::parse("listen = 3").unwrap_err().contains("listen"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The replicas that this host keeps: one directory each, named by the machine's UUID,
+//! opened when first needed and locked from then on. This module must never know who asks.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use farshore_env::{Clock, Files};
+use farshore_replica::{Options, Replica};
+use farshore_types::MachineId;
+use farshore_wire::Held;
+
+use crate::AgentError;
+
+/// Name of the file by which a directory is known as a replica's.
+const RECORD: &str = "replica.json";
+
+/// All replicas of this host.
+pub struct Replicas {
+    dir: PathBuf,
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
+    open: tokio::sync::Mutex<BTreeMap<MachineId, Arc<OpenReplica>>>,
+}
+
+/// One replica, open and shared. Work on it blocks, so it runs off the async threads.
+pub struct OpenReplica {
+    machine: MachineId,
+    store: Mutex<Replica>,
+    held: Mutex<Option<Held>>,
+    sealed: AtomicBool,
+    commands: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl OpenReplica {
+    /// Whose it is.
+    #[must_use]
+    pub fn machine(&self) -> MachineId {
+        self.machine
+    }
+
+    /// Does work on the store, alone, on a thread that may block.
+    ///
+    /// # Panics
+    /// Where the work does; the store is not used again after that, since nobody knows
+    /// what state it is in. The files are whole: the next open recovers.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Replica) -> T + Send + 'static,
+    ) -> T {
+        let this = Arc::clone(self);
+        blocking(move || work(&mut this.store.lock().expect("the store failed before: restart the agent"))).await
+    }
+
+    /// Keeps other commands that change what the machine is here waiting while it lives.
+    pub(crate) async fn alone(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.commands).lock_owned().await
+    }
+
+    /// The cycle that a lost session left open.
+    pub(crate) fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that something was sealed: upkeep is due.
+    pub(crate) fn mark_sealed(&self) {
+        self.sealed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something was sealed since this was last asked.
+    pub(crate) fn take_sealed(&self) -> bool {
+        self.sealed.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Runs what blocks on a thread for that; a panic of it goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Replicas {
+    /// The replicas under `dir`, which need not exist yet.
+    #[must_use]
+    pub fn new(dir: &Path, files: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Replicas {
+        Replicas { dir: dir.to_owned(), files, clock, open: tokio::sync::Mutex::default() }
+    }
+
+    /// Where a machine's replica is, or would be.
+    #[must_use]
+    pub fn dir_of(&self, machine: MachineId) -> PathBuf {
+        self.dir.join(machine.to_string())
+    }
+
+    /// A machine's replica, if there is one.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    pub async fn get(&self, machine: MachineId) -> Result<Option<Arc<OpenReplica>>, AgentError> {
+        match self.dir_of(machine).join(RECORD).exists() {
+            true => self.get_or_create(machine).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A machine's replica, made where there is none.
+    ///
+    /// # Errors
+    /// As [`Replica::open`].
+    pub async fn get_or_create(&self, machine: MachineId) -> Result<Arc<OpenReplica>, AgentError> {
+        let mut open = self.open.lock().await;
+        if let Some(replica) = open.get(&machine) {
+            return Ok(Arc::clone(replica));
+        }
+        let (files, clock, dir) = (Arc::clone(&self.files), Arc::clone(&self.clock), self.dir_of(machine));
+        let store = blocking(move || Replica::open(files, clock, &dir, machine, Options::default())).await?;
+        tell_report(&store);
+        let replica = Arc::new(OpenReplica {
+            machine,
+            store: Mutex::new(store),
+            held: Mutex::new(None),
+            sealed: AtomicBool::new(true),
+            commands: Arc::default(),
+        });
+        open.insert(machine, Arc::clone(&replica));
+        Ok(replica)
+    }
+
+    /// The machines that have a replica here.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn machines(&self) -> Result<Vec<MachineId>, AgentError> {
+        let names = match self.files.list(&self.dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(AgentError::io("read", &self.dir))?,
+        };
+        let mut ids: Vec<MachineId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.retain(|id| self.dir_of(*id).join(RECORD).exists());
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Those that are open now.
+    pub async fn opened(&self) -> Vec<Arc<OpenReplica>> {
+        self.open.lock().await.values().cloned().collect()
+    }
+
+    /// The replica of a machine by its UUID or its name. A damaged replica of another
+    /// machine is not in the way.
+    ///
+    /// # Errors
+    /// [`AgentError::UnknownMachine`], naming those there are; [`AgentError::Request`] where
+    /// two have the name; what opening the one that is meant reports.
+    pub async fn find(&self, wanted: &str) -> Result<Arc<OpenReplica>, AgentError> {
+        if let Ok(id) = wanted.parse()
+            && let Some(replica) = self.get(id).await?
+        {
+            return Ok(replica);
+        }
+        let (mut found, mut known, mut failed) = (Vec::new(), Vec::new(), None);
+        for id in self.machines()? {
+            match self.get_or_create(id).await {
+                Ok(replica) => {
+                    let name = replica.run(|store| store.name().to_owned()).await;
+                    if name == wanted {
+                        found.push(replica);
+                    }
+                    known.push(name);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (found.pop(), failed) {
+            (Some(replica), _) if found.is_empty() => Ok(replica),
+            (Some(_), _) => Err(AgentError::Request {
+                what: format!("several machines here are named '{wanted}'"),
+                advice: "give the UUID instead; `points` lists them".to_owned(),
+            }),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(AgentError::UnknownMachine {
+                of: "replica",
+                wanted: wanted.to_owned(),
+                known: known.join(", "),
+            }),
+        }
+    }
+}
+
+/// What opening mended or lost must not go unseen.
+fn tell_report(store: &Replica) {
+    let (report, machine) = (store.report(), store.name());
+    for dropped in &report.dropped {
+        tracing::info!(machine, path = %dropped.path.display(), why = dropped.why, "leftover removed");
+    }
+    for rebuilt in &report.rebuilt {
+        tracing::warn!(machine, path = %rebuilt.path.display(), why = rebuilt.why, "tables rebuilt");
+    }
+    for damaged in &report.damaged {
+        tracing::error!(machine, path = %damaged.path.display(), why = damaged.why, "damaged file moved aside");
+    }
+}

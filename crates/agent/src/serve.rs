@@ -1,0 +1,73 @@
+//! The agent that runs on: all roles at once, until asked to stop. This module must never
+//! do a role's work itself.
+
+use std::{ffi::OsString, sync::Arc};
+
+use farshore_link::{Identity, ServerLimits};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Agent, AgentError, ReplicaSink, control, lock::Lock, source, target, watchdog::Watchdog,
+};
+
+/// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
+/// are given up in good order. `watchdog` is the command line of a watchdog, if one is
+/// wanted.
+///
+/// # Errors
+/// What keeps it from starting at all; later faults are logged and mended or shown by
+/// `status`.
+pub async fn serve(
+    agent: Arc<Agent>,
+    watchdog: Option<Vec<OsString>>,
+    stop: CancellationToken,
+) -> Result<(), AgentError> {
+    let config = agent.config().clone();
+    let _lock = Lock::take(&*agent.files, &config.state_dir).await?;
+    for dir in [&config.runtime_dir, &config.replica_dir] {
+        agent.files.create_dir_all(dir).map_err(AgentError::io("create", dir))?;
+    }
+    let listener = listen(&agent).await?;
+    let commands = control::bind(&config.socket_path())?;
+    let watchdog = watchdog.map(|command| Watchdog::spawn(&command)).transpose()?;
+
+    let tasks = TaskTracker::new();
+    if let Some((listener, identity)) = listener {
+        let address = listener.local_addr().map_or_else(|_| config.listen.clone(), |at| at.to_string());
+        tracing::info!(host = config.name, address, "taking replication from other hosts");
+        let sink = Arc::new(ReplicaSink::new(Arc::clone(agent.replicas()), config.peers.clone()));
+        tasks.spawn(farshore_link::serve(listener, identity, sink, ServerLimits::default(), stop.clone()));
+    }
+    tasks.spawn(target::upkeep(Arc::clone(agent.replicas()), config.retention.retention(), stop.clone()));
+    for settings in &config.replicate {
+        tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
+    }
+    tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
+    tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");
+    stop.cancelled().await;
+    tracing::info!("stopping");
+    tasks.close();
+    tasks.wait().await;
+    // Nobody answers there any more: a command must not wait for us.
+    drop(agent.files.remove(&config.socket_path()));
+    if let Some(watchdog) = watchdog {
+        watchdog.dismiss().await;
+    }
+    Ok(())
+}
+
+/// Where sources are listened for, and as whom; none where this host is no target.
+async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Identity)>, AgentError> {
+    let address = &agent.config().listen;
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let listener = TcpListener::bind(address).await.map_err(|error| AgentError::Request {
+        what: format!("cannot listen on {address}: {error}"),
+        advice: "choose a free address with `listen`, or stop what uses it".to_owned(),
+    })?;
+    let identity = Identity::load(&agent.config().identity_dir)?;
+    identity.check_time()?;
+    Ok(Some((listener, identity)))
+}

@@ -1,0 +1,146 @@
+//! A small process beside the agent that outlives it: when the agent is gone without a
+//! goodbye, it ends the backups that the agent left running and sets guests going again
+//! that their scratch files stopped. This module must never act while an agent lives.
+//!
+//! It learns of the agent's death by the end of the pipe between them, which no signal can
+//! hold back. It takes a session of its own, so that what is sent to the agent's terminal
+//! or group does not reach it. Under systemd use `KillMode=mixed`, which spares it long
+//! enough.
+
+use std::{ffi::OsString, io::Read, process::Stdio, sync::Arc, time::Duration};
+
+use farshore_env::RealFiles;
+use farshore_hypervisor::{Hypervisor, JobState, Machine, PowerState};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin, Command},
+};
+
+use crate::{Agent, AgentError, Config, lock::Lock, replicas::blocking};
+
+/// What the agent says before it ends in good order.
+const GOODBYE: &[u8] = b"goodbye\n";
+/// How often the host is looked at after the agent's death.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Looks that must find nothing to do: a backup that was just being begun shows up late.
+const CLEAN_LOOKS: u32 = 3;
+/// Most looks: a host that cannot be mended by then needs a person.
+const LOOKS_MAX: u32 = 240;
+/// How long the watchdog is waited for when it is dismissed.
+const DISMISSAL: Duration = Duration::from_secs(2);
+
+/// The agent's end of its watchdog.
+pub struct Watchdog {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Watchdog {
+    /// Starts a watchdog.
+    ///
+    /// # Errors
+    /// That the command cannot be run.
+    pub fn spawn(command: &[OsString]) -> Result<Watchdog, AgentError> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err(AgentError::Request { what: "no watchdog to start".into(), advice: String::new() });
+        };
+        let mut process = Command::new(program);
+        process.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = process.spawn().map_err(AgentError::io("start", program))?;
+        let pipe = child.stdin.take();
+        Ok(Watchdog { child, pipe })
+    }
+
+    /// Tells it that the agent ends in good order, and that nothing is to be done.
+    pub async fn dismiss(mut self) {
+        if let Some(mut pipe) = self.pipe.take() {
+            // If it is gone already, all the better.
+            drop(pipe.write_all(GOODBYE).await);
+        }
+        if tokio::time::timeout(DISMISSAL, self.child.wait()).await.is_err() {
+            tracing::warn!("the watchdog does not end");
+        }
+    }
+}
+
+/// The watchdog's whole life: waits for the agent's end, and mends what it left.
+///
+/// # Errors
+/// What keeps it from mending.
+pub async fn run(config: Config) -> Result<(), AgentError> {
+    // Fails only where it leads its group already, as when it is started by hand.
+    nix::unistd::setsid().ok();
+    if blocking(last_words).await == GOODBYE {
+        return Ok(());
+    }
+    tracing::warn!("the agent is gone: looking for what it left");
+    let agent = Agent::new(config);
+    mend_until_clean(&agent).await
+}
+
+/// All that the agent says until it ends.
+fn last_words() -> Vec<u8> {
+    let mut said = Vec::new();
+    // A pipe that fails is a pipe that ended.
+    drop(std::io::stdin().lock().read_to_end(&mut said));
+    said
+}
+
+async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
+    let (mut clean, mut last) = (0, None);
+    for _ in 0..LOOKS_MAX {
+        // A new agent mends this by itself, and the host admits only one of us.
+        if Lock::attempt(&RealFiles, &agent.config().state_dir)?.is_none() {
+            return Ok(());
+        }
+        match mend(agent).await {
+            Ok(false) => clean += 1,
+            Ok(true) => clean = 0,
+            Err(error) => {
+                tracing::warn!(error = error.fault().what, "not mended yet");
+                (clean, last) = (0, Some(error));
+            }
+        }
+        if clean == CLEAN_LOOKS {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    last.map_or(Ok(()), Err)
+}
+
+/// Looks at every machine once; whether there was anything to mend.
+///
+/// # Errors
+/// What the hypervisor reports; what was mended before stays so.
+pub async fn mend(agent: &Agent) -> Result<bool, AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    let mut mended = false;
+    for machine in hypervisor.machines().await? {
+        mended |= mend_machine(agent, &hypervisor, &machine).await?;
+    }
+    Ok(mended)
+}
+
+async fn mend_machine(
+    agent: &Agent,
+    hypervisor: &Arc<dyn Hypervisor>,
+    machine: &Machine,
+) -> Result<bool, AgentError> {
+    let job = hypervisor.job(machine.id).await?;
+    let runtime = &agent.config().runtime_dir;
+    let ours = matches!(&job, JobState::Backup { socket: Some(socket), .. } if socket.starts_with(runtime));
+    if ours {
+        tracing::warn!(machine = machine.name, "ending the backup that the agent left");
+        hypervisor.end_backup(machine.id).await?;
+    }
+    // Also without a backup: the agent may have died between ending it and this.
+    let replicated = agent.config().state_dir.join("sources").join(machine.id.to_string()).exists();
+    let stopped = matches!(machine.power, PowerState::Paused { io_error: true, .. });
+    if stopped && replicated && matches!(job, JobState::None) || stopped && ours {
+        tracing::warn!(machine = machine.name, "setting the guest going again that an I/O error stopped");
+        hypervisor.resume(machine.id).await?;
+        return Ok(true);
+    }
+    Ok(ours)
+}

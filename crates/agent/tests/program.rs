@@ -1,0 +1,219 @@
+//! The program itself: exit statuses, messages, and what it leaves behind. No hypervisor
+//! runs: the commands tried here need none, or must fail well without one.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// A host's directory with a configuration.
+struct Host {
+    dir: TempDir,
+}
+
+impl Host {
+    fn new() -> Host {
+        Host::with("")
+    }
+
+    fn with(more: &str) -> Host {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let text = format!(
+            "name = 'here'\nlisten = ''\nstate_dir = '{}'\nreplica_dir = '{}'\nruntime_dir = '{}'\nidentity_dir = '{}'\n{more}",
+            at("state"),
+            at("replicas"),
+            at("run"),
+            at("identity")
+        );
+        fs::write(dir.path().join("agent.toml"), text).unwrap();
+        Host { dir }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farshore-agent"));
+        command.args(args).arg("--config").arg(self.path("agent.toml"));
+        command.stdin(Stdio::null()).env_remove("RUST_LOG");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs an agent, and waits until it answers.
+    fn serve(&self) -> Agent {
+        let log = fs::File::create(self.path("log")).unwrap();
+        let child = self.command(&["serve"]).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let agent = Agent(child);
+        let socket = self.path("run/agent.sock");
+        eventually("the agent listens", || socket.exists());
+        agent
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+}
+
+/// Killed with the test.
+struct Agent(Child);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn term(agent: &Agent) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(agent.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_a_failure_is_status_1_with_what_to_do() {
+    let host = Host::new();
+    assert_eq!(host.run(&["verify"]).status.code(), Some(2));
+    assert_eq!(host.run(&["bring-up", "web1", "--point", "newest"]).status.code(), Some(2));
+    assert_eq!(host.run(&["replicate", "web1", "--frequency", "100ms"]).status.code(), Some(2));
+    let failed = host.run(&["verify", "web1"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(err(&failed).contains("no replica of machine 'web1'") && out(&failed).is_empty(), "{failed:?}");
+    let failed = host.run(&["verify", "web1", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out(&failed)).unwrap();
+    assert!(document["error"]["what"].as_str().unwrap().contains("web1"), "{document}");
+}
+
+#[test]
+fn a_configuration_that_is_missing_or_wrong_is_named() {
+    let host = Host::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farshore-agent"));
+    let failed = command.args(["points", "--config", "/nowhere/agent.toml"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let text = err(&failed);
+    assert!(text.contains("/nowhere/agent.toml") && text.contains("config sample"), "{text}");
+    fs::write(host.path("agent.toml"), "listen = 3").unwrap();
+    assert!(err(&host.run(&["points"])).contains("listen"));
+}
+
+#[test]
+fn an_unknown_key_is_warned_of_and_stops_nothing() {
+    let host = Host::with("reptention = 3\n");
+    let done = host.run(&["points", "--output", "json"]);
+    assert_eq!((done.status.code(), out(&done).trim()), (Some(0), "[]"));
+    assert!(err(&done).contains("reptention"), "{}", err(&done));
+}
+
+#[test]
+fn sample_completions_and_help_need_nothing() {
+    let host = Host::new();
+    let sample = out(&host.run(&["config", "sample"]));
+    fs::write(host.path("agent.toml"), &sample).unwrap();
+    assert!(out(&host.run(&["config", "show"])).contains("listen = \"0.0.0.0:7411\""));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(out(&host.run(&["completions", shell])).contains("bring-up"), "{shell}");
+    }
+    for command in ["points", "verify", "export", "bring-up", "discard", "replicate", "serve", "cert"] {
+        let help = out(&host.run(&[command, "--help"]));
+        assert!(help.contains(&format!("farshore-agent {command}")), "{help}");
+    }
+}
+
+#[test]
+fn certificates_are_made_shown_and_never_made_over() {
+    let host = Host::new();
+    let (ca, identity) = (host.path("ca"), host.path("identity"));
+    let (ca, identity) = (ca.to_str().unwrap(), identity.to_str().unwrap());
+    assert!(host.run(&["cert", "init", ca]).status.success());
+    let again = host.run(&["cert", "init", ca]);
+    assert!(again.status.code() == Some(1) && err(&again).contains("exists already"), "{again:?}");
+    let issue = ["cert", "issue", "--ca", ca, "--host", "here.example", "--address", "127.0.0.1", "--out", identity];
+    let issued = host.run(&issue);
+    assert!(issued.status.success(), "{issued:?}");
+    let shown = host.run(&["cert", "show", identity, "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out(&shown)).unwrap();
+    assert_eq!(document["host"], "here.example");
+    fs::remove_file(Path::new(identity).join("host.key")).unwrap();
+    let broken = host.run(&["cert", "show", identity]);
+    assert!(broken.status.code() == Some(1) && err(&broken).contains("host.key is missing"), "{broken:?}");
+}
+
+#[test]
+fn commands_go_through_a_running_agent_and_a_second_agent_is_refused() {
+    let host = Host::new();
+    let quiet = out(&host.run(&["status", "--output", "json"]));
+    assert!(quiet.contains("\"running\": false"), "{quiet}");
+    let mut agent = host.serve();
+    let status = out(&host.run(&["status", "--output", "json"]));
+    assert!(status.contains("\"running\": true"), "{status}");
+    let second = host.run(&["serve"]);
+    assert!(second.status.code() == Some(1) && err(&second).contains("another agent runs"), "{second:?}");
+    let status = host.run(&["status"]);
+    assert!(out(&status).contains("agent running"), "the first one goes on: {status:?}");
+
+    term(&agent);
+    eventually("the agent ends", || agent.0.try_wait().unwrap().is_some());
+    assert!(agent.0.wait().unwrap().success(), "{}", host.log());
+    assert!(!host.path("run/agent.sock").exists());
+    assert!(host.run(&["status"]).status.success());
+}
+
+#[test]
+fn a_killed_agent_leaves_a_watchdog_that_acts_and_a_socket_that_is_no_agent() {
+    let host = Host::with("hypervisor = 'qemu:///embed?root=not-absolute'\n");
+    let mut agent = host.serve();
+    agent.0.kill().unwrap();
+    agent.0.wait().unwrap();
+    eventually("the watchdog acts", || host.log().contains("the agent is gone"));
+    assert!(out(&host.run(&["status"])).contains("no agent running"));
+    // A new agent takes over: the watchdog ends.
+    fs::remove_file(host.path("run/agent.sock")).unwrap();
+    let again = host.serve();
+    assert!(out(&host.run(&["status"])).contains("agent running"));
+    term(&again);
+}
+
+#[test]
+fn a_hypervisor_that_cannot_be_reached_is_named_with_what_to_do() {
+    let host = Host::with("hypervisor = 'qemu:///embed?root=not-absolute'\n");
+    let failed = host.run(&["machines"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(err(&failed).contains("not an absolute path"), "{}", err(&failed));
+}
+
+#[test]
+fn an_agent_without_its_certificate_or_address_does_not_start() {
+    let host = Host::new();
+    let config = fs::read_to_string(host.path("agent.toml")).unwrap();
+    fs::write(host.path("agent.toml"), config.replace("listen = ''", "listen = '127.0.0.1:0'")).unwrap();
+    let failed = host.run(&["serve"]);
+    assert!(failed.status.code() == Some(1) && err(&failed).contains("is missing"), "{failed:?}");
+    fs::write(host.path("agent.toml"), config.replace("listen = ''", "listen = '256.0.0.1:1'")).unwrap();
+    let failed = host.run(&["serve"]);
+    assert!(err(&failed).contains("cannot listen on 256.0.0.1:1"), "{failed:?}");
+}

@@ -1,0 +1,230 @@
+//! A host of its own on this machine: an embedded libvirt, an agent process, directories,
+//! certificates. What the demo, the benchmarks and the tests with real guests share.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use farshore_agent::control::{SourceLine, Status};
+use serde::de::DeserializeOwned;
+
+/// Longest wait for an agent to answer.
+const AGENT_STARTS: Duration = Duration::from_secs(30);
+
+/// One host.
+pub struct TestHost {
+    /// Its name, also in its certificate.
+    pub name: String,
+    /// Everything of it is under here.
+    pub dir: PathBuf,
+    /// Where its agent listens.
+    pub port: u16,
+    program: PathBuf,
+    agent: Option<Child>,
+}
+
+/// What a host replicates.
+pub struct Replicates<'a> {
+    /// Name of the machine.
+    pub machine: &'a str,
+    /// To where.
+    pub to: &'a TestHost,
+    /// Copy frequency, such as `2s`.
+    pub frequency: &'a str,
+    /// `auto`, `on` or `off`.
+    pub compression: &'a str,
+}
+
+/// What went wrong, in words.
+pub type Outcome<T> = Result<T, String>;
+
+/// Puts the action before an error.
+fn to<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> Outcome<T> {
+    result.map_err(|e| format!("{what}: {e}"))
+}
+
+/// Makes the certificate authority of the hosts under `dir`.
+///
+/// # Errors
+/// What the agent's own command says.
+pub fn make_authority(program: &Path, dir: &Path) -> Outcome<PathBuf> {
+    let ca = dir.join("ca");
+    run(Command::new(program).args(["cert", "init"]).arg(&ca))?;
+    Ok(ca)
+}
+
+impl TestHost {
+    /// Sets a host up: directories, certificate. Nothing runs yet.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn new(program: &Path, dir: &Path, name: &str, ca: &Path) -> Outcome<TestHost> {
+        let dir = dir.join(name);
+        for part in ["run", "state", "images"] {
+            to("making a host's directories", fs::create_dir_all(dir.join(part)))?;
+        }
+        let identity = dir.join("identity");
+        let issue: [&OsStr; 8] = [
+            "cert".as_ref(),
+            "issue".as_ref(),
+            "--ca".as_ref(),
+            ca.as_ref(),
+            "--host".as_ref(),
+            name.as_ref(),
+            "--out".as_ref(),
+            identity.as_ref(),
+        ];
+        run(Command::new(program).args(issue))?;
+        // Free now, and nobody here takes ports at random.
+        let port = to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
+        let host = TestHost { name: name.to_owned(), dir, port, program: program.to_owned(), agent: None };
+        host.configure(&[])?;
+        Ok(host)
+    }
+
+    /// Writes the agent's configuration.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn configure(&self, replicates: &[Replicates<'_>]) -> Outcome<()> {
+        let d = self.dir.display();
+        let mut text = format!(
+            "name = '{}'\nstate_dir = '{d}/state'\nreplica_dir = '{d}/replicas'\nruntime_dir = '{d}/run'\n\
+             identity_dir = '{d}/identity'\nlisten = '127.0.0.1:{}'\n",
+            self.name, self.port
+        );
+        for r in replicates {
+            text += &format!(
+                "[[replicate]]\nmachine = '{}'\nfrequency = '{}'\ncompression = '{}'\n\
+                 target = {{ address = '127.0.0.1:{}', server_name = '{}' }}\n",
+                r.machine, r.frequency, r.compression, r.to.port, r.to.name
+            );
+        }
+        to("writing the configuration", fs::write(self.config(), text))
+    }
+
+    /// Path of the configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("agent.toml")
+    }
+
+    /// How the host's hypervisor is reached, while no agent runs on it.
+    #[must_use]
+    pub fn hypervisor_uri(&self) -> String {
+        format!("qemu:///embed?root={}", self.dir.join("state/libvirt").display())
+    }
+
+    /// Starts the agent and waits until it answers. Its log goes to `agent.log`.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub fn start_agent(&mut self) -> Outcome<()> {
+        let log = self.dir.join("agent.log");
+        let log = to("opening the agent's log", fs::OpenOptions::new().create(true).append(true).open(log))?;
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.config()).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.agent = Some(to("starting the agent", command.spawn())?);
+        let begun = Instant::now();
+        while self.status().is_err() {
+            if begun.elapsed() > AGENT_STARTS {
+                return Err(format!("the agent of {} does not answer; see {}/agent.log", self.name, self.dir.display()));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Ends the agent as a power cut would.
+    pub fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            // Gone already is as good.
+            let _ = agent.kill();
+            let _ = agent.wait();
+        }
+    }
+
+    /// Ends every QEMU of this host as a power cut would. Returns how many there were.
+    #[must_use]
+    pub fn kill_machines(&self) -> usize {
+        let ours = self.machine_pids();
+        for pid in &ours {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        }
+        let begun = Instant::now();
+        while !self.machine_pids().is_empty() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ours.len()
+    }
+
+    /// Process ids of this host's QEMUs: those that name its directory.
+    #[must_use]
+    pub fn machine_pids(&self) -> Vec<u32> {
+        let needle = self.dir.display().to_string();
+        let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
+        all.flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let line = String::from_utf8_lossy(&line);
+                line.starts_with("/usr/bin/qemu-system") && line.contains(&needle)
+            })
+            .collect()
+    }
+
+    /// Runs one of the agent's commands and gives its answer.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn command<T: DeserializeOwned>(&self, args: &[&str]) -> Outcome<T> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.config()).args(["--output", "json"]).args(args);
+        let text = run(&mut command)?;
+        to("reading the agent's answer", serde_json::from_str(&text))
+    }
+
+    /// The agent's status.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn status(&self) -> Outcome<Status> {
+        let status: Status = self.command(&["status"])?;
+        match status.running {
+            true => Ok(status),
+            false => Err(format!("no agent runs on {}", self.name)),
+        }
+    }
+
+    /// What the agent says of the only machine that it replicates.
+    ///
+    /// # Errors
+    /// Where it does not replicate one.
+    pub fn source(&self) -> Outcome<SourceLine> {
+        self.status()?.sources.into_iter().next().ok_or_else(|| format!("{} replicates nothing", self.name))
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        self.kill_agent();
+        let _ = self.kill_machines();
+    }
+}
+
+/// Runs a program to its end; its output, or its complaint.
+///
+/// # Errors
+/// What it wrote to its standard error.
+pub fn run(command: &mut Command) -> Outcome<String> {
+    let out = to("running a program", command.stdin(Stdio::null()).output())?;
+    match out.status.success() {
+        true => Ok(String::from_utf8_lossy(&out.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&out.stderr).trim().to_owned()),
+    }
+}

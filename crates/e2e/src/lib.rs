@@ -1,0 +1,8 @@
+//! Test side: the whole data path. [`world`] is one process with a simulated host, a
+//! session in memory and a real store; [`host`] is a host of its own on this machine, with
+//! a real agent and real machines.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's tools may stop the test")]
+
+pub mod host;
+pub mod world;

@@ -1,0 +1,228 @@
+//! A source and a target in one process: a simulated hypervisor whose disks are the
+//! model, a session over a pipe that can be cut anywhere, a real store in a directory.
+
+mod pipe;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use farshore_agent::{ReplicaSink, Replicas};
+use farshore_capture::{Activity, CaptureError, Compression, Parts, Places, Replicator, Settings, Status};
+use farshore_env::{File, Files, OpenMode, RealFiles, SystemClock};
+use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
+use farshore_link::{Server, ServerLimits};
+use farshore_types::{DiskKey, Epoch, MachineId, PointId};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use pipe::{Cut, PipeDial};
+
+/// Longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Size of each disk in bytes: not a whole number of clusters.
+pub const DISK: u64 = 6 * 1024 * 1024 + 512;
+
+/// A source, a target, and what lies between.
+pub struct World {
+    /// The source's host.
+    pub host: Simulated,
+    /// The machine that is replicated.
+    pub machine: MachineId,
+    /// How the source reaches the target; can be cut.
+    pub dial: Arc<PipeDial>,
+    /// What the next [`World::start`] replicates with.
+    pub settings: Settings,
+    /// By which the source owns the machine.
+    pub epoch: Epoch,
+    dir: tempfile::TempDir,
+    replicas: Mutex<Arc<Replicas>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), CaptureError>>,
+    status: watch::Receiver<Status>,
+}
+
+/// A disk's name.
+#[must_use]
+pub fn key(name: &str) -> DiskKey {
+    name.parse().unwrap()
+}
+
+impl World {
+    /// A running machine with the disks vda and vdb; nothing is replicated yet.
+    pub async fn new() -> World {
+        let host = Simulated::new();
+        let machine = host.add_machine("web1", &[("vda", DISK), ("vdb", DISK)]).await.unwrap();
+        host.start(machine, Start::Running).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let replicas = open_replicas(&dir.path().join("replicas"));
+        let dial = PipeDial::new();
+        dial.set_server(server(&replicas));
+        let settings = Settings {
+            frequency: Duration::from_secs(1),
+            compression: Compression::On,
+            scratch_reserve: 0,
+            ..Settings::default()
+        };
+        let epoch = Epoch { number: 1, token: 7 };
+        World { host, machine, dial, settings, epoch, dir, replicas: Mutex::new(replicas), running: None }
+    }
+
+    /// Starts the source's part.
+    pub fn start(&mut self) {
+        let replicator = Replicator::new(self.parts()).unwrap();
+        let (stop, status) = (CancellationToken::new(), replicator.status());
+        let task = tokio::spawn(replicator.run(stop.clone()));
+        self.running = Some(Running { stop, task, status });
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            hypervisor: Arc::new(self.host.clone()),
+            dial: self.dial.clone(),
+            files: Arc::new(RealFiles),
+            clock: Arc::new(SystemClock::default()),
+            machine: self.machine,
+            epoch: self.epoch,
+            agent: "a".to_owned(),
+            settings: self.settings.clone(),
+            places: Places { state: self.dir.path().join("state"), runtime: self.dir.path().join("run") },
+        }
+    }
+
+    /// Stops the source in good order.
+    pub async fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        running.stop.cancel();
+        timeout(PATIENCE, running.task).await.expect("it stops").unwrap().unwrap();
+    }
+
+    /// Ends the source as a SIGKILL would: in the middle of whatever it does.
+    pub async fn kill_source(&mut self) {
+        let running = self.running.take().unwrap();
+        running.task.abort();
+        let _ = running.task.await;
+        self.dial.cut_all();
+    }
+
+    /// Ends the target and starts it anew: what was not durable is gone.
+    pub async fn restart_target(&self) {
+        self.dial.cut_all();
+        // The old server's sessions must have let the store go before it is opened again.
+        let old = std::mem::replace(&mut *self.replicas.lock().unwrap(), open_replicas(&self.dir.path().join("none")));
+        self.dial.clear_server().await;
+        drop(old);
+        let fresh = open_replicas(&self.replica_dir());
+        self.dial.set_server(server(&fresh));
+        *self.replicas.lock().unwrap() = fresh;
+    }
+
+    /// The directory of all replicas.
+    #[must_use]
+    pub fn replica_dir(&self) -> PathBuf {
+        self.dir.path().join("replicas")
+    }
+
+    /// The target's replicas.
+    pub fn replicas(&self) -> Arc<Replicas> {
+        self.replicas.lock().unwrap().clone()
+    }
+
+    /// What the source shows now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.running.as_ref().unwrap().status.borrow().clone()
+    }
+
+    /// Waits until the source shows what `is` asks for.
+    pub async fn until(&mut self, what: &str, is: impl Fn(&Status) -> bool) -> Status {
+        let running = self.running.as_mut().unwrap();
+        let found = timeout(PATIENCE, running.status.wait_for(|s| is(s))).await.map(|s| s.map(|s| s.clone()));
+        match found {
+            Ok(Ok(status)) => status,
+            Ok(Err(_)) => panic!("the source ended while waiting until {what}"),
+            Err(_) => panic!("not reached: {what}; it shows {:?}", running.status.borrow().clone()),
+        }
+    }
+
+    /// Waits for the source to give up, and gives its reason.
+    pub async fn failure(&mut self) -> CaptureError {
+        let running = self.running.take().unwrap();
+        timeout(PATIENCE, running.task).await.expect("it ends").unwrap().expect_err("it fails")
+    }
+
+    /// Waits for a point whose cycle began after now; returns it.
+    pub async fn next_point(&mut self) -> PointId {
+        let before = self.status().last_point.map_or(0, |p| p.id.number);
+        // The next one may have begun already.
+        let status = self.until("two more points", |s| s.last_point.is_some_and(|p| p.id.number >= before + 2)).await;
+        status.last_point.unwrap().id
+    }
+
+    /// Waits until the machine is off and its last state is at the target.
+    pub async fn until_off(&mut self) {
+        self.until("off", |s| s.activity == Activity::Off).await;
+    }
+
+    /// Lets the guest write.
+    pub fn write(&self, disk: &str, at: u64, data: &[u8]) {
+        self.host.guest_write(self.machine, &key(disk), at, data).unwrap();
+    }
+
+    /// A disk's bytes as the guest sees them now.
+    #[must_use]
+    pub fn bytes(&self, disk: &str) -> Vec<u8> {
+        self.host.model_bytes(self.machine, &key(disk)).unwrap()
+    }
+
+    /// A disk's bytes at a point, exported by the target, every digest checked.
+    pub async fn point_bytes(&self, id: PointId, disk: &str) -> Vec<u8> {
+        let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
+        let (disk, out) = (key(disk), self.dir.path().join(format!("export-{disk}")));
+        replica
+            .run(move |store| {
+                let reader = store.reader(id).unwrap();
+                let file: Arc<dyn File> = RealFiles.open(&out, OpenMode::Truncate).unwrap();
+                reader.export_raw(&disk, &*file, &mut |_, _| {}).unwrap();
+                std::fs::read(&out).unwrap()
+            })
+            .await
+    }
+
+    /// Writes nothing any more, waits for a point of now, and compares it with the disks.
+    pub async fn check_newest(&mut self) -> PointId {
+        let id = self.next_point().await;
+        for disk in ["vda", "vdb"] {
+            assert!(self.point_bytes(id, disk).await == self.bytes(disk), "point {id}, disk {disk} differs");
+        }
+        id
+    }
+
+    /// The points that the target shows.
+    pub async fn points(&self) -> Vec<PointId> {
+        let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
+        replica.run(|store| store.points().iter().map(|p| p.id).collect()).await
+    }
+
+    /// Checkpoints of ours that the host has.
+    pub async fn checkpoints(&self) -> Vec<String> {
+        let all = self.host.checkpoints(self.machine).await.unwrap();
+        all.into_iter().map(|c| c.name).filter(|n| n.starts_with("farshore-")).collect()
+    }
+}
+
+fn open_replicas(dir: &std::path::Path) -> Arc<Replicas> {
+    Arc::new(Replicas::new(dir, Arc::new(RealFiles), Arc::new(SystemClock::default())))
+}
+
+fn server(replicas: &Arc<Replicas>) -> Server {
+    let sink = Arc::new(ReplicaSink::new(replicas.clone(), Vec::new()));
+    Server::new(sink, ServerLimits::default(), CancellationToken::new())
+}

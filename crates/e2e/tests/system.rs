@@ -1,0 +1,7 @@
+//! The data path as a whole, on a simulated host: every point is judged by the guest's
+//! own bytes at that instant.
+
+#[path = "system/faults.rs"]
+mod faults;
+#[path = "system/replication.rs"]
+mod replication;
