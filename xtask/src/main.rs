@@ -2,6 +2,7 @@
 //! one only says which there are. It must build before anything is installed, so nothing
 //! here may depend on a crate that needs a system library.
 
+mod demo;
 mod guest;
 mod layers;
 mod process;
@@ -33,6 +34,8 @@ enum Chore {
         #[arg(long)]
         checks_only: bool,
     },
+    /// Replicate a real guest between two hosts on this machine, lose its host, bring it back
+    Demo,
     /// Build the demo guest's disks and print where they are
     Guest {
         /// Folder to build in
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
 fn run(chore: &Chore) -> Result<()> {
     match chore {
         Chore::Setup => setup::run(),
+        Chore::Demo => demo::run(),
         Chore::Test { checks_only } => test::run(*checks_only),
         Chore::Guest { out } => guest::run(out.as_deref()),
         Chore::Layers => layers::run(),

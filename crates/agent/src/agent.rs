@@ -114,16 +114,24 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError`]; nothing that was whole before is lost by it.
-    pub async fn handle(self: &Arc<Self>, request: Request, observer: &Observer) -> Result<Reply, AgentError> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        request: Request,
+        observer: &Observer,
+    ) -> Result<Reply, AgentError> {
         match request {
             Request::Machines => commands::machines(self).await.map(Reply::Machines),
             Request::Status => commands::status(self).await.map(Reply::Status),
-            Request::Points { machine } => commands::points(self, machine.as_deref()).await.map(Reply::Points),
+            Request::Points { machine } => {
+                commands::points(self, machine.as_deref()).await.map(Reply::Points)
+            }
             Request::Verify { machine, point } => {
                 commands::verify(self, &machine, point, observer).await.map(Reply::Verified)
             }
             Request::Export(export) => commands::export(self, export, observer).await.map(Reply::Exported),
-            Request::BringUp(wanted) => commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp),
+            Request::BringUp(wanted) => {
+                commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp)
+            }
             Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
             Request::Replicate(wanted) => {
                 commands::replicate(self, wanted, observer).await.map(Reply::Replicated)

@@ -204,11 +204,16 @@ impl Config {
             let frequency = entry.frequency.0;
             if !(FREQUENCY.0..=FREQUENCY.1).contains(&frequency) {
                 let (machine, frequency) = (&entry.machine, entry.frequency);
-                return Err(format!("the frequency of machine '{machine}' is {frequency}; it must be 1s to 1h"));
+                return Err(format!(
+                    "the frequency of machine '{machine}' is {frequency}; it must be 1s to 1h"
+                ));
             }
         }
         if !(1..=POINTS_MAX).contains(&self.retention.points_max) {
-            return Err(format!("retention.points_max is {}; it must be 1 to {POINTS_MAX}", self.retention.points_max));
+            return Err(format!(
+                "retention.points_max is {}; it must be 1 to {POINTS_MAX}",
+                self.retention.points_max
+            ));
         }
         Ok(())
     }

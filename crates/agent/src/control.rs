@@ -17,8 +17,8 @@ use crate::Fault;
 
 pub use client::{Running, ask};
 pub use reply::{
-    BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, MachineLine, PointLine, ReplicaLine, Replicated,
-    ReplicaPoints, Reply, SourceLine, Status, Verified,
+    BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, MachineLine, PointLine, ReplicaLine,
+    ReplicaPoints, Replicated, Reply, SourceLine, Status, Verified,
 };
 pub use request::{BringUp, Export, Format, PointChoice, Replicate, Request, StartChoice};
 pub use server::{bind, serve};

@@ -54,7 +54,8 @@ impl OpenReplica {
         work: impl FnOnce(&mut Replica) -> T + Send + 'static,
     ) -> T {
         let this = Arc::clone(self);
-        blocking(move || work(&mut this.store.lock().expect("the store failed before: restart the agent"))).await
+        blocking(move || work(&mut this.store.lock().expect("the store failed before: restart the agent")))
+            .await
     }
 
     /// Keeps other commands that change what the machine is here waiting while it lives.

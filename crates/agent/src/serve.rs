@@ -7,9 +7,7 @@ use farshore_link::{Identity, ServerLimits};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    Agent, AgentError, ReplicaSink, control, lock::Lock, source, target, watchdog::Watchdog,
-};
+use crate::{Agent, AgentError, ReplicaSink, control, lock::Lock, source, target, watchdog::Watchdog};
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
 /// are given up in good order. `watchdog` is the command line of a watchdog, if one is
@@ -43,6 +41,7 @@ pub async fn serve(
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
+    tasks.spawn(warm_up(Arc::clone(&agent)));
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");
     stop.cancelled().await;
@@ -55,6 +54,20 @@ pub async fn serve(
         watchdog.dismiss().await;
     }
     Ok(())
+}
+
+/// Connects to the hypervisor before it is needed: libvirt looks at every emulator of the
+/// host first, which takes seconds that a bring-up does not have.
+async fn warm_up(agent: Arc<Agent>) {
+    let look = async { Ok::<_, AgentError>(agent.hypervisor().await?.host_facts().await?) };
+    match look.await {
+        Ok(facts) => {
+            tracing::info!(hypervisor = facts.hypervisor, version = facts.qemu_version, "hypervisor ready");
+        }
+        Err(error) => {
+            tracing::warn!(error = error.fault().what, "no hypervisor: replicas are kept all the same");
+        }
+    }
 }
 
 /// Where sources are listened for, and as whom; none where this host is no target.

@@ -257,7 +257,12 @@ pub(crate) async fn supervise(agent: Arc<Agent>, settings: Replicate, stop: Canc
             Err(error) => {
                 let fault = error.fault();
                 agent.sources().set_stuck(&settings, Some(fault.what.clone()));
-                tracing::error!(machine = settings.machine, error = fault.what, advice = fault.advice, "cannot replicate");
+                tracing::error!(
+                    machine = settings.machine,
+                    error = fault.what,
+                    advice = fault.advice,
+                    "cannot replicate"
+                );
             }
         }
         if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use farshore_link::{PeerName, Sink, Welcomed};
 use farshore_replica::{Phase, Replica, ReplicaError};
-use farshore_wire::{
-    Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT,
-};
+use farshore_wire::{Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT};
 
 use crate::{OpenReplica, Replicas};
 use receiver::ReplicaReceiver;
@@ -95,4 +93,3 @@ fn accept(
         free_space: store.free_space()?,
     })
 }
-

@@ -10,7 +10,7 @@
 use std::{ffi::OsString, io::Read, process::Stdio, sync::Arc, time::Duration};
 
 use farshore_env::RealFiles;
-use farshore_hypervisor::{Hypervisor, JobState, Machine, PowerState};
+use farshore_hypervisor::{Hypervisor, JobState, Kind, Machine, PowerState};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStdin, Command},
@@ -96,6 +96,7 @@ async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
         match mend(agent).await {
             Ok(false) => clean += 1,
             Ok(true) => clean = 0,
+            Err(error) if is_hopeless(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(error = error.fault().what, "not mended yet");
                 (clean, last) = (0, Some(error));
@@ -107,6 +108,15 @@ async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
         tokio::time::sleep(PAUSE).await;
     }
     last.map_or(Ok(()), Err)
+}
+
+/// Whether looking again cannot help.
+fn is_hopeless(error: &AgentError) -> bool {
+    let kind = match error {
+        AgentError::Hypervisor(error) => Some(error.kind),
+        _ => None,
+    };
+    matches!(kind, Some(Kind::Invalid | Kind::Unsupported | Kind::Denied))
 }
 
 /// Looks at every machine once; whether there was anything to mend.

@@ -97,7 +97,8 @@ mod tests {
         let all = compare(10, &bytes, &[Digest::ZERO; 4], true);
         let indexes: Vec<u64> = all.changes.iter().map(|c| c.cluster).collect();
         assert_eq!(indexes, [11, 12, 13], "the first is zeros and known as such");
-        let known: Vec<Digest> = [Digest::ZERO].into_iter().chain(all.changes.iter().map(|c| c.digest)).collect();
+        let known: Vec<Digest> =
+            [Digest::ZERO].into_iter().chain(all.changes.iter().map(|c| c.digest)).collect();
         assert!(compare(10, &bytes, &known, true).records.is_empty());
     }
 

@@ -215,9 +215,11 @@ impl Cycle<'_> {
         let element = PointRef { id, root };
         let record = self.record_after(&gathered, name, element, captured_ms);
         let is_point = record.point == Some(element);
-        let superseded = self.map.record().checkpoint.clone().filter(|c| record.checkpoint.as_ref() != Some(c));
+        let superseded =
+            self.map.record().checkpoint.clone().filter(|c| record.checkpoint.as_ref() != Some(c));
         // A scan's own checkpoint must outlive its stages.
-        let superseded = superseded.filter(|c| record.scan.as_ref().and_then(|s| s.checkpoint.as_ref()) != Some(c));
+        let superseded =
+            superseded.filter(|c| record.scan.as_ref().and_then(|s| s.checkpoint.as_ref()) != Some(c));
         let report = CycleReport {
             id,
             point: is_point,
@@ -247,7 +249,13 @@ impl Cycle<'_> {
     }
 
     /// What will be known once the element is sealed.
-    fn record_after(&self, gathered: &Gathered, name: Option<String>, element: PointRef, captured_ms: u64) -> Record {
+    fn record_after(
+        &self,
+        gathered: &Gathered,
+        name: Option<String>,
+        element: PointRef,
+        captured_ms: u64,
+    ) -> Record {
         let before = self.map.record();
         let disks = self.plan.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
         let base = Record { sealed: Some(element), disks, ..before.clone() };
@@ -261,10 +269,16 @@ impl Cycle<'_> {
         match &self.plan.scan {
             // A cycle, or a scan that one backup's instant was enough for.
             None => point(Record { checkpoint: name, ..base }),
-            Some(scan) if !gathered.cut_short && scan.done.is_empty() => point(Record { checkpoint: name, ..base }),
+            Some(scan) if !gathered.cut_short && scan.done.is_empty() => {
+                point(Record { checkpoint: name, ..base })
+            }
             Some(scan) => {
                 let checkpoint = scan.checkpoint.clone().or(name);
-                let next = Scan { checkpoint: checkpoint.clone(), done: gathered.done.iter().cloned().collect(), ..scan.clone() };
+                let next = Scan {
+                    checkpoint: checkpoint.clone(),
+                    done: gathered.done.iter().cloned().collect(),
+                    ..scan.clone()
+                };
                 let scan = gathered.cut_short.then_some(next);
                 Record { checkpoint: if scan.is_none() { checkpoint } else { None }, scan, ..base }
             }

@@ -41,7 +41,8 @@ impl Definition {
     /// # Errors
     /// [`DefinitionError`] where it is not one.
     pub fn decode(packed: &[u8]) -> Result<Definition, DefinitionError> {
-        let json = zstd::bulk::decompress(packed, UNPACKED_MAX).map_err(|e| DefinitionError(e.to_string()))?;
+        let json =
+            zstd::bulk::decompress(packed, UNPACKED_MAX).map_err(|e| DefinitionError(e.to_string()))?;
         serde_json::from_slice(&json).map_err(|e| DefinitionError(e.to_string()))
     }
 }

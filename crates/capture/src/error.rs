@@ -26,7 +26,9 @@ pub enum CaptureError {
         source: std::io::Error,
     },
     /// The space for scratch files runs out.
-    #[error("only {free} bytes are free for scratch files in {dir}; the cycle was given up before the guest could be stopped: make room there")]
+    #[error(
+        "only {free} bytes are free for scratch files in {dir}; the cycle was given up before the guest could be stopped: make room there"
+    )]
     Scratch {
         /// Where.
         dir: PathBuf,
@@ -34,7 +36,9 @@ pub enum CaptureError {
         free: u64,
     },
     /// The target cannot hold the initial copy.
-    #[error("the initial copy needs about {needed} bytes, the target has {free} free; make room there or exclude disks")]
+    #[error(
+        "the initial copy needs about {needed} bytes, the target has {free} free; make room there or exclude disks"
+    )]
     NoRoom {
         /// Bytes of data on the disks.
         needed: u64,
@@ -60,7 +64,9 @@ pub enum CaptureError {
         has: String,
     },
     /// The guest was stopped by an error of its disk or scratch file.
-    #[error("the guest was stopped by an I/O error during the cycle; the backup was ended and the guest set going again")]
+    #[error(
+        "the guest was stopped by an I/O error during the cycle; the backup was ended and the guest set going again"
+    )]
     GuestStopped,
     /// It was asked to stop.
     #[error("stopped")]
@@ -76,13 +82,17 @@ impl CaptureError {
     pub fn heals(&self) -> bool {
         match self {
             CaptureError::Hypervisor(e) => {
-                matches!(e.kind, Kind::Busy | Kind::Timeout | Kind::Connection | Kind::BitmapBroken | Kind::Other)
-                    || matches!(e.kind, Kind::NotRunning | Kind::NoSuchCheckpoint | Kind::AlreadyExists)
+                matches!(
+                    e.kind,
+                    Kind::Busy | Kind::Timeout | Kind::Connection | Kind::BitmapBroken | Kind::Other
+                ) || matches!(e.kind, Kind::NotRunning | Kind::NoSuchCheckpoint | Kind::AlreadyExists)
             }
             CaptureError::Link(e) => e.is_recoverable(),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
             CaptureError::GuestStopped => true,
-            CaptureError::NoRoom { .. } | CaptureError::NoDisks { .. } | CaptureError::NoSuchDisk { .. } => false,
+            CaptureError::NoRoom { .. } | CaptureError::NoDisks { .. } | CaptureError::NoSuchDisk { .. } => {
+                false
+            }
             CaptureError::Stopped => false,
         }
     }
@@ -91,7 +101,10 @@ impl CaptureError {
     pub(crate) fn lost_tracking(&self) -> bool {
         matches!(
             self,
-            CaptureError::Hypervisor(HypervisorError { kind: Kind::BitmapBroken | Kind::NoSuchCheckpoint, .. })
+            CaptureError::Hypervisor(HypervisorError {
+                kind: Kind::BitmapBroken | Kind::NoSuchCheckpoint,
+                ..
+            })
         )
     }
 

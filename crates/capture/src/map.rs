@@ -122,13 +122,13 @@ impl Digests {
 impl DigestMap {
     /// Opens, or begins, the map in `dir`.
     pub(crate) fn open(files: Arc<dyn Files>, dir: &Path) -> Result<DigestMap, CaptureError> {
-        let mut map = DigestMap { files, dir: dir.to_owned(), record: Record::default(), open: BTreeMap::new() };
+        let mut map =
+            DigestMap { files, dir: dir.to_owned(), record: Record::default(), open: BTreeMap::new() };
         let io = |source| CaptureError::State { what: "opening", path: dir.to_owned(), source };
         map.files.create_dir_all(dir).map_err(io)?;
-        match map.read_whole("record.json", RECORD_MAX).map_err(io)? {
-            // A record that cannot be read is no record: the target's word rebuilds it.
-            Some(bytes) => map.record = serde_json::from_slice(&bytes).unwrap_or_default(),
-            None => {}
+        // A record that cannot be read is no record: the target's word rebuilds it.
+        if let Some(bytes) = map.read_whole("record.json", RECORD_MAX).map_err(io)? {
+            map.record = serde_json::from_slice(&bytes).unwrap_or_default();
         }
         Ok(map)
     }
@@ -159,7 +159,8 @@ impl DigestMap {
         }
         match pending {
             Some(pending) if pending.record.sealed == last => {
-                let superseded = self.record.checkpoint.clone().filter(|c| Some(c) != pending.record.checkpoint.as_ref());
+                let superseded =
+                    self.record.checkpoint.clone().filter(|c| Some(c) != pending.record.checkpoint.as_ref());
                 self.apply(pending)?;
                 Ok(Settled::Applied { superseded })
             }
@@ -174,8 +175,14 @@ impl DigestMap {
             self.write_digests(disk, *size, changes.iter().copied())?;
         }
         // A disk that went away is unknown when it comes back.
-        let gone: Vec<DiskKey> =
-            self.record.disks.iter().map(|(d, _)| d).filter(|d| record.disks.iter().all(|(k, _)| k != *d)).cloned().collect();
+        let gone: Vec<DiskKey> = self
+            .record
+            .disks
+            .iter()
+            .map(|(d, _)| d)
+            .filter(|d| record.disks.iter().all(|(k, _)| k != *d))
+            .cloned()
+            .collect();
         for disk in gone {
             self.write_digests(&disk, 0, std::iter::empty())?;
         }
@@ -197,8 +204,14 @@ impl DigestMap {
     }
 
     /// Takes digests that the target has told.
-    pub(crate) fn fill(&mut self, disk: &DiskKey, size: u64, entries: &[(u64, Digest)]) -> Result<(), CaptureError> {
-        let changes = entries.iter().map(|(cluster, digest)| SourceChange { cluster: *cluster, digest: *digest });
+    pub(crate) fn fill(
+        &mut self,
+        disk: &DiskKey,
+        size: u64,
+        entries: &[(u64, Digest)],
+    ) -> Result<(), CaptureError> {
+        let changes =
+            entries.iter().map(|(cluster, digest)| SourceChange { cluster: *cluster, digest: *digest });
         self.write_digests(disk, size, changes)
     }
 
@@ -255,13 +268,17 @@ impl DigestMap {
             return Ok(file.clone());
         }
         let name = digests_name(disk);
-        let file = self.files.open(&self.dir.join(&name), OpenMode::Create).map_err(|e| self.error("opening", &name, e))?;
+        let file = self
+            .files
+            .open(&self.dir.join(&name), OpenMode::Create)
+            .map_err(|e| self.error("opening", &name, e))?;
         self.open.insert(disk.clone(), file.clone());
         Ok(file)
     }
 
     fn save(&self) -> Result<(), CaptureError> {
-        let json = serde_json::to_vec_pretty(&self.record).map_err(|e| self.error("writing", "record.json", e.into()))?;
+        let json = serde_json::to_vec_pretty(&self.record)
+            .map_err(|e| self.error("writing", "record.json", e.into()))?;
         self.write_whole("record.json", &json)
     }
 

@@ -28,9 +28,7 @@ pub(crate) struct PlannedDisk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// What its bitmap says since the checkpoint.
-    Dirty {
-        since: String,
-    },
+    Dirty { since: String },
     /// All of it, from a cluster on.
     From(u64),
     /// Nothing more: this slice's scan has been through it.
@@ -60,7 +58,10 @@ pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (
             }
             Tracking::Bitmap => {
                 if !disk.discard {
-                    notes.push(format!("{}: no discard='unmap': space the guest frees is never given back", disk.key));
+                    notes.push(format!(
+                        "{}: no discard='unmap': space the guest frees is never given back",
+                        disk.key
+                    ));
                 }
                 chosen.push(disk.key.clone());
             }
@@ -70,10 +71,21 @@ pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (
 }
 
 /// Decides what the next cycle is.
-pub(crate) fn next(machine: &Machine, chosen: &[DiskKey], record: &Record, checkpoints: &[Checkpoint]) -> Plan {
-    let trusted = |name: &Option<String>| name.as_ref().and_then(|n| checkpoints.iter().find(|c| c.name == *n));
+pub(crate) fn next(
+    machine: &Machine,
+    chosen: &[DiskKey],
+    record: &Record,
+    checkpoints: &[Checkpoint],
+) -> Plan {
+    let trusted =
+        |name: &Option<String>| name.as_ref().and_then(|n| checkpoints.iter().find(|c| c.name == *n));
     let sizes: BTreeMap<&DiskKey, u64> = record.disks.iter().map(|(d, s)| (d, *s)).collect();
-    let scan = running_scan(record, chosen, machine, trusted(&record.scan.as_ref().and_then(|s| s.checkpoint.clone())));
+    let scan = running_scan(
+        record,
+        chosen,
+        machine,
+        trusted(&record.scan.as_ref().and_then(|s| s.checkpoint.clone())),
+    );
     let since = match &scan {
         Some(_) => None,
         None => trusted(&record.checkpoint),
@@ -91,7 +103,8 @@ pub(crate) fn next(machine: &Machine, chosen: &[DiskKey], record: &Record, check
         .map(|disk| {
             let size = disk.size.next_multiple_of(512);
             let tracked = matches!(disk.tracking, Tracking::Bitmap);
-            let covered = since.filter(|c| tracked && c.disks.contains(&disk.key) && sizes.contains_key(&disk.key));
+            let covered =
+                since.filter(|c| tracked && c.disks.contains(&disk.key) && sizes.contains_key(&disk.key));
             let read = match (&scan, covered) {
                 (Some(scan), _) => scan_read(scan, &disk.key, size),
                 (None, Some(checkpoint)) => Read::Dirty { since: checkpoint.name.clone() },
@@ -111,9 +124,17 @@ fn is_tracked(machine: &Machine, key: &DiskKey) -> bool {
 }
 
 /// A scan goes on where it was, if the checkpoint of its first slice still records.
-fn running_scan(record: &Record, chosen: &[DiskKey], machine: &Machine, checkpoint: Option<&Checkpoint>) -> Option<Scan> {
+fn running_scan(
+    record: &Record,
+    chosen: &[DiskKey],
+    machine: &Machine,
+    checkpoint: Option<&Checkpoint>,
+) -> Option<Scan> {
     let scan = record.scan.clone()?;
-    let whole = chosen.iter().filter(|k| is_tracked(machine, k)).all(|k| checkpoint.is_some_and(|c| c.disks.contains(k)));
+    let whole = chosen
+        .iter()
+        .filter(|k| is_tracked(machine, k))
+        .all(|k| checkpoint.is_some_and(|c| c.disks.contains(k)));
     if whole {
         return Some(scan);
     }

@@ -57,6 +57,7 @@ pub(crate) struct DiskReading {
     pieces: Vec<Piece>,
     tasks: JoinSet<Result<Found, CaptureError>>,
     until: Option<Instant>,
+    handed_out: bool,
     size: u64,
     /// First byte that was not handed out before time ran out.
     stopped_at: Option<u64>,
@@ -98,8 +99,10 @@ impl DiskReading {
             Wanted::Everything => size.saturating_sub(from),
             Wanted::These(runs) => runs.total(),
         };
-        let mut windows: Vec<Run> =
-            (from..size).step_by(usize::try_from(WINDOW).unwrap_or(1)).map(|at| Run::between(at, size.min(at + WINDOW))).collect();
+        let mut windows: Vec<Run> = (from..size)
+            .step_by(usize::try_from(WINDOW).unwrap_or(1))
+            .map(|at| Run::between(at, size.min(at + WINDOW)))
+            .collect();
         windows.reverse();
         let reading = DiskReading {
             export,
@@ -111,6 +114,7 @@ impl DiskReading {
             pieces: Vec::new(),
             tasks: JoinSet::new(),
             until: slice.map(|s| Instant::now() + s),
+            handed_out: false,
             size,
             stopped_at: None,
         };
@@ -152,12 +156,14 @@ impl DiskReading {
             self.pieces = self.pieces_of(window).await?;
             self.pieces.reverse();
         }
-        if self.until.is_some_and(|until| Instant::now() >= until) {
+        // However short the time: a slice that gets nowhere would be repeated for ever.
+        if self.handed_out && self.until.is_some_and(|until| Instant::now() >= until) {
             self.stopped_at = self.pieces.last().map(|p| p.run.start);
             self.pieces.clear();
             self.windows.clear();
             return Ok(None);
         }
+        self.handed_out = true;
         Ok(self.pieces.pop())
     }
 

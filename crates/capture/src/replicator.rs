@@ -1,7 +1,7 @@
 //! One machine's replication from start to stop: sessions, cycles, retries. The one owner
 //! of its digest map, its checkpoints and its status.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use farshore_hypervisor::{JobState, Kind, Machine, Start};
 use farshore_link::{CycleOver, Greeting, LinkError, Session, SessionOptions};
@@ -57,7 +57,8 @@ impl Replicator {
         parts.files.create_dir_all(runtime).map_err(io)?;
         let schedule = Schedule::new(parts.clock.monotonic(), parts.settings.frequency());
         let record = map.record();
-        let status = Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
+        let status =
+            Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
         Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0 })
     }
 
@@ -159,7 +160,11 @@ impl Replicator {
     }
 
     /// The session lives, only this cycle failed.
-    async fn pause_after(&mut self, error: CaptureError, stop: &CancellationToken) -> Result<(), CaptureError> {
+    async fn pause_after(
+        &mut self,
+        error: CaptureError,
+        stop: &CancellationToken,
+    ) -> Result<(), CaptureError> {
         if !error.heals() {
             return Err(error);
         }
@@ -195,10 +200,11 @@ impl Replicator {
     /// set it going meanwhile.
     async fn put_back(&self) {
         let machine = self.parts.hypervisor.machine(self.parts.machine).await;
-        if machine.is_ok_and(|m| m.power.is_paused()) {
-            if let Err(e) = self.parts.hypervisor.destroy(self.parts.machine).await {
-                tracing::warn!(error = %e, "stopping a machine that was started for a cycle only");
-            }
+        if !machine.is_ok_and(|m| m.power.is_paused()) {
+            return;
+        }
+        if let Err(e) = self.parts.hypervisor.destroy(self.parts.machine).await {
+            tracing::warn!(error = %e, "stopping a machine that was started for a cycle only");
         }
     }
 
@@ -292,16 +298,20 @@ impl Replicator {
     /// Ends what a killed agent left: its backup, and the guest's standstill.
     async fn clear_leftovers(&mut self) -> Result<(), CaptureError> {
         let id = self.parts.machine;
-        if let JobState::Backup { socket: Some(socket), .. } = self.parts.hypervisor.job(id).await? {
-            if socket.starts_with(&self.parts.places.runtime) {
-                tracing::warn!(machine = %id, "ending a backup that was left behind");
-                self.parts.hypervisor.end_backup(id).await?;
-                if rescue(&self.parts).await? {
-                    self.status.send_modify(|s| s.totals.rescued += 1);
-                }
+        let job = self.parts.hypervisor.job(id).await?;
+        let ours = |socket: &PathBuf| socket.starts_with(&self.parts.places.runtime);
+        if matches!(&job, JobState::Backup { socket: Some(socket), .. } if ours(socket)) {
+            tracing::warn!(machine = %id, "ending a backup that was left behind");
+            self.parts.hypervisor.end_backup(id).await?;
+            if rescue(&self.parts).await? {
+                self.status.send_modify(|s| s.totals.rescued += 1);
             }
         }
-        let io = |source| CaptureError::State { what: "clearing", path: self.parts.places.runtime.clone(), source };
+        let io = |source| CaptureError::State {
+            what: "clearing",
+            path: self.parts.places.runtime.clone(),
+            source,
+        };
         for name in self.parts.files.list(&self.parts.places.runtime).map_err(io)? {
             if name.starts_with("scratch-") {
                 // Still there only where no backup runs that uses it.
@@ -401,7 +411,10 @@ fn advance(status: &watch::Sender<Status>, at: u64, of: u64) {
 fn keeps_session(error: &CaptureError) -> bool {
     match error {
         CaptureError::Link(LinkError::Cycle(CycleOver::Failed { .. })) => true,
-        CaptureError::Link(_) | CaptureError::Stopped | CaptureError::Worker(_) | CaptureError::State { .. } => false,
+        CaptureError::Link(_)
+        | CaptureError::Stopped
+        | CaptureError::Worker(_)
+        | CaptureError::State { .. } => false,
         CaptureError::Hypervisor(e) => !matches!(e.kind, Kind::NoSuchMachine | Kind::Connection),
         _ => true,
     }

@@ -36,7 +36,9 @@ fn is_stopped_guest(event: &Event, ours: MachineId) -> bool {
 pub(crate) fn short_of_space(parts: &Parts) -> Option<CaptureError> {
     let dir = &parts.places.runtime;
     match parts.files.free_space(dir) {
-        Ok(free) if free < parts.settings.scratch_reserve => Some(CaptureError::Scratch { dir: dir.clone(), free }),
+        Ok(free) if free < parts.settings.scratch_reserve => {
+            Some(CaptureError::Scratch { dir: dir.clone(), free })
+        }
         _ => None,
     }
 }
@@ -46,7 +48,10 @@ pub(crate) fn short_of_space(parts: &Parts) -> Option<CaptureError> {
 pub(crate) async fn rescue(parts: &Parts) -> Result<bool, CaptureError> {
     let machine = parts.hypervisor.machine(parts.machine).await?;
     if matches!(machine.power, PowerState::Paused { io_error: true, .. }) {
-        tracing::warn!(machine = machine.name, "the guest stood still after an I/O error; setting it going again");
+        tracing::warn!(
+            machine = machine.name,
+            "the guest stood still after an I/O error; setting it going again"
+        );
         parts.hypervisor.resume(parts.machine).await?;
         return Ok(true);
     }

@@ -36,7 +36,9 @@ impl Place {
         match *self {
             Place::Zero | Place::Backing => None,
             Place::Raw(offset) => Some(offset..offset + CLUSTER_BYTES),
-            Place::Compressed { offset, len } => Some(offset..offset + u64::from(len).next_multiple_of(SECTOR)),
+            Place::Compressed { offset, len } => {
+                Some(offset..offset + u64::from(len).next_multiple_of(SECTOR))
+            }
         }
     }
 
@@ -122,7 +124,9 @@ mod tests {
 
     #[test]
     fn impossible_places_are_refused() {
-        for packed in [1, (1 << 62) | 1, (2 << 62) | 1, 2 << 62, (3 << 62) | 5, (3 << 62) | (70_000 << 40) | 5] {
+        for packed in
+            [1, (1 << 62) | 1, (2 << 62) | 1, 2 << 62, (3 << 62) | 5, (3 << 62) | (70_000 << 40) | 5]
+        {
             assert_eq!(Place::unpack(packed), None, "{packed:#x}");
         }
     }

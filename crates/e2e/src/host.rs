@@ -81,7 +81,8 @@ impl TestHost {
         ];
         run(Command::new(program).args(issue))?;
         // Free now, and nobody here takes ports at random.
-        let port = to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
+        let port =
+            to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
         let host = TestHost { name: name.to_owned(), dir, port, program: program.to_owned(), agent: None };
         host.configure(&[])?;
         Ok(host)
@@ -128,12 +129,22 @@ impl TestHost {
         let log = self.dir.join("agent.log");
         let log = to("opening the agent's log", fs::OpenOptions::new().create(true).append(true).open(log))?;
         let mut command = Command::new(&self.program);
-        command.arg("--config").arg(self.config()).arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .arg("--config")
+            .arg(self.config())
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.agent = Some(to("starting the agent", command.spawn())?);
         let begun = Instant::now();
         while self.status().is_err() {
             if begun.elapsed() > AGENT_STARTS {
-                return Err(format!("the agent of {} does not answer; see {}/agent.log", self.name, self.dir.display()));
+                return Err(format!(
+                    "the agent of {} does not answer; see {}/agent.log",
+                    self.name,
+                    self.dir.display()
+                ));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

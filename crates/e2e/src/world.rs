@@ -64,7 +64,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let replicas = open_replicas(&dir.path().join("replicas"));
         let dial = PipeDial::new();
-        dial.set_server(server(&replicas));
+        serve(&dial, &replicas);
         let settings = Settings {
             frequency: Duration::from_secs(1),
             compression: Compression::On,
@@ -116,11 +116,19 @@ impl World {
     pub async fn restart_target(&self) {
         self.dial.cut_all();
         // The old server's sessions must have let the store go before it is opened again.
-        let old = std::mem::replace(&mut *self.replicas.lock().unwrap(), open_replicas(&self.dir.path().join("none")));
+        let old = std::mem::replace(
+            &mut *self.replicas.lock().unwrap(),
+            open_replicas(&self.dir.path().join("none")),
+        );
         self.dial.clear_server().await;
         drop(old);
         let fresh = open_replicas(&self.replica_dir());
-        self.dial.set_server(server(&fresh));
+        let begun = std::time::Instant::now();
+        while let Err(locked) = fresh.get(self.machine).await {
+            assert!(begun.elapsed() < PATIENCE, "{locked}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        serve(&self.dial, &fresh);
         *self.replicas.lock().unwrap() = fresh;
     }
 
@@ -162,7 +170,8 @@ impl World {
     pub async fn next_point(&mut self) -> PointId {
         let before = self.status().last_point.map_or(0, |p| p.id.number);
         // The next one may have begun already.
-        let status = self.until("two more points", |s| s.last_point.is_some_and(|p| p.id.number >= before + 2)).await;
+        let status =
+            self.until("two more points", |s| s.last_point.is_some_and(|p| p.id.number >= before + 2)).await;
         status.last_point.unwrap().id
     }
 
@@ -222,7 +231,8 @@ fn open_replicas(dir: &std::path::Path) -> Arc<Replicas> {
     Arc::new(Replicas::new(dir, Arc::new(RealFiles), Arc::new(SystemClock::default())))
 }
 
-fn server(replicas: &Arc<Replicas>) -> Server {
+fn serve(dial: &PipeDial, replicas: &Arc<Replicas>) {
     let sink = Arc::new(ReplicaSink::new(replicas.clone(), Vec::new()));
-    Server::new(sink, ServerLimits::default(), CancellationToken::new())
+    let shutdown = CancellationToken::new();
+    dial.set_server(Server::new(sink, ServerLimits::default(), shutdown.clone()), shutdown);
 }

@@ -142,7 +142,9 @@ impl FromIterator<Run> for Runs {
         let mut out: Vec<Run> = Vec::with_capacity(runs.len());
         for run in runs {
             match out.last_mut() {
-                Some(last) if run.start <= last.end() => *last = Run::between(last.start, last.end().max(run.end())),
+                Some(last) if run.start <= last.end() => {
+                    *last = Run::between(last.start, last.end().max(run.end()));
+                }
                 _ => out.push(run),
             }
         }

@@ -121,7 +121,12 @@ impl Header {
         };
         expect("version", f.u32(4)?.into(), 3, "is not 3")?;
         expect("encryption", f.u32(32)?.into(), 0, "is not supported")?;
-        expect("incompatible features", f.u64(72)?, INCOMPATIBLE_COMPRESSION, "are not just zstd compression")?;
+        expect(
+            "incompatible features",
+            f.u64(72)?,
+            INCOMPATIBLE_COMPRESSION,
+            "are not just zstd compression",
+        )?;
         expect("refcount order", f.u32(96)?.into(), REFCOUNT_ORDER.into(), "is not 5")?;
         expect("header length", f.u32(100)?.into(), HEADER_LEN.into(), "is not 112")?;
         expect("compression type", f.take(104, 1)?[0].into(), COMPRESSION_ZSTD.into(), "is not zstd")?;

@@ -104,7 +104,10 @@ impl Replica {
 
     fn overlays(&self, id: PointId) -> Result<Vec<OverlayDisk>, ReplicaError> {
         let disks = crate::store::sizes(self.element(id)?);
-        Ok(disks.into_iter().map(|(disk, _)| OverlayDisk { path: self.layout.overlay(&disk), disk }).collect())
+        Ok(disks
+            .into_iter()
+            .map(|(disk, _)| OverlayDisk { path: self.layout.overlay(&disk), disk })
+            .collect())
     }
 
     fn write_overlay(&self, overlay: &OverlayDisk, point: PointId) -> Result<(), ReplicaError> {
@@ -160,7 +163,8 @@ impl Replica {
             Ok(head)
         };
         let head: Vec<u8> = read().map_err(|e| self.io("reading an overlay", e))?;
-        let header = Header::decode(&head).map_err(|source| ReplicaError::Format { path: overlay.path.clone(), source })?;
+        let header = Header::decode(&head)
+            .map_err(|source| ReplicaError::Format { path: overlay.path.clone(), source })?;
         Ok(crate::image::point_of(&header))
     }
 }

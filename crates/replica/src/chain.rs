@@ -47,7 +47,11 @@ pub(crate) struct Chain {
 impl Chain {
     /// Reads the directory: the longest whole chain that ends in the newest element is
     /// kept; what a crash left is removed, what is damaged is moved aside and named.
-    pub(crate) fn open(files: &dyn Files, layout: &Layout, report: &mut OpenReport) -> Result<Chain, ReplicaError> {
+    pub(crate) fn open(
+        files: &dyn Files,
+        layout: &Layout,
+        report: &mut OpenReport,
+    ) -> Result<Chain, ReplicaError> {
         let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
         let mut found: Vec<Element> = Vec::new();
         for name in files.list(&layout.chain()).map_err(io)? {
@@ -57,8 +61,11 @@ impl Chain {
                 report.dropped.push(Dropped { path, why: "was not finished".into() });
                 continue;
             }
-            let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else { continue };
-            let opened = files.open(&path, OpenMode::Read).map_err(DeltaError::from).and_then(DeltaFile::open);
+            let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else {
+                continue;
+            };
+            let opened =
+                files.open(&path, OpenMode::Read).map_err(DeltaError::from).and_then(DeltaFile::open);
             match opened {
                 Ok(delta) if delta.footer().id == id => found.push(Element { delta, path }),
                 Ok(_) => set_aside(files, layout, path, "names another point".into(), report)?,
@@ -86,7 +93,11 @@ impl Chain {
                     let (elements, leftovers) = found.into_iter().partition(|e| kept.contains(&e.id()));
                     for left in leftovers {
                         let Element { path, .. } = left;
-                        let io = |source| ReplicaError::Io { what: "removing a leftover", dir: layout.chain(), source };
+                        let io = |source| ReplicaError::Io {
+                            what: "removing a leftover",
+                            dir: layout.chain(),
+                            source,
+                        };
                         files.remove(&path).map_err(io)?;
                         report.dropped.push(Dropped { path, why: "had been pruned".into() });
                     }
@@ -148,7 +159,8 @@ fn set_aside(
     why: String,
     report: &mut OpenReport,
 ) -> Result<(), ReplicaError> {
-    let io = |source| ReplicaError::Io { what: "moving a damaged file aside", dir: layout.quarantine(), source };
+    let io =
+        |source| ReplicaError::Io { what: "moving a damaged file aside", dir: layout.quarantine(), source };
     files.create_dir_all(&layout.quarantine()).map_err(io)?;
     let name = path.file_name().map(PathBuf::from).unwrap_or_default();
     files.rename(&path, &layout.quarantine().join(name)).map_err(io)?;
@@ -156,4 +168,3 @@ fn set_aside(
     report.damaged.push(Dropped { path, why });
     Ok(())
 }
-

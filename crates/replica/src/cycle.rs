@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farshore_delta::{DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange};
+use farshore_delta::{
+    DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange,
+};
 use farshore_env::OpenMode;
 use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
 
@@ -72,7 +74,8 @@ impl Replica {
         let last = self.chain.last_ref();
         if start.base != last {
             let name = |p: Option<PointRef>| p.map_or("nothing".to_owned(), |p| p.id.to_string());
-            let why = format!("it starts from {}, the replica's last element is {}", name(start.base), name(last));
+            let why =
+                format!("it starts from {}, the replica's last element is {}", name(start.base), name(last));
             return Err(self.refused(start.number, why));
         }
         if last.is_some_and(|l| start.number <= l.id.number) || start.number == 0 {
@@ -154,7 +157,7 @@ impl Replica {
     /// # Errors
     /// Where the root differs from what the records give, or storing fails; the cycle is
     /// then given up and the replica is as it was.
-    pub fn seal(&mut self, request: SealRequest) -> Result<PointRef, ReplicaError> {
+    pub fn seal(&mut self, request: &SealRequest) -> Result<PointRef, ReplicaError> {
         match self.try_seal(request) {
             Ok(sealed) => {
                 self.open = None;
@@ -181,14 +184,16 @@ impl Replica {
         }
     }
 
-    fn try_seal(&mut self, request: SealRequest) -> Result<PointRef, WriteFailed> {
+    fn try_seal(&mut self, request: &SealRequest) -> Result<PointRef, WriteFailed> {
         let Some(open) = &self.open else {
             return Err(self.refused(0, "no cycle is open".into()).into());
         };
         let before = self.chain.last_ref();
         let root = root_of(before, open);
         if root != request.root && !bug::is(Bug::SkipRootCheck) {
-            return Err(self.refused(open.id.number, "its root digest does not match its records".into()).into());
+            return Err(self
+                .refused(open.id.number, "its root digest does not match its records".into())
+                .into());
         }
         for (disk, _) in &open.disks {
             if let Some(image) = self.images.get_mut(disk) {
@@ -211,7 +216,11 @@ impl Replica {
         let id = open.id;
         let path = self.layout.delta(id);
         let element = self.write_element(footer, &request.definition, |writer| {
-            write_changes(writer, open, self.chain.last()).map_err(|source| ReplicaError::Delta { id, path, source })
+            write_changes(writer, open, self.chain.last()).map_err(|source| ReplicaError::Delta {
+                id,
+                path,
+                source,
+            })
         })?;
         self.chain.elements.push(element);
         Ok(PointRef { id, root })
@@ -289,13 +298,18 @@ impl From<ReplicaError> for WriteFailed {
 fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
     let mut builder = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), open.id);
     for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
-        let changes = changes.iter().map(|(cluster, (_, digest))| SourceChange { cluster: *cluster, digest: *digest });
+        let changes =
+            changes.iter().map(|(cluster, (_, digest))| SourceChange { cluster: *cluster, digest: *digest });
         builder.disk(disk, *size, changes);
     }
     builder.finish()
 }
 
-fn write_changes(writer: &mut DeltaWriter, open: &OpenCycle, before: Option<&Element>) -> Result<(), DeltaError> {
+fn write_changes(
+    writer: &mut DeltaWriter,
+    open: &OpenCycle,
+    before: Option<&Element>,
+) -> Result<(), DeltaError> {
     for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
         let had = before.and_then(|b| b.delta.disk(disk)).map_or(0, |d| d.size);
         writer.begin_disk(disk.clone(), *size, had.min(*size))?;

@@ -93,7 +93,9 @@ pub enum ReplicaError {
         source: FormatError,
     },
     /// Bytes in the image do not have the digest that they were sealed with.
-    #[error("disk '{disk}', cluster {cluster} of point {id}: {why}; take another point, and resync the machine")]
+    #[error(
+        "disk '{disk}', cluster {cluster} of point {id}: {why}; take another point, and resync the machine"
+    )]
     Corrupt {
         /// The point.
         id: PointId,
@@ -117,7 +119,9 @@ pub enum ReplicaError {
         path: PathBuf,
     },
     /// The machine runs here, or is just being brought up.
-    #[error("machine '{machine}' was brought up here at point {point}; `discard` ends that before anything else")]
+    #[error(
+        "machine '{machine}' was brought up here at point {point}; `discard` ends that before anything else"
+    )]
     BroughtUp {
         /// The machine's name.
         machine: String,
@@ -125,7 +129,9 @@ pub enum ReplicaError {
         point: PointId,
     },
     /// A writer of an older epoch.
-    #[error("epoch {arriving} of machine '{machine}' was superseded by epoch {held}; this writer is no longer the owner")]
+    #[error(
+        "epoch {arriving} of machine '{machine}' was superseded by epoch {held}; this writer is no longer the owner"
+    )]
     OlderEpoch {
         /// The machine's name.
         machine: String,

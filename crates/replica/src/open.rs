@@ -114,7 +114,11 @@ enum Identity {
     New(MachineId),
 }
 
-fn identify(held: Option<State>, layout: &Layout, wanted: Option<MachineId>) -> Result<Identity, ReplicaError> {
+fn identify(
+    held: Option<State>,
+    layout: &Layout,
+    wanted: Option<MachineId>,
+) -> Result<Identity, ReplicaError> {
     let dir = layout.dir().to_owned();
     match (held, wanted) {
         (None, None) => Err(ReplicaError::Missing { dir }),

@@ -28,7 +28,7 @@ impl Replica {
     /// # Errors
     /// As the system reports; what was merged before stays merged.
     pub fn prune(&mut self, retention: &Retention) -> Result<Vec<PointId>, ReplicaError> {
-        self.prune_if(retention, |replica, stretch| replica.is_worth(stretch))
+        self.prune_if(retention, Replica::is_worth)
     }
 
     /// Prunes by a retention, however little is gained.
@@ -110,7 +110,10 @@ impl Replica {
             for disk in &into.footer().disks {
                 let floor = lowest_floor(&deltas, &disk.key);
                 writer.begin_disk(disk.key.clone(), disk.size, floor).map_err(|e| into.error(e))?;
-                losers.push((disk.key.clone(), merge_disk(writer, &deltas, &disk.key).map_err(|e| into.error(e))?));
+                losers.push((
+                    disk.key.clone(),
+                    merge_disk(writer, &deltas, &disk.key).map_err(|e| into.error(e))?,
+                ));
             }
             Ok(())
         });
@@ -140,7 +143,8 @@ impl Replica {
     fn free_at_once(&mut self, parts: &[Element]) -> Result<(), ReplicaError> {
         let deltas: Vec<&DeltaFile> = parts.iter().map(|e| &e.delta).collect();
         for (disk, image) in &mut self.images {
-            let error = |source| ReplicaError::Delta { id: parts[0].id(), path: parts[0].path.clone(), source };
+            let error =
+                |source| ReplicaError::Delta { id: parts[0].id(), path: parts[0].path.clone(), source };
             let mut merge = Merge::keeping_losers(&deltas, disk).map_err(error)?;
             merge.by_ref().for_each(drop);
             image.free(merge.take_losers().into_iter().map(|e| e.place));
@@ -166,9 +170,13 @@ impl Replica {
 }
 
 /// Merges one disk; returns the places of the entries that no longer count.
-fn merge_disk(writer: &mut DeltaWriter, deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Vec<Place>, DeltaError> {
+fn merge_disk(
+    writer: &mut DeltaWriter,
+    deltas: &[&DeltaFile],
+    disk: &DiskKey,
+) -> Result<Vec<Place>, DeltaError> {
     let mut merge = Merge::keeping_losers(deltas, disk)?;
-    while let Some(merged) = merge.next() {
+    for merged in merge.by_ref() {
         writer.push(&merged?.entry)?;
     }
     Ok(merge.take_losers().into_iter().map(|e| e.place).collect())

@@ -58,7 +58,12 @@ impl Replica {
     /// Publishes `id` and takes `over` back, in one change per disk; the active tables
     /// follow where `follow` says so (or must, because what they show is taken back).
     /// Where tables turn out to be damaged, they are built anew from the chain first.
-    pub(crate) fn publish_with(&mut self, id: PointId, over: &[PointId], follow: bool) -> Result<(), ReplicaError> {
+    pub(crate) fn publish_with(
+        &mut self,
+        id: PointId,
+        over: &[PointId],
+        follow: bool,
+    ) -> Result<(), ReplicaError> {
         match self.publish_once(id, over, follow) {
             Err(e @ (ReplicaError::Refcounts { .. } | ReplicaError::Format { .. })) => {
                 if self.mend_damaged_tables()?.is_empty() {
@@ -70,7 +75,12 @@ impl Replica {
         }
     }
 
-    pub(crate) fn publish_once(&mut self, id: PointId, over: &[PointId], follow: bool) -> Result<(), ReplicaError> {
+    pub(crate) fn publish_once(
+        &mut self,
+        id: PointId,
+        over: &[PointId],
+        follow: bool,
+    ) -> Result<(), ReplicaError> {
         let at = self.chain.position(id);
         let Some(element) = at.map(|at| self.chain.elements[at].clone()) else {
             self.element(id)?;
@@ -82,7 +92,8 @@ impl Replica {
             let remove: Vec<PointId> =
                 over.iter().copied().filter(|p| *p != id && image.view().find(*p).is_some()).collect();
             let shown = image.active_point();
-            let follow = follow && shown != Some(id) || shown.is_none() || shown.is_some_and(|s| remove.contains(&s));
+            let follow =
+                follow && shown != Some(id) || shown.is_none() || shown.is_some_and(|s| remove.contains(&s));
             if present && remove.is_empty() && !follow {
                 continue;
             }
@@ -113,7 +124,9 @@ impl Replica {
         let steady = |e: &&Element| e.delta.disk(disk).is_some_and(|d| d.size == size && d.floor >= size);
         let first = at - self.chain.elements[1..=at].iter().rev().take_while(steady).count();
         let usable = |e: &Element| {
-            e.is_point() && image.view().find(e.id()).is_some() && e.delta.disk(disk).is_some_and(|d| d.size == size)
+            e.is_point()
+                && image.view().find(e.id()).is_some()
+                && e.delta.disk(disk).is_some_and(|d| d.size == size)
         };
         let anchor = self.chain.elements[first..at].iter().rposition(usable).map(|a| a + first);
         let since = anchor.map_or(0, |a| a + 1);

@@ -21,7 +21,12 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Retention { every_point_secs: 3600, hourly_secs: 24 * 3600, daily_secs: 7 * 24 * 3600, points_max: 5000 }
+        Retention {
+            every_point_secs: 3600,
+            hourly_secs: 24 * 3600,
+            daily_secs: 7 * 24 * 3600,
+            points_max: 5000,
+        }
     }
 }
 
@@ -96,7 +101,10 @@ mod tests {
         let kept = left(&all, &SMALL);
         let age = |n: &u64| (5 * 24 * 60 - 1 - n) * 60;
         assert_eq!(kept.iter().filter(|n| age(n) < 600).count(), 10);
-        assert!((5..=7).contains(&kept.iter().filter(|n| (600..6 * 3600).contains(&age(n))).count()), "{kept:?}");
+        assert!(
+            (5..=7).contains(&kept.iter().filter(|n| (600..6 * 3600).contains(&age(n))).count()),
+            "{kept:?}"
+        );
         assert!((2..=4).contains(&kept.iter().filter(|n| age(n) >= 6 * 3600).count()), "{kept:?}");
     }
 

@@ -195,6 +195,7 @@ pub(crate) fn take_group(space: &mut Space, lens: &[u64], align: u64) -> Vec<u64
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one range is what is meant")]
 mod tests {
     use proptest::prelude::*;
 

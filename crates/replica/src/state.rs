@@ -83,7 +83,8 @@ impl State {
     /// Reads the record; `None` where there is none.
     pub(crate) fn load(files: &dyn Files, layout: &Layout) -> Result<Option<State>, ReplicaError> {
         let path = layout.state();
-        let io = |source| ReplicaError::Io { what: "reading the record", dir: layout.dir().to_owned(), source };
+        let io =
+            |source| ReplicaError::Io { what: "reading the record", dir: layout.dir().to_owned(), source };
         let file = match files.open(&path, OpenMode::Read) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(io)?,
@@ -101,7 +102,8 @@ impl State {
 
     /// Replaces the record, durably.
     pub(crate) fn save(&self, files: &dyn Files, layout: &Layout) -> Result<(), ReplicaError> {
-        let io = |source| ReplicaError::Io { what: "writing the record", dir: layout.dir().to_owned(), source };
+        let io =
+            |source| ReplicaError::Io { what: "writing the record", dir: layout.dir().to_owned(), source };
         let bytes = serde_json::to_vec_pretty(self).map_err(|e| io(e.into()))?;
         let (path, new) = (layout.state(), unfinished(&layout.state()));
         let write = || {

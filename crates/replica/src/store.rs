@@ -113,7 +113,7 @@ impl Replica {
     /// Disks and sizes of the last element.
     #[must_use]
     pub fn disks(&self) -> Vec<(DiskKey, u64)> {
-        self.chain.last().map_or(Vec::new(), |e| sizes(e))
+        self.chain.last().map_or(Vec::new(), sizes)
     }
 
     /// The recovery points, oldest first.
@@ -256,7 +256,8 @@ impl Replica {
             farshore_delta::ElementKind::Stage => farshore_types::Consistency::Crash,
         };
         let disks = sizes(element);
-        let published = disks.iter().all(|(d, _)| self.images.get(d).is_some_and(|i| i.view().find(id).is_some()));
+        let published =
+            disks.iter().all(|(d, _)| self.images.get(d).is_some_and(|i| i.view().find(id).is_some()));
         PointInfo {
             id,
             root: footer.root,

@@ -1,7 +1,15 @@
 //! The store's promises, each against the model disk.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it did, and stops where it cannot go on"
+)]
+
 #[path = "replica/bugs.rs"]
 mod bugs;
+#[path = "replica/cheap.rs"]
+mod cheap;
 #[path = "replica/crash.rs"]
 mod crash;
 #[path = "replica/damage.rs"]

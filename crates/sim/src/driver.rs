@@ -1,6 +1,11 @@
 //! A source's part played against a replica store, with the model beside it.
 
-use std::{collections::{BTreeMap, BTreeSet}, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use farshore_delta::{ElementKind, RootBuilder, SourceChange};
 use farshore_env::{Clock, Files};
@@ -37,7 +42,12 @@ pub struct Driver {
 ///
 /// # Errors
 /// As the store reports.
-pub fn open(files: Arc<dyn Files>, clock: Arc<dyn Clock>, dir: &Path, options: Options) -> Result<Replica, ReplicaError> {
+pub fn open(
+    files: Arc<dyn Files>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    options: Options,
+) -> Result<Replica, ReplicaError> {
     Replica::open(files, clock, dir, machine(), options)
 }
 
@@ -55,8 +65,11 @@ impl Driver {
     pub fn start(mut replica: Replica, sizes: &[u64]) -> Result<Driver, ReplicaError> {
         let epoch = Epoch { number: 1, token: 77 };
         replica.begin_session(&epoch, "web1")?;
-        let disks: Vec<(DiskKey, u64)> =
-            sizes.iter().zip('a'..).map(|(size, letter)| (format!("vd{letter}").parse().unwrap(), *size)).collect();
+        let disks: Vec<(DiskKey, u64)> = sizes
+            .iter()
+            .zip('a'..)
+            .map(|(size, letter)| (format!("vd{letter}").parse().unwrap(), *size))
+            .collect();
         Ok(Driver {
             now: vec![ModelDisk::default(); disks.len()],
             dirty: vec![BTreeSet::new(); disks.len()],
@@ -124,11 +137,15 @@ impl Driver {
         self.replica.begin_cycle(CycleStart { number: self.number, base, disks: self.disks.clone() })?;
         for (i, (key, size)) in self.disks.clone().into_iter().enumerate() {
             let within: Vec<u64> = self.dirty[i].iter().copied().filter(|c| *c < clusters_in(size)).collect();
-            let clusters: Vec<(u64, Vec<u8>)> = within.iter().map(|c| (*c, self.now[i].cluster(*c))).collect();
+            let clusters: Vec<(u64, Vec<u8>)> =
+                within.iter().map(|c| (*c, self.now[i].cluster(*c))).collect();
             let packed: Vec<Vec<u8>> =
                 clusters.iter().map(|(_, bytes)| zstd::bulk::compress(bytes, 1).unwrap()).collect();
-            let records: Vec<Incoming<'_>> =
-                clusters.iter().zip(&packed).map(|((c, bytes), packed)| incoming(*c, bytes, packed)).collect();
+            let records: Vec<Incoming<'_>> = clusters
+                .iter()
+                .zip(&packed)
+                .map(|((c, bytes), packed)| incoming(*c, bytes, packed))
+                .collect();
             for batch in records.chunks(3) {
                 self.replica.append(i, batch)?;
             }
@@ -136,7 +153,7 @@ impl Driver {
             root.disk(&key, size, changes);
         }
         let definition = format!("<domain id='{}'/>", self.number).into_bytes();
-        let sealed = self.replica.seal(SealRequest { kind, age_ms: 10, root: root.finish(), definition })?;
+        let sealed = self.replica.seal(&SealRequest { kind, age_ms: 10, root: root.finish(), definition })?;
         self.dirty.iter_mut().for_each(BTreeSet::clear);
         if kind != ElementKind::Stage {
             self.acknowledged.insert(sealed.id, self.state());
@@ -166,7 +183,11 @@ impl Driver {
     /// The disks as they are now.
     #[must_use]
     pub fn state(&self) -> Vec<(DiskKey, u64, ModelDisk)> {
-        self.disks.iter().zip(&self.now).map(|((key, size), disk)| (key.clone(), *size, disk.clone())).collect()
+        self.disks
+            .iter()
+            .zip(&self.now)
+            .map(|((key, size), disk)| (key.clone(), *size, disk.clone()))
+            .collect()
     }
 }
 
@@ -184,7 +205,7 @@ pub fn check_point(replica: &Replica, id: PointId, want: &[(DiskKey, u64, ModelD
     let mut buffer = Vec::new();
     for (disk, size, model) in want {
         let mut expected = 0;
-        let zeros = |from: u64, to: u64| (from..to).find(|c| !Digest::of(&model.cluster(*c)).is_zero());
+        let zeros = |from: u64, to: u64| (from..to).find(|c| !model.is_zero(*c));
         for entry in reader.map(disk).map_err(|e| e.to_string())? {
             let entry = entry.map_err(|e| e.to_string())?;
             if let Some(lost) = zeros(expected, entry.cluster) {

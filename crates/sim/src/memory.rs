@@ -89,10 +89,13 @@ impl Content {
     pub(crate) fn punch(&mut self, at: u64, len: u64) {
         let end = (at + len).min(self.size);
         let whole = at.div_ceil(PAGE as u64)..end / PAGE as u64;
-        let gone: Vec<u64> = self.pages.range(whole.start..whole.end.max(whole.start)).map(|(p, _)| *p).collect();
+        let gone: Vec<u64> =
+            self.pages.range(whole.start..whole.end.max(whole.start)).map(|(p, _)| *p).collect();
         gone.iter().for_each(|p| drop(self.pages.remove(p)));
         let zeros = [0; PAGE];
-        for (from, to) in [(at, (whole.start * PAGE as u64).min(end)), ((whole.end * PAGE as u64).max(at), end)] {
+        for (from, to) in
+            [(at, (whole.start * PAGE as u64).min(end)), ((whole.end * PAGE as u64).max(at), end)]
+        {
             if from < to {
                 self.write(&zeros[..usize::try_from(to - from).unwrap().min(PAGE)], from);
             }

@@ -24,7 +24,8 @@ impl ModelDisk {
         while !data.is_empty() {
             let within = usize::try_from(at % CLUSTER_BYTES).unwrap();
             let len = data.len().min(CLUSTER_SIZE - within);
-            let slot = self.clusters.entry(at / CLUSTER_BYTES).or_insert_with(|| Arc::new(vec![0; CLUSTER_SIZE]));
+            let slot =
+                self.clusters.entry(at / CLUSTER_BYTES).or_insert_with(|| Arc::new(vec![0; CLUSTER_SIZE]));
             Arc::make_mut(slot)[within..within + len].copy_from_slice(&data[..len]);
             (at, data) = (at + len as u64, &data[len..]);
         }
@@ -34,6 +35,13 @@ impl ModelDisk {
     #[must_use]
     pub fn cluster(&self, index: u64) -> Vec<u8> {
         self.clusters.get(&index).map_or_else(|| vec![0; CLUSTER_SIZE], |c| c.to_vec())
+    }
+
+    /// Whether a cluster is zeros.
+    #[must_use]
+    pub fn is_zero(&self, index: u64) -> bool {
+        static ZEROS: [u8; CLUSTER_SIZE] = [0; CLUSTER_SIZE];
+        self.clusters.get(&index).is_none_or(|c| c[..] == ZEROS)
     }
 
     /// The first `size` bytes.

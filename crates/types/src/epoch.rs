@@ -74,7 +74,10 @@ impl FromStr for PointId {
         if !digits(epoch) || !digits(number) {
             return Err(wrong());
         }
-        Ok(PointId { epoch: epoch.parse().map_err(|_| wrong())?, number: number.parse().map_err(|_| wrong())? })
+        Ok(PointId {
+            epoch: epoch.parse().map_err(|_| wrong())?,
+            number: number.parse().map_err(|_| wrong())?,
+        })
     }
 }
 

@@ -13,7 +13,8 @@ use crate::control::{CycleLine, Event};
 
 /// Pause between two lines where there is no terminal.
 const LINE_PAUSE: Duration = Duration::from_secs(5);
-const STYLE: &str = "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {prefix} {eta} left";
+const STYLE: &str =
+    "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {prefix} {eta} left";
 
 /// Shows events as they come.
 pub(super) struct Bars {
@@ -29,7 +30,9 @@ impl Bars {
 
     pub(super) fn show(&mut self, event: &Event) {
         match event {
-            Event::Advance { what, done, total, moved } if self.terminal => self.bar(what, *done, *total, *moved),
+            Event::Advance { what, done, total, moved } if self.terminal => {
+                self.bar(what, *done, *total, *moved);
+            }
             Event::Advance { what, done, total, moved } => self.line(what, *done, *total, *moved),
             Event::Note(text) => self.say(text),
             Event::Cycle(cycle) => self.say(&cycle_line(cycle)),
@@ -94,7 +97,11 @@ impl Bars {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people; the cast saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate for people; the cast saturates"
+)]
 fn whole(rate: f64) -> u64 {
     rate as u64
 }
@@ -109,8 +116,12 @@ fn ratio(done: u64, moved: u64) -> String {
 
 fn cycle_line(cycle: &CycleLine) -> String {
     let point = cycle.point.map_or("no point".to_owned(), |id| format!("point {id}"));
-    let mut text =
-        format!("{point}: {} dirty, {} sent, {}", bytes(cycle.dirty), bytes(cycle.sent), duration(cycle.took_ms));
+    let mut text = format!(
+        "{point}: {} dirty, {} sent, {}",
+        bytes(cycle.dirty),
+        bytes(cycle.sent),
+        duration(cycle.took_ms)
+    );
     if cycle.missed > 0 {
         text += &format!(", {} cycles missed so far", cycle.missed);
     }

@@ -192,7 +192,8 @@ impl DiscardArgs {
 
 impl ReplicateArgs {
     pub(super) fn request(self) -> Request {
-        let target = self.to.zip(self.server_name).map(|(address, server_name)| Target { address, server_name });
+        let target =
+            self.to.zip(self.server_name).map(|(address, server_name)| Target { address, server_name });
         Request::Replicate(Replicate {
             machine: self.machine,
             target,

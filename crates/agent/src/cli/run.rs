@@ -51,7 +51,12 @@ impl Session {
         result
     }
 
-    async fn directly(&self, config: Config, request: Request, observer: &Observer) -> Result<Reply, AgentError> {
+    async fn directly(
+        &self,
+        config: Config,
+        request: Request,
+        observer: &Observer,
+    ) -> Result<Reply, AgentError> {
         let agent = Arc::new(Agent::new(config));
         if !matches!(request, Request::Replicate(_)) {
             return agent.handle(request, observer).await;

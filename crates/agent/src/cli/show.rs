@@ -8,7 +8,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     AgentError,
     control::{
-        BroughtUp, Discarded, Exported, MachineLine, PointLine, Replicated, ReplicaPoints, Reply, Status, Verified,
+        BroughtUp, Discarded, Exported, MachineLine, PointLine, ReplicaPoints, Replicated, Reply, Status,
+        Verified,
     },
 };
 
@@ -18,7 +19,9 @@ use crate::{
 /// That nobody reads it: then it was lost, and the caller must know.
 pub(super) fn print(text: &str) -> Result<(), AgentError> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(AgentError::io("write", "standard output"))
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(AgentError::io("write", "standard output"))
 }
 
 /// Writes to standard error; who does not read that does not want it.
@@ -171,7 +174,10 @@ fn exported(exported: &Exported) -> String {
 fn brought_up(up: &BroughtUp) -> String {
     let shown = instant(up.captured_ms);
     let mut text = match (up.already, up.running_after_ms) {
-        (true, _) => format!("{} was brought up at point {} already ({shown}); it is {}\n", up.machine, up.point, up.power),
+        (true, _) => format!(
+            "{} was brought up at point {} already ({shown}); it is {}\n",
+            up.machine, up.point, up.power
+        ),
         (false, Some(after)) => format!(
             "{} is {} at point {} ({shown}), {} after the command\n",
             up.machine,

@@ -64,7 +64,9 @@ async fn standing(replica: &Arc<OpenReplica>, choice: PointChoice) -> Result<(Ph
         let phase = store.phase();
         let point = match (choice, phase) {
             (PointChoice::At(id), _) => store.point(id)?,
-            (PointChoice::Latest, Phase::BroughtUp { point } | Phase::BringingUp { point }) => store.point(point)?,
+            (PointChoice::Latest, Phase::BroughtUp { point } | Phase::BringingUp { point }) => {
+                store.point(point)?
+            }
             (PointChoice::Latest, Phase::Receiving) => store.newest()?,
         };
         Ok::<_, AgentError>((phase, point))

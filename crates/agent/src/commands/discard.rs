@@ -23,7 +23,8 @@ pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str) -> Result<Discard
 
 /// Ends a bring-up where there is one; says at which point it was.
 pub(super) async fn end(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<Option<PointId>, AgentError> {
-    let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = replica.run(|store| store.phase()).await else {
+    let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = replica.run(|store| store.phase()).await
+    else {
         return Ok(None);
     };
     let hypervisor = agent.hypervisor().await?;

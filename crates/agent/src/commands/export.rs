@@ -56,7 +56,11 @@ fn write_disks(
 }
 
 /// Which disk goes where: to the file named, or to a file of its own in the directory named.
-fn destinations(reader: &PointReader, machine: &str, wanted: &Export) -> Result<Vec<ExportedDisk>, AgentError> {
+fn destinations(
+    reader: &PointReader,
+    machine: &str,
+    wanted: &Export,
+) -> Result<Vec<ExportedDisk>, AgentError> {
     let mut disks = reader.disks();
     if let Some(only) = &wanted.disk {
         // Names the disks there are where this one is not among them.
@@ -66,7 +70,11 @@ fn destinations(reader: &PointReader, machine: &str, wanted: &Export) -> Result<
     let into_dir = wanted.to.is_dir();
     if disks.len() > 1 && !into_dir {
         return Err(AgentError::Request {
-            what: format!("{} disks are to be exported, and {} is no directory", disks.len(), wanted.to.display()),
+            what: format!(
+                "{} disks are to be exported, and {} is no directory",
+                disks.len(),
+                wanted.to.display()
+            ),
             advice: "create the directory, or choose one disk with --disk".to_owned(),
         });
     }

@@ -148,9 +148,10 @@ fn advised(error: AgentError) -> AgentError {
             refusal,
         })) if superseded(refusal.code) => AgentError::Request {
             what: format!("{peer} refused the session: {}: {}", refusal.code, refusal.message),
-            advice: "the machine has another owner now. If this host shall own it again, and the machine does \
+            advice:
+                "the machine has another owner now. If this host shall own it again, and the machine does \
                      not run elsewhere, repeat with --reclaim"
-                .to_owned(),
+                    .to_owned(),
         },
         error => error,
     }

@@ -17,8 +17,7 @@ pub struct Period(pub Duration);
 pub struct PeriodError(String);
 
 /// Milliseconds of each unit; the longest that divides a length is shown.
-const UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Period {
     /// So many seconds.
@@ -70,14 +69,17 @@ mod tests {
 
     #[test]
     fn a_length_survives_its_text_in_the_longest_unit_that_fits() {
-        for (text, shown) in [("30s", "30s"), ("90m", "90m"), ("120m", "2h"), ("1500ms", "1500ms"), ("0s", "0s")] {
+        for (text, shown) in
+            [("30s", "30s"), ("90m", "90m"), ("120m", "2h"), ("1500ms", "1500ms"), ("0s", "0s")]
+        {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), shown);
         }
     }
 
     #[test]
     fn what_is_no_length_is_refused() {
-        for bad in ["", "30", "s", "-1s", "1.5s", "1 s", "1w", "99999999999999999999s", "999999999999999999d"] {
+        for bad in ["", "30", "s", "-1s", "1.5s", "1 s", "1w", "99999999999999999999s", "999999999999999999d"]
+        {
             assert!(bad.parse::<Period>().is_err(), "{bad}");
         }
     }

@@ -11,6 +11,10 @@ use tokio::{
 use super::{Call, LINE_MAX, Line, Observer, Reply, Request, VERSION};
 use crate::AgentError;
 
+/// What connecting answers where no agent is, or one is just ending.
+const NOBODY: [io::ErrorKind; 3] =
+    [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset];
+
 /// A running agent that answered.
 pub struct Running(UnixStream);
 
@@ -22,7 +26,7 @@ impl Running {
     pub async fn find(socket: &Path) -> Result<Option<Running>, AgentError> {
         match UnixStream::connect(socket).await {
             Ok(stream) => Ok(Some(Running(stream))),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(e) if NOBODY.contains(&e.kind()) => Ok(None),
             Err(e) => Err(AgentError::io("talk to the agent through", socket)(e)),
         }
     }
@@ -35,7 +39,8 @@ impl Running {
 /// The agent's own, or that it fell silent.
 pub async fn ask(running: Running, request: Request, observer: &Observer) -> Result<Reply, AgentError> {
     let (input, mut output) = running.0.into_split();
-    let mut call = serde_json::to_vec(&Call { version: VERSION, request }).map_err(|e| silent(&e.to_string()))?;
+    let mut call =
+        serde_json::to_vec(&Call { version: VERSION, request }).map_err(|e| silent(&e.to_string()))?;
     call.push(b'\n');
     output.write_all(&call).await.map_err(|e| silent(&e.to_string()))?;
     let mut lines = BufReader::new(input.take(u64::MAX));

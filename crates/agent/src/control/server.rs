@@ -101,9 +101,11 @@ async fn answer(agent: &Arc<Agent>, stream: UnixStream, stop: CancellationToken)
 }
 
 fn parse(line: &str) -> Result<Call, Fault> {
-    let version = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v.get("version")?.as_u64());
+    let version =
+        serde_json::from_str::<serde_json::Value>(line).ok().and_then(|v| v.get("version")?.as_u64());
     if version != Some(u64::from(VERSION)) {
-        let what = format!("the command speaks version {version:?} of the local dialogue, the agent {VERSION}");
+        let what =
+            format!("the command speaks version {version:?} of the local dialogue, the agent {VERSION}");
         return Err(Fault { what, advice: "use the program of the same release".to_owned() });
     }
     serde_json::from_str(line).map_err(|e| Fault {

@@ -74,7 +74,7 @@ impl Receiver for ReplicaReceiver {
         };
         let request =
             SealRequest { kind, age_ms: seal.age_ms, root: seal.root, definition: seal.definition.to_vec() };
-        let sealed = self.replica.run(move |store| store.seal(request)).await;
+        let sealed = self.replica.run(move |store| store.seal(&request)).await;
         self.replica.mark_sealed();
         sealed.map_err(|e| failure(&e, FailureCode::RootMismatch))
     }

@@ -36,7 +36,9 @@ pub(super) fn failure(error: &ReplicaError, broken: FailureCode) -> Failure {
     let code = match error {
         ReplicaError::Cycle { .. } => broken,
         error if error.is_no_space() => FailureCode::NoSpace,
-        ReplicaError::Io { .. } | ReplicaError::Delta { .. } | ReplicaError::Format { .. } => FailureCode::Storage,
+        ReplicaError::Io { .. } | ReplicaError::Delta { .. } | ReplicaError::Format { .. } => {
+            FailureCode::Storage
+        }
         ReplicaError::Uncertain { .. } | ReplicaError::Refcounts { .. } => FailureCode::Storage,
         _ => FailureCode::Other,
     };

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use farshore_agent::control::{Export, Format, PointChoice, Reply, Request};
+use farshore_agent::control::{Export, Format, Observer, PointChoice, Reply, Request};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{NAME, World, key, text};
 
@@ -33,11 +35,8 @@ async fn a_qcow2_export_is_clean_and_equal_by_stock_tools() {
     let out = tempfile::tempdir().unwrap();
     for (id, disks) in &points {
         let to = out.path().join(format!("{id}.qcow2"));
-        let wanted = Export {
-            disk: Some(key("vdb")),
-            format: Format::Qcow2,
-            ..export(PointChoice::At(*id), &to)
-        };
+        let wanted =
+            Export { disk: Some(key("vdb")), format: Format::Qcow2, ..export(PointChoice::At(*id), &to) };
         world.ask(Request::Export(wanted)).await.unwrap();
         let qemu_img = |args: &[&str]| {
             let done = Command::new("timeout").args(["60", "qemu-img"]).args(args).output().unwrap();
@@ -47,6 +46,21 @@ async fn a_qcow2_export_is_clean_and_equal_by_stock_tools() {
         qemu_img(&["check", from]);
         qemu_img(&["convert", "-O", "raw", from, raw.to_str().unwrap()]);
         assert!(fs::read(&raw).unwrap() == disks[&key("vdb")], "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_stopped_leaves_no_file() {
+    let world = World::new().await;
+    world.with_points(1).await;
+    let out = tempfile::tempdir().unwrap();
+    for format in [Format::Raw, Format::Qcow2] {
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        observer.stop.cancel();
+        let wanted = Export { format, ..export(PointChoice::Latest, out.path()) };
+        let error = text(world.agent.handle(Request::Export(wanted), &observer).await);
+        assert!(error.contains("stopped on request"), "{error}");
+        assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
     }
 }
 
@@ -69,7 +83,8 @@ async fn an_export_refuses_before_it_writes() {
     let both = out.path().join("both.raw");
     let error = text(world.ask(Request::Export(export(PointChoice::Latest, &both))).await);
     assert!(error.contains("2 disks") && error.contains("--disk"), "{error}");
-    let nowhere = Export { disk: Some(key("vda")), ..export(PointChoice::Latest, Path::new("/proc/no/x.raw")) };
+    let nowhere =
+        Export { disk: Some(key("vda")), ..export(PointChoice::Latest, Path::new("/proc/no/x.raw")) };
     let error = text(world.ask(Request::Export(nowhere)).await);
     assert!(error.contains("/proc/no"), "{error}");
     let left: Vec<_> = fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name()).collect();

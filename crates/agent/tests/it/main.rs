@@ -1,5 +1,7 @@
 //! The agent without libvirt: a simulated hypervisor, real sessions over TLS, real replicas.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
+
 mod bring_up;
 mod export;
 mod points;

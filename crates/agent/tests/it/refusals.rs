@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use farshore_agent::{Agent, control::{Observer, Request}};
+use farshore_agent::{
+    Agent,
+    control::{Observer, Request},
+};
 use farshore_link::{Endpoint, Greeting, Identity, Session, SessionOptions};
 use farshore_pki::{Authority, Lifetime};
 use farshore_types::Epoch;
@@ -134,7 +137,10 @@ async fn the_digests_of_the_last_point_are_those_of_its_content() {
         .collect();
     assert_eq!(session.digests(disk, 0).await.unwrap().entries, expected);
     let later = session.digests(disk, 5).await.unwrap();
-    assert!(later.next.is_none() && later.entries == expected.iter().filter(|(c, _)| *c >= 5).copied().collect::<Vec<_>>());
+    assert!(
+        later.next.is_none()
+            && later.entries == expected.iter().filter(|(c, _)| *c >= 5).copied().collect::<Vec<_>>()
+    );
     let unknown = session.digests(&"vdz".parse().unwrap(), 0).await.unwrap();
     assert!(unknown.entries.is_empty() && unknown.next.is_none());
 }

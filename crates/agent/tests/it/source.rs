@@ -5,7 +5,9 @@ use std::{fs, sync::Arc, time::Duration};
 use farshore_agent::{
     Agent,
     config::{Period, Target},
-    control::{BringUp, Event, Export, Format, Observer, PointChoice, Replicate, Reply, Request, StartChoice},
+    control::{
+        BringUp, Event, Export, Format, Observer, PointChoice, Replicate, Reply, Request, StartChoice,
+    },
 };
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_types::MachineId;

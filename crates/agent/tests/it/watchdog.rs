@@ -1,16 +1,15 @@
 //! What a watchdog mends, and what it leaves alone.
 
 use farshore_agent::watchdog::mend;
-use farshore_hypervisor::{
-    BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, PowerState, Start,
-};
+use farshore_hypervisor::{BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, PowerState, Start};
 
 use crate::world::{World, key};
 
 async fn backup(world: &World, name: &str, dir: std::path::PathBuf) -> farshore_types::MachineId {
     let id = world.host.add_machine(name, &[("vda", 1 << 20)]).await.unwrap();
     world.host.start(id, Start::Running).await.unwrap();
-    let disk = BackupDisk { key: key("vda"), mode: BackupMode::Full, tracked: false, scratch: dir.join("scratch") };
+    let disk =
+        BackupDisk { key: key("vda"), mode: BackupMode::Full, tracked: false, scratch: dir.join("scratch") };
     let spec = BackupSpec { checkpoint: None, disks: vec![disk], socket: dir.join("backup.sock") };
     world.host.begin_backup(id, &spec).await.unwrap();
     id

@@ -16,9 +16,7 @@ use farshore_agent::{
 use farshore_capture::Definition;
 use farshore_delta::{RootBuilder, SourceChange};
 use farshore_hypervisor::simulated::Simulated;
-use farshore_link::{
-    Endpoint, Greeting, Identity, LinkError, ServerLimits, Session, SessionOptions, serve,
-};
+use farshore_link::{Endpoint, Greeting, Identity, LinkError, ServerLimits, Session, SessionOptions, serve};
 use farshore_pki::{Authority, Lifetime};
 use farshore_types::{
     CLUSTER_SIZE, Consistency, Digest, DiskKey, Epoch, MachineId, PointId, PointRef, RootDigest,
@@ -161,8 +159,11 @@ const XML: &str = "<domain type='kvm'><name>web1</name><uuid>00000000-0000-0000-
 impl Source {
     pub(crate) fn new() -> Source {
         let disks = ["vda", "vdb"].into_iter().map(|name| (key(name), vec![0; SIZE])).collect();
-        let definition =
-            Definition { xml: XML.to_owned(), nvram: Some(b"variables".to_vec()), left_out: vec![key("vdc")] };
+        let definition = Definition {
+            xml: XML.to_owned(),
+            nvram: Some(b"variables".to_vec()),
+            left_out: vec![key("vdc")],
+        };
         Source { epoch: Epoch { number: 1, token: 11 }, disks, definition, last: None, number: 0, seed: 0 }
     }
 

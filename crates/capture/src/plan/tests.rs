@@ -38,7 +38,12 @@ fn machine(disks: Vec<Disk>) -> Machine {
 }
 
 fn checkpoint(name: &str, disks: &[&str]) -> Checkpoint {
-    Checkpoint { name: name.into(), parent: None, current: true, disks: disks.iter().map(|d| key(d)).collect() }
+    Checkpoint {
+        name: name.into(),
+        parent: None,
+        current: true,
+        disks: disks.iter().map(|d| key(d)).collect(),
+    }
 }
 
 fn sealed(checkpoint: Option<&str>) -> Record {
@@ -73,14 +78,18 @@ fn a_machine_unknown_to_the_target_is_copied_under_a_checkpoint() {
 #[test]
 fn a_sealed_machine_sends_what_is_dirty_since_its_checkpoint() {
     let all = [checkpoint("farshore-a", &["vda"])];
-    let plan = next(&machine(vec![disk("vda", Tracking::Bitmap)]), &[key("vda")], &sealed(Some("farshore-a")), &all);
+    let plan =
+        next(&machine(vec![disk("vda", Tracking::Bitmap)]), &[key("vda")], &sealed(Some("farshore-a")), &all);
     assert_eq!((plan.scan.clone(), plan.checkpoint, reads(&plan)), (None, true, vec![dirty("farshore-a")]));
 }
 
 #[test]
 fn a_checkpoint_that_is_gone_means_a_resync() {
-    let plan = next(&machine(vec![disk("vda", Tracking::Bitmap)]), &[key("vda")], &sealed(Some("farshore-a")), &[]);
-    assert!(matches!(&plan.scan, Some(Scan { why: ScanReason::Resync(why), .. }) if why.contains("farshore-a")));
+    let plan =
+        next(&machine(vec![disk("vda", Tracking::Bitmap)]), &[key("vda")], &sealed(Some("farshore-a")), &[]);
+    assert!(
+        matches!(&plan.scan, Some(Scan { why: ScanReason::Resync(why), .. }) if why.contains("farshore-a"))
+    );
     assert_eq!(reads(&plan), [Read::From(0)]);
 }
 

@@ -6,7 +6,8 @@ use farshore_env::{File, read_exact_at};
 use farshore_types::DiskKey;
 
 use super::{
-    DEFINITION_MAX, DeltaError, DiskInfo, FOOTER_MAX, Footer, MAGIC, PAGE, PAGE_ENTRIES, PAGE_HEAD, TRAILER_LEN,
+    DEFINITION_MAX, DeltaError, DiskInfo, FOOTER_MAX, Footer, MAGIC, PAGE, PAGE_ENTRIES, PAGE_HEAD,
+    TRAILER_LEN,
 };
 use crate::{ENTRY_LEN, Entry};
 
@@ -40,7 +41,10 @@ impl DeltaFile {
         let Some(at) = size.checked_sub(TRAILER_LEN as u64) else { return damaged("too short", 0) };
         let mut trailer = [0; TRAILER_LEN];
         read_exact_at(&*file, &mut trailer, at)?;
-        if &trailer[..8] != MAGIC || word(&trailer, 24) != crc32c::crc32c(&trailer[..24]) || word(&trailer, 28) != 0 {
+        if &trailer[..8] != MAGIC
+            || word(&trailer, 24) != crc32c::crc32c(&trailer[..24])
+            || word(&trailer, 28) != 0
+        {
             return damaged("trailer", at);
         }
         let mut place = [0; 8];
@@ -98,7 +102,13 @@ impl DeltaFile {
     #[must_use]
     pub fn cursor(&self, key: &DiskKey) -> Cursor {
         let (offset, pages) = self.disk(key).map_or((0, 0), |d| (d.offset, d.pages));
-        Cursor { file: self.file.clone(), next_page: offset, pages_left: pages, buffer: Vec::new(), ready: Vec::new() }
+        Cursor {
+            file: self.file.clone(),
+            next_page: offset,
+            pages_left: pages,
+            buffer: Vec::new(),
+            ready: Vec::new(),
+        }
     }
 
     /// The disk's entry for one cluster: a few page reads, nothing kept.
@@ -148,7 +158,8 @@ impl DeltaFile {
 
 /// Whether all that the footer points to lies before it.
 fn fits(footer: &Footer, footer_at: u64) -> bool {
-    let within = |at: u64, len: Option<u64>| len.and_then(|l| at.checked_add(l)).is_some_and(|end| end <= footer_at);
+    let within =
+        |at: u64, len: Option<u64>| len.and_then(|l| at.checked_add(l)).is_some_and(|end| end <= footer_at);
     let (at, len) = footer.definition;
     let pages = |d: &DiskInfo| within(d.offset, d.pages.checked_mul(PAGE as u64));
     len <= DEFINITION_MAX && within(at, Some(len)) && footer.disks.iter().all(pages)

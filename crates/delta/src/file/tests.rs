@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use farshore_env::{File, Files, OpenMode, RealFiles};
-use farshore_types::{CLUSTER_BYTES, Digest};
 use farshore_sim::MemoryFiles;
+use farshore_types::{CLUSTER_BYTES, Digest};
 use proptest::prelude::*;
 
 use super::*;

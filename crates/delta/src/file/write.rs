@@ -27,7 +27,14 @@ impl DeltaWriter {
     #[must_use]
     pub fn new(file: Arc<dyn File>) -> DeltaWriter {
         let buffer = Vec::with_capacity(BUFFER + PAGE);
-        DeltaWriter { file, buffer, flushed: 0, page: Vec::with_capacity(PAGE), disks: Vec::new(), last: None }
+        DeltaWriter {
+            file,
+            buffer,
+            flushed: 0,
+            page: Vec::with_capacity(PAGE),
+            disks: Vec::new(),
+            last: None,
+        }
     }
 
     /// Begins the next disk; `floor` as in [`DiskInfo`].

@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Bytes that a pipe holds.
 const PIPE: usize = 256 * 1024;
@@ -31,7 +32,7 @@ pub enum Cut {
 
 /// Makes connections to a server in this process.
 pub struct PipeDial {
-    server: Mutex<Option<Arc<Server>>>,
+    server: Mutex<Option<(Arc<Server>, CancellationToken)>>,
     serving: Mutex<JoinSet<()>>,
     cut: Mutex<Option<Cut>>,
     live: Mutex<Vec<Arc<Budget>>>,
@@ -68,13 +69,15 @@ impl PipeDial {
         })
     }
 
-    pub(super) fn set_server(&self, server: Server) {
-        *self.server.lock().unwrap() = Some(Arc::new(server));
+    pub(super) fn set_server(&self, server: Server, shutdown: CancellationToken) {
+        *self.server.lock().unwrap() = Some((Arc::new(server), shutdown));
     }
 
     /// Takes the server away and waits until its sessions are over.
     pub(super) async fn clear_server(&self) {
-        *self.server.lock().unwrap() = None;
+        if let Some((_, shutdown)) = self.server.lock().unwrap().take() {
+            shutdown.cancel();
+        }
         let mut serving = std::mem::take(&mut *self.serving.lock().unwrap());
         while serving.join_next().await.is_some() {}
     }
@@ -102,7 +105,6 @@ impl PipeDial {
             budget.forth.store(0, Ordering::Relaxed);
             budget.back.store(0, Ordering::Relaxed);
         }
-        self.serving.lock().unwrap().abort_all();
     }
 }
 
@@ -114,7 +116,7 @@ impl Dial for PipeDial {
             advice: "it is a test",
             source: io::ErrorKind::ConnectionRefused.into(),
         };
-        let server = self.server.lock().unwrap().clone().ok_or_else(refused)?;
+        let (server, _) = self.server.lock().unwrap().clone().ok_or_else(refused)?;
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let unlimited = i64::MAX;
         let (forth, back) = match self.cut.lock().unwrap().take() {
@@ -142,7 +144,11 @@ struct CutStream {
 }
 
 impl AsyncRead for CutStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut chunk = vec![0; buf.remaining().min(64 * 1024)];
         let mut read = ReadBuf::new(&mut chunk);
         match Pin::new(&mut self.inner).poll_read(cx, &mut read) {

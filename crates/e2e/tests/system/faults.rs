@@ -9,8 +9,8 @@ use farshore_hypervisor::{
 };
 use farshore_types::Epoch;
 
-const OLD: [u8; 65_536] = [1; 65_536];
-const NEW: [u8; 65_536] = [2; 65_536];
+static OLD: [u8; 65_536] = [1; 65_536];
+static NEW: [u8; 65_536] = [2; 65_536];
 
 async fn seeded() -> World {
     let mut world = World::new().await;

@@ -129,7 +129,11 @@ impl Image {
     }
 
     /// Writes every new table but the header, and makes them durable.
-    fn write_tables(&mut self, change: Change, taken: &mut Taken) -> Result<(View, Vec<Range<u64>>), ReplicaError> {
+    fn write_tables(
+        &mut self,
+        change: Change,
+        taken: &mut Taken,
+    ) -> Result<(View, Vec<Range<u64>>), ReplicaError> {
         let mut next = self.view.clone();
         let mut recount = Recount::default();
         let mut freed = Vec::new();
@@ -183,8 +187,14 @@ impl Image {
         Ok(at)
     }
 
-    fn place_snapshot(&mut self, view: &View, new: NewTable, taken: &mut Taken) -> Result<Published, ReplicaError> {
-        let highest = view.published.iter().filter_map(|p| p.snapshot.id.parse::<u64>().ok()).max().unwrap_or(0);
+    fn place_snapshot(
+        &mut self,
+        view: &View,
+        new: NewTable,
+        taken: &mut Taken,
+    ) -> Result<Published, ReplicaError> {
+        let highest =
+            view.published.iter().filter_map(|p| p.snapshot.id.parse::<u64>().ok()).max().unwrap_or(0);
         let snapshot = Snapshot {
             id: (highest + 1).to_string(),
             name: new.point.to_string(),
@@ -276,7 +286,8 @@ impl Image {
         old_table: &Range<u64>,
         taken: &mut Taken,
     ) -> Result<Vec<Range<u64>>, ReplicaError> {
-        let counted = recount.write(&*self.file, &mut self.space, &next.refcount_blocks, old_table, &mut taken.0);
+        let counted =
+            recount.write(&*self.file, &mut self.space, &next.refcount_blocks, old_table, &mut taken.0);
         let counted = counted.map_err(|e| match e {
             RecountError::Io(e) => self.io("writing reference counts", e),
             RecountError::DoNotAddUp => ReplicaError::Refcounts { path: self.path.clone() },
@@ -300,7 +311,8 @@ impl Image {
             }
         }
         // Nor does what points outside of the file.
-        let end = self.file.size().map_err(|e| self.io("reading an image's size", e))?.next_multiple_of(CLUSTER);
+        let end =
+            self.file.size().map_err(|e| self.io("reading an image's size", e))?.next_multiple_of(CLUSTER);
         out.retain(|r| !r.is_empty() && r.end <= end);
         Ok(out)
     }

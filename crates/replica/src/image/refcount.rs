@@ -85,13 +85,16 @@ impl Recount {
         let mut places = BTreeMap::new();
         let mut table: Option<(u64, u64)> = None;
         loop {
-            let unplaced: Vec<u64> = self.blocks.keys().filter(|b| !places.contains_key(*b)).copied().collect();
+            let unplaced: Vec<u64> =
+                self.blocks.keys().filter(|b| !places.contains_key(*b)).copied().collect();
             for block in &unplaced {
                 let at = space.take(CLUSTER, CLUSTER);
                 taken.push(at..at + CLUSTER);
                 places.insert(*block, at);
                 self.add(at / CLUSTER, 1);
-                if let Some(old) = old_blocks.get(usize::try_from(*block).unwrap_or(usize::MAX)).filter(|o| **o != 0) {
+                if let Some(old) =
+                    old_blocks.get(usize::try_from(*block).unwrap_or(usize::MAX)).filter(|o| **o != 0)
+                {
                     self.add(old / CLUSTER, -1);
                     freed.push(*old..old + CLUSTER);
                 }
@@ -99,7 +102,9 @@ impl Recount {
             let highest = self.blocks.keys().next_back().copied().unwrap_or(0).max(old_blocks.len() as u64);
             let needed = ((highest + 1) * 8).div_ceil(CLUSTER);
             match table {
-                Some((_, have)) if have >= needed && unplaced.is_empty() => return (places, table.unwrap_or_default()),
+                Some((_, have)) if have >= needed && unplaced.is_empty() => {
+                    return (places, table.unwrap_or_default());
+                }
                 Some((_, have)) if have >= needed => {}
                 outgrown => {
                     // One cluster more the second time, so that its own place cannot outgrow it.

@@ -19,8 +19,8 @@ const SIGNATURE_EXTENSION: u32 = 0x4641_5244;
 /// Bytes of the digest.
 const SIGNATURE_LEN: usize = 16;
 
-/// Longest snapshot table that is read, in bytes.
-const SNAPSHOT_TABLE_MAX: u64 = 16 << 20;
+/// Most bytes that a snapshot of ours takes in the table; others are not ours.
+const SNAPSHOT_MAX: u64 = 256;
 
 /// Bits of an L1 entry that are an offset.
 const L1_OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -72,7 +72,12 @@ impl View {
             backing,
             extensions: Vec::new(),
         };
-        View { active: vec![0; header.l1_entries as usize], header, published: Vec::new(), refcount_blocks: Vec::new() }
+        View {
+            active: vec![0; header.l1_entries as usize],
+            header,
+            published: Vec::new(),
+            refcount_blocks: Vec::new(),
+        }
     }
 
     pub(crate) fn read(file: &dyn File) -> Result<View, ViewError> {
@@ -86,7 +91,8 @@ impl View {
         let blocks = read_words(file, header.refcount_table_offset, entries)?;
         let view = View { header, active, published, refcount_blocks: blocks };
         let signed = view.header.extensions.iter().find(|e| e.kind == SIGNATURE_EXTENSION);
-        match signed.is_some_and(|e| view.signature().is_ok_and(|s| s == e.data)) || bug::is(Bug::TrustTables) {
+        match signed.is_some_and(|e| view.signature().is_ok_and(|s| s == e.data)) || bug::is(Bug::TrustTables)
+        {
             true => Ok(view),
             false => Err(ViewError::Signature),
         }
@@ -187,13 +193,16 @@ fn read_published(file: &dyn File, header: &Header) -> Result<Vec<Published>, Vi
     if header.snapshots == 0 {
         return Ok(Vec::new());
     }
-    let rest = file.size()?.saturating_sub(header.snapshots_offset).min(SNAPSHOT_TABLE_MAX);
+    let most = u64::from(header.snapshots) * SNAPSHOT_MAX;
+    let rest = file.size()?.saturating_sub(header.snapshots_offset).min(most);
     let mut bytes = vec![0; usize::try_from(rest).unwrap_or(0)];
     read_exact_at(file, &mut bytes, header.snapshots_offset)?;
     let name = |s: &Snapshot| s.name.parse().map_err(|_| ViewError::Name(s.name.clone()));
     decode_table(&bytes, header.snapshots)?
         .into_iter()
-        .map(|s| Ok(Published { point: name(&s)?, l1: read_l1(file, s.l1_offset, s.l1_entries)?, snapshot: s }))
+        .map(|s| {
+            Ok(Published { point: name(&s)?, l1: read_l1(file, s.l1_offset, s.l1_entries)?, snapshot: s })
+        })
         .collect()
 }
 

@@ -43,7 +43,11 @@ fn fates(pending: &[Op], noise: &mut Noise) -> Vec<Vec<Fate>> {
         }
     }
     for _ in 0..if n > 2 { RANDOM } else { 0 } {
-        out.push((0..n).map(|_| [Fate::Keep, Fate::Drop, Fate::Torn(noise.next(u64::MAX))][noise_index(noise)]).collect());
+        out.push(
+            (0..n)
+                .map(|_| [Fate::Keep, Fate::Drop, Fate::Torn(noise.next(u64::MAX))][noise_index(noise)])
+                .collect(),
+        );
     }
     out.sort_unstable();
     out.dedup();
@@ -76,7 +80,12 @@ pub(crate) fn try_crashes(
             states += 1;
             let left = replay.crash(|i| fates[i]);
             try_state(history, done, &left, states).map_err(|e| {
-                let lost: Vec<String> = replay.unsynced().iter().zip(&fates).map(|(op, f)| format!("{f:?} {}", brief(op))).collect();
+                let lost: Vec<String> = replay
+                    .unsynced()
+                    .iter()
+                    .zip(&fates)
+                    .map(|(op, f)| format!("{f:?} {}", brief(op)))
+                    .collect();
                 format!("crash after operation {done} ({}), of which {lost:#?}: {e}", brief(op))
             })?;
         }
@@ -179,7 +188,9 @@ fn what_a_power_cut_leaves_is_sound_by_stock_tools() {
         let fates = &all[usize::try_from(noise.next(all.len() as u64)).unwrap()];
         let left = replay.crash(|i| fates[i]);
         let before = left.copy();
-        let replica = run.history.judge(at + 1, &left).unwrap();
+        let judged_as = run.history.judge(at + 1, &left);
+        let replica =
+            judged_as.unwrap_or_else(|e| panic!("after operation {at} ({}), {fates:?}: {e}", brief(op)));
         if replica.points().is_empty() {
             continue;
         }

@@ -17,7 +17,10 @@ use farshore_sim::{
 };
 use farshore_types::{DiskKey, Epoch, PointId};
 
-use crate::points::{DIR, eager, last};
+use crate::{
+    cheap::{self, Digests},
+    points::{DIR, eager, last},
+};
 
 /// Disks with their sizes, as a model.
 pub(crate) type Disks = Vec<(DiskKey, u64, ModelDisk)>;
@@ -41,6 +44,7 @@ impl Promise {
 
 struct Life {
     state: Disks,
+    digests: Digests,
     sealed: Promise,
     pruned: Option<Promise>,
 }
@@ -74,13 +78,20 @@ impl Run {
     }
 
     /// A run whose store works on `through`, a view of the tree `files`.
-    pub(crate) fn start_on(files: &MemoryFiles, through: &MemoryFiles, sizes: &[u64]) -> Result<Run, ReplicaError> {
+    pub(crate) fn start_on(
+        files: &MemoryFiles,
+        through: &MemoryFiles,
+        sizes: &[u64],
+    ) -> Result<Run, ReplicaError> {
         let clock = ManualClock::at(1_700_000_000_000);
         let driver = Driver::start(open(through, &clock)?, sizes)?;
         Ok(Run { files: files.clone(), clock, driver, history: History::default() })
     }
 
-    fn promise<T>(&mut self, act: impl FnOnce(&mut Driver) -> Result<T, ReplicaError>) -> (Promise, Result<T, ReplicaError>) {
+    fn promise<T>(
+        &mut self,
+        act: impl FnOnce(&mut Driver) -> Result<T, ReplicaError>,
+    ) -> (Promise, Result<T, ReplicaError>) {
         let asked = self.files.recorded();
         let result = act(&mut self.driver);
         let done = result.is_ok().then(|| self.files.recorded());
@@ -91,7 +102,8 @@ impl Run {
         self.clock.advance(1500);
         let (id, state) = (self.driver.next_id(), self.driver.state());
         let (sealed, result) = self.promise(Driver::point);
-        self.history.lives.insert(id, Life { state, sealed, pruned: None });
+        let digests = cheap::digests(&state);
+        self.history.lives.insert(id, Life { state, digests, sealed, pruned: None });
         result.map(|r| r.id)
     }
 
@@ -105,7 +117,8 @@ impl Run {
 
     pub(crate) fn prune(&mut self, keep: usize) -> Result<(), ReplicaError> {
         let pinned = |p: &farshore_replica::PointInfo| p.pinned_by.is_empty();
-        let open: Vec<PointId> = self.driver.replica.points().iter().rev().skip(1).filter(|p| pinned(p)).map(|p| p.id).collect();
+        let open: Vec<PointId> =
+            self.driver.replica.points().iter().rev().skip(1).filter(|p| pinned(p)).map(|p| p.id).collect();
         let (pruned, result) = self.promise(|driver| driver.replica.prune_all(&last(keep)));
         // What a failed prune was about to take may be there or not, for ever.
         let gone = result.as_ref().map_or(open, Clone::clone);
@@ -121,7 +134,9 @@ impl Run {
     }
 
     pub(crate) fn pin(&mut self, back: usize) -> Result<(), ReplicaError> {
-        let Some(point) = self.driver.replica.points().iter().rev().nth(back).map(|p| p.id) else { return Ok(()) };
+        let Some(point) = self.driver.replica.points().iter().rev().nth(back).map(|p| p.id) else {
+            return Ok(());
+        };
         let pin = Pin { point, holder: "a drill".into() };
         let (promise, result) = self.promise(|driver| driver.replica.pin(pin.clone()));
         self.history.pins.push((pin, promise, None));
@@ -187,7 +202,7 @@ impl History {
     /// opened store and the disks of its last point.
     pub(crate) fn judge(&self, at: usize, files: &MemoryFiles) -> Result<Replica, String> {
         let replica = self.judge_opening(files)?;
-        self.judge_points(at, &replica)?;
+        self.judge_points(at, files, &replica)?;
         self.judge_phase(at, &replica)?;
         self.judge_pins(at, &replica)?;
         Ok(replica)
@@ -196,7 +211,8 @@ impl History {
     fn judge_opening(&self, files: &MemoryFiles) -> Result<Replica, String> {
         let clock = ManualClock::at(1_700_001_000_000);
         let opened = catch_unwind(AssertUnwindSafe(|| open(files, &clock)));
-        let replica = opened.map_err(|_| "panicked in open")?.map_err(|e| format!("does not open: {}", told(&e)))?;
+        let replica =
+            opened.map_err(|_| "panicked in open")?.map_err(|e| format!("does not open: {}", told(&e)))?;
         let report = replica.report();
         if report.damaged.is_empty() && report.rebuilt.is_empty() && report.rescued.is_empty() {
             return Ok(replica);
@@ -204,7 +220,12 @@ impl History {
         Err(format!("a crash was taken for damage: {report:?}"))
     }
 
-    pub(crate) fn judge_points(&self, at: usize, replica: &Replica) -> Result<(), String> {
+    pub(crate) fn judge_points(
+        &self,
+        at: usize,
+        files: &MemoryFiles,
+        replica: &Replica,
+    ) -> Result<(), String> {
         let shown: Vec<PointId> = replica.points().iter().map(|p| p.id).collect();
         for (id, life) in &self.lives {
             let going = life.pruned.is_some_and(|p| p.may(at));
@@ -217,7 +238,7 @@ impl History {
         }
         for id in shown {
             match self.lives.get(&id).filter(|life| life.sealed.may(at)) {
-                Some(life) => check_point(replica, id, &life.state)?,
+                Some(life) => cheap::check(files, replica, id, &life.state, &life.digests)?,
                 None => return Err(format!("point {id} is shown, and nobody asked for it")),
             }
         }
@@ -339,7 +360,8 @@ impl Noise {
 pub(crate) fn step(run: &mut Run, noise: &mut Noise, n: u64) -> Result<(), ReplicaError> {
     for _ in 0..=noise.next(3) {
         let disk = usize::try_from(noise.next(2)).unwrap();
-        let (at, len) = (noise.next(8) * CLUSTER + noise.next(9000), usize::try_from(noise.next(100_000)).unwrap());
+        let (at, len) =
+            (noise.next(8) * CLUSTER + noise.next(9000), usize::try_from(noise.next(100_000)).unwrap());
         run.driver.write(&[(disk, at, len, noise.next(40))]);
     }
     match n % 16 {
@@ -366,7 +388,8 @@ fn give_up(run: &mut Run) -> Result<(), ReplicaError> {
     run.driver.replica.begin_cycle(farshore_replica::CycleStart { number, base, disks })?;
     let bytes = driver::content(22, 65536);
     let digest = farshore_types::Digest::of(&bytes);
-    let incoming = farshore_replica::Incoming { cluster: 1, digest, stored: farshore_replica::Stored::Raw(&bytes) };
+    let incoming =
+        farshore_replica::Incoming { cluster: 1, digest, stored: farshore_replica::Stored::Raw(&bytes) };
     run.driver.replica.append(0, &[incoming])?;
     run.driver.replica.give_up_cycle();
     Ok(())

@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use farshore_delta::ElementKind;
 use farshore_replica::{Options, Phase, Pin, Replica, ReplicaError, Retention};
-use farshore_sim::{ManualClock, MemoryFiles, driver::{self, Driver, Write, check_point}};
+use farshore_sim::{
+    ManualClock, MemoryFiles,
+    driver::{self, Driver, Write, check_point},
+};
 use farshore_types::Epoch;
 use proptest::prelude::*;
 
@@ -12,7 +15,11 @@ pub(crate) const DIR: &str = "/store";
 
 /// Publishes at every chance, so that small workloads go through it all.
 pub(crate) fn eager() -> Options {
-    Options { publish_every: Duration::from_secs(3), keep_published_every: Duration::from_secs(20), merge_ratio: 8 }
+    Options {
+        publish_every: Duration::from_secs(3),
+        keep_published_every: Duration::from_secs(20),
+        merge_ratio: 8,
+    }
 }
 
 pub(crate) fn last(count: usize) -> Retention {
@@ -135,7 +142,8 @@ fn a_directory_of_another_machine_is_refused_by_name() {
     let (files, clock, driver) = small();
     drop(driver);
     let other = "00000000-0000-0000-0000-000000000001".parse().unwrap();
-    let error = Replica::open(Arc::new(files), clock, Path::new(DIR), other, eager()).err().unwrap().to_string();
+    let error =
+        Replica::open(Arc::new(files), clock, Path::new(DIR), other, eager()).err().unwrap().to_string();
     assert!(error.contains("web1") && error.contains(driver::MACHINE), "{error}");
 }
 
@@ -169,7 +177,8 @@ fn a_root_that_does_not_match_the_records_is_refused_and_nothing_changes() {
     driver.replica.begin_cycle(start).unwrap();
     let root = farshore_types::RootDigest([1; 32]);
     let kind = ElementKind::Point(farshore_types::Consistency::Crash);
-    let sealed = driver.replica.seal(farshore_replica::SealRequest { kind, age_ms: 0, root, definition: vec![] });
+    let sealed =
+        driver.replica.seal(&farshore_replica::SealRequest { kind, age_ms: 0, root, definition: vec![] });
     assert!(sealed.unwrap_err().to_string().contains("root digest"));
     assert_eq!(driver.replica.last(), before);
 }

@@ -66,7 +66,8 @@ struct Reader(Child);
 impl Reader {
     fn of(point: &str, image: &str, socket: &Path) -> Reader {
         let args = ["-r", "-l", point, "-k", &socket.display().to_string(), image];
-        let child = Command::new("qemu-nbd").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child =
+            Command::new("qemu-nbd").args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         while !socket.exists() {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -179,7 +180,11 @@ fn stock_writers_are_refused_while_the_agent_holds_the_replica() {
     let (driver, _) = workload(dir.path(), 7, 12);
     let path = image(dir.path(), "vda");
     let name = driver.replica.points().into_iter().find(|p| p.published).unwrap().id.to_string();
-    for args in [vec!["snapshot", "-d", &name, &path], vec!["check", "-r", "all", &path], vec!["resize", &path, "+1G"]] {
+    for args in [
+        vec!["snapshot", "-d", &name, &path],
+        vec!["check", "-r", "all", &path],
+        vec!["resize", &path, "+1G"],
+    ] {
         let out = Command::new("qemu-img").args(&args).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success() && said.contains("lock"), "{args:?}: {said}");

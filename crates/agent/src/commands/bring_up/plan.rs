@@ -73,7 +73,9 @@ impl Plan {
     /// Puts the firmware's variables beside the overlays, unless they are there: then the
     /// machine has written them since.
     pub(super) fn write_nvram(&self, agent: &Agent) -> Result<(), AgentError> {
-        let Some((path, bytes)) = self.nvram.as_ref().filter(|(path, _)| !path.exists()) else { return Ok(()) };
+        let Some((path, bytes)) = self.nvram.as_ref().filter(|(path, _)| !path.exists()) else {
+            return Ok(());
+        };
         let new = path.with_extension("tmp");
         let write = || {
             let file = agent.files.open(&new, OpenMode::Truncate)?;

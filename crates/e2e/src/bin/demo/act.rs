@@ -95,8 +95,10 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
 /// Shows the initial replication until it is complete.
 fn show_initial(home: &TestHost) -> Outcome<()> {
     let begun = Instant::now();
-    let style = ProgressStyle::with_template("  initial replication [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}")
-        .map_err(|e| e.to_string())?;
+    let style = ProgressStyle::with_template(
+        "  initial replication [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
+    )
+    .map_err(|e| e.to_string())?;
     let bar = ProgressBar::new(1).with_style(style);
     wait("the first recovery point", || {
         let Ok(source) = home.source() else { return false };
@@ -147,7 +149,8 @@ fn bring_up(away: &TestHost, point: PointId, age: Duration, console: &Path) -> O
     say(&format!("farshore-agent bring-up {MACHINE} --point {point}   (on 'away')"));
     let before = verdicts(console).len();
     let begun = Instant::now();
-    let up: control::BroughtUp = away.command(&["bring-up", MACHINE, "--point", &point.to_string(), "--replace"])?;
+    let up: control::BroughtUp =
+        away.command(&["bring-up", MACHINE, "--point", &point.to_string(), "--replace"])?;
     let running = begun.elapsed();
     if up.point != point {
         return Err(format!("brought up at {} instead", up.point));

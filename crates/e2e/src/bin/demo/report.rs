@@ -37,7 +37,8 @@ pub(crate) struct Report {
 impl Report {
     /// Whether every verdict was good.
     pub(crate) fn is_good(&self) -> bool {
-        !self.brought_up.is_empty() && self.brought_up.iter().all(|b| b.verdict.is_good() && b.verdict.last > 0)
+        !self.brought_up.is_empty()
+            && self.brought_up.iter().all(|b| b.verdict.is_good() && b.verdict.last > 0)
     }
 
     pub(crate) fn text(&self) -> String {
