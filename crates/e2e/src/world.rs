@@ -114,22 +114,43 @@ impl World {
 
     /// Ends the target and starts it anew: what was not durable is gone.
     pub async fn restart_target(&self) {
+        self.end_target().await;
+        self.begin_target().await;
+    }
+
+    /// Ends the target, loses all that it stored, and starts it anew.
+    pub async fn lose_target(&self) {
+        self.end_target().await;
+        // The store is let go in the background.
+        let probe = open_replicas(&self.replica_dir());
+        self.until_free(&probe).await;
+        drop(probe);
+        std::fs::remove_dir_all(self.replica_dir()).unwrap();
+        self.begin_target().await;
+    }
+
+    async fn end_target(&self) {
         self.dial.cut_all();
-        // The old server's sessions must have let the store go before it is opened again.
-        let old = std::mem::replace(
-            &mut *self.replicas.lock().unwrap(),
-            open_replicas(&self.dir.path().join("none")),
-        );
+        let none = open_replicas(&self.dir.path().join("none"));
+        let old = std::mem::replace(&mut *self.replicas.lock().unwrap(), none);
         self.dial.clear_server().await;
         drop(old);
+    }
+
+    async fn begin_target(&self) {
         let fresh = open_replicas(&self.replica_dir());
+        self.until_free(&fresh).await;
+        serve(&self.dial, &fresh);
+        *self.replicas.lock().unwrap() = fresh;
+    }
+
+    /// Waits until the sessions of the old target have let the store go.
+    async fn until_free(&self, replicas: &Replicas) {
         let begun = std::time::Instant::now();
-        while let Err(locked) = fresh.get(self.machine).await {
+        while let Err(locked) = replicas.get(self.machine).await {
             assert!(begun.elapsed() < PATIENCE, "{locked}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        serve(&self.dial, &fresh);
-        *self.replicas.lock().unwrap() = fresh;
     }
 
     /// The directory of all replicas.

@@ -107,7 +107,7 @@ pub enum ReplicaError {
         why: &'static str,
     },
     /// The image's structures are in an unknown state after a failed write.
-    #[error("image {path} must be opened again after a failed write; the next cycle does that")]
+    #[error("image {path} must be opened again after a failed write; the next cycle or bring-up does that")]
     Uncertain {
         /// The image.
         path: PathBuf,

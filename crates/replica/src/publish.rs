@@ -81,6 +81,7 @@ impl Replica {
         over: &[PointId],
         follow: bool,
     ) -> Result<(), ReplicaError> {
+        self.reopen_uncertain()?;
         let at = self.chain.position(id);
         let Some(element) = at.map(|at| self.chain.elements[at].clone()) else {
             self.element(id)?;
@@ -112,6 +113,18 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// Opens images again that a failed write left in an unknown state. A cycle that was
+    /// open has lost what it had stored there.
+    fn reopen_uncertain(&mut self) -> Result<(), ReplicaError> {
+        let uncertain = self.images.iter().filter(|(_, image)| image.is_uncertain());
+        let size = |image: &crate::image::Image| image.view().header.size;
+        let again: Vec<(DiskKey, u64)> = uncertain.map(|(disk, image)| (disk.clone(), size(image))).collect();
+        if !again.is_empty() {
+            self.give_up_cycle();
+        }
+        again.iter().try_for_each(|(disk, size)| self.ensure_image(disk, *size))
     }
 
     /// Tables of a point: the nearest older published point of the same chain gives all

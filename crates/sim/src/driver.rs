@@ -173,6 +173,9 @@ impl Driver {
     /// element that it has is dirty again.
     pub fn resync(&mut self, replica: Replica) {
         self.replica = replica;
+        if self.replica.epoch().number > self.epoch.number {
+            self.epoch = self.replica.epoch();
+        }
         self.replica.begin_session(&self.epoch, "web1").unwrap();
         self.number = self.number.max(self.replica.last().map_or(0, |l| l.id.number));
         for (dirty, (_, size)) in self.dirty.iter_mut().zip(&self.disks) {

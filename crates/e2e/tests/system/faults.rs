@@ -208,8 +208,7 @@ async fn an_excluded_disk_that_is_not_there_is_an_error() {
 async fn a_replica_that_was_lost_is_made_anew() {
     let mut world = seeded().await;
     world.stop().await;
-    world.restart_target().await;
-    std::fs::remove_dir_all(world.replica_dir()).unwrap();
+    world.lose_target().await;
     world.start();
     world.check_newest().await;
 }

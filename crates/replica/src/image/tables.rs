@@ -45,9 +45,10 @@ impl Image {
             return Ok(Some("an L2 table points outside of the file".to_owned()));
         };
         let per_block = usize::try_from(GEOMETRY.refcounts_per_block()).unwrap_or(1);
-        let blocks = self.view.refcount_blocks.len().max(wanted.len().div_ceil(per_block));
-        for block in 0..blocks {
-            let counts = self.read_counts(self.view.refcount_blocks.get(block).copied().unwrap_or(0))?;
+        let places = &self.view.refcount_blocks;
+        let needed = wanted.len().div_ceil(per_block);
+        for block in (0..places.len().max(needed)).filter(|b| *b < needed || places[*b] != 0) {
+            let counts = self.read_counts(places.get(block).copied().unwrap_or(0))?;
             let first = block * per_block;
             let wrong = |i: &usize| counts[*i] != wanted.get(first + i).copied().unwrap_or(0);
             if let Some(i) = (0..per_block).find(wrong) {

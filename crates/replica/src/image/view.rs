@@ -116,7 +116,10 @@ impl View {
         hasher.update(&header.encode()?);
         hasher.update(&farshore_qcow2::encode_table(&snapshots));
         for words in self.published.iter().map(|p| &p.l1).chain([&self.active, &self.refcount_blocks]) {
-            hasher.update(&words_to_bytes(words));
+            // Most of a refcount table is zeros.
+            let len = words.iter().rposition(|w| *w != 0).map_or(0, |last| last + 1);
+            hasher.update(&(len as u64).to_be_bytes());
+            hasher.update(&words_to_bytes(&words[..len]));
         }
         Ok(hasher.finalize().as_bytes()[..SIGNATURE_LEN].to_vec())
     }
@@ -223,5 +226,7 @@ pub(crate) fn read_words(file: &dyn File, at: u64, count: u64) -> Result<Vec<u64
 }
 
 pub(crate) fn words_to_bytes(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|w| w.to_be_bytes()).collect()
+    let mut out = vec![0; words.len() * 8];
+    out.as_chunks_mut::<8>().0.iter_mut().zip(words).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+    out
 }

@@ -251,7 +251,8 @@ impl History {
         match sure {
             Some(sure) => {
                 allowed.push(self.phases[sure].1);
-                epoch = self.phases[..=sure].iter().map(|p| p.2).max().unwrap_or(0);
+                let known = self.phases[..=sure].iter().filter(|(promise, ..)| promise.must(at));
+                epoch = known.map(|p| p.2).max().unwrap_or(0);
             }
             None => allowed.push(Phase::Receiving),
         }
