@@ -88,7 +88,10 @@ fn fault_of(from: &Package, dependency: &Dependency, to: &Package) -> Option<Str
     let (from_layer, to_layer) = (from.layer()?, to.layer()?);
     let (above, below) = (rank(from_layer)?, rank(to_layer)?);
     let for_tests = dependency.kind.as_deref() == Some("dev");
-    let allowed = from_layer == TESTS
+    // A crate's tests may ask for a feature of the crate itself.
+    let itself = for_tests && from.name == to.name;
+    let allowed = itself
+        || from_layer == TESTS
         || (to_layer == TESTS && for_tests)
         || below < above
         || (below == above && NEIGHBOURS.contains(&(from.name.as_str(), to.name.as_str())));
@@ -134,6 +137,12 @@ mod tests {
         assert_eq!(edge("engines", "engines", None).len(), 1);
         let hypervisor = package("farshore-hypervisor", "access", &[("farshore-nbd", None)]);
         assert!(check(&[hypervisor, package("farshore-nbd", "access", &[])]).is_empty());
+    }
+
+    #[test]
+    fn a_crates_tests_may_use_the_crate_itself() {
+        assert!(check(&[package("a", "engines", &[("a", Some("dev"))])]).is_empty());
+        assert_eq!(check(&[package("a", "engines", &[("a", None)])]).len(), 1);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::{AgentError, config::Period};
 /// Makes the certificates by which agents know each other.
 ///
 /// Examples:
-///   farshore-agent cert init /root/farshore-ca
-///   farshore-agent cert issue --ca /root/farshore-ca --host far.example --out identity
+///   farshore-agent cert init /srv/farshore-ca
+///   farshore-agent cert issue --ca /srv/farshore-ca --host far.example --out identity
 ///   farshore-agent cert show /etc/farshore/identity
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
