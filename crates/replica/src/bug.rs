@@ -5,6 +5,7 @@
 use std::cell::Cell;
 
 /// What goes wrong on purpose.
+#[cfg_attr(not(feature = "deliberate-bugs"), expect(unreachable_pub, reason = "seen by tests alone"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// A seal is acknowledged without its data being durable.

@@ -2,7 +2,7 @@
 //! element names the one before it, so that after any crash the newest one whole says
 //! which files belong and which are leftovers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use farshore_delta::{DeltaError, DeltaFile, ElementKind, Footer};
 use farshore_env::{Files, OpenMode};
@@ -64,9 +64,7 @@ impl Chain {
             let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else {
                 continue;
             };
-            let opened =
-                files.open(&path, OpenMode::Read).map_err(DeltaError::from).and_then(DeltaFile::open);
-            match opened {
+            match open_whole(files, &path) {
                 Ok(delta) if delta.footer().id == id => found.push(Element { delta, path }),
                 Ok(_) => set_aside(files, layout, path, "names another point".into(), report)?,
                 Err(DeltaError::Io(e)) => return Err(io(e)),
@@ -138,6 +136,14 @@ impl Chain {
         out.dedup();
         out
     }
+}
+
+/// Opens a delta file and reads all of it: one damaged page, found later, would keep the
+/// whole store from being opened.
+fn open_whole(files: &dyn Files, path: &Path) -> Result<DeltaFile, DeltaError> {
+    let delta = DeltaFile::open(files.open(path, OpenMode::Read)?)?;
+    delta.check()?;
+    Ok(delta)
 }
 
 /// Ids from `newest` back to the first element, or the id of the one that is missing.

@@ -54,6 +54,8 @@ pub(crate) struct Image {
     view: View,
     state: Trust,
     unsynced: bool,
+    /// Data of points that only these tables still know; never freed.
+    rescued: Vec<Range<u64>>,
 }
 
 /// Whether it is known what is on disk.
@@ -98,7 +100,8 @@ impl Image {
         let view = View::read(&*file);
         let view_of_nothing = View::empty(size, backing);
         let (space, state) = (Space::default(), Trust::Sure);
-        let mut image = Image { path, file, space, view: view_of_nothing, state, unsynced: false };
+        let mut image =
+            Image { path, file, space, view: view_of_nothing, state, unsynced: false, rescued: Vec::new() };
         match view {
             Ok(view) => {
                 used.extend(view.metadata());
@@ -108,8 +111,10 @@ impl Image {
                 let rescued = image.view.published.iter().map(|p| p.point).filter(|p| !in_chain(*p));
                 let rescued: Vec<PointId> = rescued.collect();
                 for point in &rescued {
-                    used.extend(image.data_of(*point)?);
+                    image.rescued.extend(image.data_of(*point)?);
                 }
+                image.rescued = joined(std::mem::take(&mut image.rescued));
+                used.extend(image.rescued.iter().cloned());
                 image.take_space(used)?;
                 image.settle()?;
                 let opened = if rescued.is_empty() { Opened::AsLeft } else { Opened::Rescued(rescued) };
@@ -265,7 +270,13 @@ impl Image {
 
     /// Frees places that readers may still be at.
     pub(crate) fn free(&mut self, places: impl IntoIterator<Item = Place>) {
-        places.into_iter().filter_map(|p| p.range()).for_each(|r| self.space.quarantine(r));
+        let rescued = &self.rescued;
+        let held = |r: &Range<u64>| {
+            let after = rescued.partition_point(|h| h.end <= r.start);
+            rescued.get(after).is_some_and(|h| h.start < r.end)
+        };
+        let freed = places.into_iter().filter_map(|p| p.range()).filter(|r| !held(r));
+        freed.for_each(|r| self.space.quarantine(r));
     }
 
     /// Ends the quarantine where no other program reads the image, and gives the space of
@@ -298,6 +309,19 @@ impl Image {
     fn format(&self, source: FormatError) -> ReplicaError {
         ReplicaError::Format { path: self.path.clone(), source }
     }
+}
+
+/// Ranges in order, neighbours and overlaps as one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|r| r.start);
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => out.push(range),
+        }
+    }
+    out
 }
 
 /// Whether the place of the header holds none.

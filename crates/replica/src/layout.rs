@@ -46,13 +46,16 @@ impl Layout {
     }
 
     pub(crate) fn image(&self, disk: &DiskKey) -> PathBuf {
-        self.0.join(format!("{disk}.qcow2"))
+        self.0.join(format!("{disk}{IMAGE_SUFFIX}"))
     }
 
     pub(crate) fn overlay(&self, disk: &DiskKey) -> PathBuf {
         self.0.join(format!("{disk}{OVERLAY_SUFFIX}"))
     }
 }
+
+/// Suffix of a disk's image.
+pub(crate) const IMAGE_SUFFIX: &str = ".qcow2";
 
 /// Suffix of the overlays of a brought-up machine.
 pub(crate) const OVERLAY_SUFFIX: &str = ".active.qcow2";

@@ -3,15 +3,15 @@
 
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
-use farshore_delta::Entry;
+use farshore_delta::{ElementKind, Entry, Footer, RootBuilder};
 use farshore_env::{Clock, Files, OpenMode};
-use farshore_types::{DiskKey, MachineId};
+use farshore_types::{DiskKey, MachineId, PointId, RootDigest};
 
 use crate::{
     OpenReport, Options, Replica, ReplicaError,
     bug::{self, Bug},
     chain::Chain,
-    layout::Layout,
+    layout::{IMAGE_SUFFIX, Layout},
     read::ReaderPins,
     state::State,
 };
@@ -93,17 +93,60 @@ impl Replica {
             _lock: lock,
         };
         replica.open_images()?;
+        replica.step_over_rescued()?;
         replica.resume_bring_up()?;
         Ok(replica)
     }
 
+    /// Opens the images of the chain's disks, and where the chain is damaged all that there
+    /// are: it may have lost what they hold.
     fn open_images(&mut self) -> Result<(), ReplicaError> {
-        let Some(last) = self.chain.last() else { return Ok(()) };
-        let sizes: BTreeMap<DiskKey, u64> = crate::store::sizes(last).into_iter().collect();
-        for disk in self.chain.disks() {
+        let sizes: BTreeMap<DiskKey, u64> = self.disks().into_iter().collect();
+        let mut disks = self.chain.disks();
+        if !self.report.damaged.is_empty() {
+            let names =
+                self.files.list(self.layout.dir()).map_err(|e| self.io("looking for disk images", e))?;
+            disks.extend(names.iter().filter_map(|n| n.strip_suffix(IMAGE_SUFFIX)?.parse().ok()));
+        }
+        for disk in disks {
             let size = sizes.get(&disk).copied().unwrap_or(0);
             self.ensure_image(&disk, size)?;
         }
+        Ok(())
+    }
+
+    /// Leaves the numbers of rescued points behind, by an empty stage above them: a new
+    /// point of such a name would be taken for the one that is already in the images.
+    fn step_over_rescued(&mut self) -> Result<(), ReplicaError> {
+        let Some(highest) = self.report.rescued.iter().map(|p| p.number).max() else { return Ok(()) };
+        let before = self.chain.last_ref();
+        if before.is_some_and(|b| b.id.number > highest) {
+            return Ok(());
+        }
+        let epoch = self.state.epoch.number.max(before.map_or(0, |b| b.id.epoch));
+        let id = PointId { epoch, number: highest + 1 };
+        let disks = self.disks();
+        let mut root = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), id);
+        disks.iter().for_each(|(disk, size)| root.disk(disk, *size, std::iter::empty()));
+        let now = self.clock.wall_ms();
+        let footer = Footer {
+            id,
+            parent: before.map(|b| b.id),
+            root: root.finish(),
+            kind: ElementKind::Stage,
+            captured_ms: now,
+            sealed_ms: now,
+            received: 0,
+            disks: Vec::new(),
+            definition: (0, 0),
+            definition_crc: 0,
+        };
+        let path = self.layout.delta(id);
+        let element = self.write_element(footer, &[], |writer| {
+            let begin = |(disk, size): (DiskKey, u64)| writer.begin_disk(disk, size, size);
+            disks.into_iter().try_for_each(begin).map_err(|source| ReplicaError::Delta { id, path, source })
+        });
+        self.chain.elements.push(element.map_err(|failed| failed.error)?);
         Ok(())
     }
 }

@@ -179,7 +179,8 @@ impl Driver {
         self.replica.begin_session(&self.epoch, "web1").unwrap();
         self.number = self.number.max(self.replica.last().map_or(0, |l| l.id.number));
         for (dirty, (_, size)) in self.dirty.iter_mut().zip(&self.disks) {
-            *dirty = (0..clusters_in(*size)).collect();
+            // What was cut off before stays dirty, for when the disk grows over it again.
+            dirty.extend(0..clusters_in(*size));
         }
     }
 

@@ -85,6 +85,11 @@ impl View {
         let len = head.len().min(usize::try_from(file.size()?).unwrap_or(usize::MAX));
         read_exact_at(file, &mut head[..len], 0)?;
         let header = Header::decode(&head[..len])?;
+        // Also what the format leaves free is as we wrote it, or someone else did.
+        let written = header.encode()?;
+        if head[..len].get(..written.len()) != Some(&written) {
+            return Err(ViewError::Signature);
+        }
         let active = read_l1(file, header.l1_offset, header.l1_entries)?;
         let published = read_published(file, &header)?;
         let entries = u64::from(header.refcount_table_clusters) * CLUSTER / 8;
@@ -201,7 +206,12 @@ fn read_published(file: &dyn File, header: &Header) -> Result<Vec<Published>, Vi
     let mut bytes = vec![0; usize::try_from(rest).unwrap_or(0)];
     read_exact_at(file, &mut bytes, header.snapshots_offset)?;
     let name = |s: &Snapshot| s.name.parse().map_err(|_| ViewError::Name(s.name.clone()));
-    decode_table(&bytes, header.snapshots)?
+    let snapshots = decode_table(&bytes, header.snapshots)?;
+    let written = farshore_qcow2::encode_table(&snapshots);
+    if bytes.get(..written.len()) != Some(&written) {
+        return Err(ViewError::Signature);
+    }
+    snapshots
         .into_iter()
         .map(|s| {
             Ok(Published { point: name(&s)?, l1: read_l1(file, s.l1_offset, s.l1_entries)?, snapshot: s })
@@ -210,8 +220,11 @@ fn read_published(file: &dyn File, header: &Header) -> Result<Vec<Published>, Vi
 }
 
 fn read_l1(file: &dyn File, at: u64, entries: u32) -> Result<Vec<u64>, ViewError> {
-    let mut l1 = read_words(file, at, entries.into())?;
-    l1.iter_mut().for_each(|e| *e &= L1_OFFSET);
+    let l1 = read_words(file, at, entries.into())?;
+    // No table of ours belongs to one user alone, so none has a flag.
+    if l1.iter().any(|e| e & !L1_OFFSET != 0) {
+        return Err(ViewError::Signature);
+    }
     Ok(l1)
 }
 

@@ -26,7 +26,7 @@ struct Fault {
 ///
 /// # Errors
 /// The first promise that was broken.
-pub(crate) fn play(at: u64, kind: ErrorKind, stays: bool, restart: bool) -> Result<Option<Run>, String> {
+fn play(at: u64, kind: ErrorKind, stays: bool, restart: bool) -> Result<Option<Run>, String> {
     let fault = Fault { at, kind, stays, restart };
     let files = MemoryFiles::new();
     let failing = files.failing(fault.at, fault.kind, fault.stays);

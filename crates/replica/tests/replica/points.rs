@@ -121,6 +121,7 @@ proptest! {
             take(step, &files, &clock, &mut driver, &mut pins);
             check_all(&mut driver);
         }
+        prop_assert_eq!(driver.replica.check_tables().unwrap(), vec![], "stock tools are shown something else");
     }
 }
 
@@ -209,4 +210,27 @@ fn a_brought_up_replica_takes_no_cycle_and_keeps_its_points() {
     let old = replica.begin_session(&Epoch { number: 1, token: 77 }, "web1");
     assert!(matches!(old, Err(ReplicaError::OlderEpoch { .. })), "the epoch stays raised");
     assert_eq!(replica.points().len(), 3);
+}
+
+#[test]
+fn tables_forget_what_a_pruned_smaller_size_had_cut_off() {
+    let (_files, clock, mut driver) = small();
+    driver.write(&[(0, 30 * 65536, 65536, 2)]);
+    let first = driver.point().unwrap().id;
+    driver.replica.publish(first).unwrap();
+    driver.replica.pin(Pin { point: first, holder: "a drill".into() }).unwrap();
+    for clusters in [10, 40] {
+        if clusters == 10 {
+            driver.write(&[(0, 10 * 65536, 30 * 65536, 0)]);
+        }
+        driver.disks[0].1 = clusters * 65536;
+        clock.advance(1000);
+        driver.point().unwrap();
+    }
+    driver.replica.prune_all(&last(1)).unwrap();
+    driver.write(&[(0, 0, 65536, 6)]);
+    let newest = driver.point().unwrap().id;
+    driver.replica.publish(newest).unwrap();
+    check_point(&driver.replica, newest, &driver.acknowledged[&newest]).unwrap();
+    assert_eq!(driver.replica.check_tables().unwrap(), []);
 }
