@@ -2,6 +2,7 @@
 //! one only says which there are. It must build before anything is installed, so nothing
 //! here may depend on a crate that needs a system library.
 
+mod bench;
 mod demo;
 mod guest;
 mod layers;
@@ -36,6 +37,12 @@ enum Chore {
     },
     /// Replicate a real guest between two hosts on this machine, lose its host, bring it back
     Demo,
+    /// Measure every figure beside the alternatives; needs about 20 GB of disk and half an hour
+    Bench {
+        /// For the measuring program, such as `--only cycles` or `--soak-minutes 60`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        more: Vec<String>,
+    },
     /// Build the demo guest's disks and print where they are
     Guest {
         /// Folder to build in
@@ -66,6 +73,7 @@ fn run(chore: &Chore) -> Result<()> {
         Chore::Setup => setup::run(),
         Chore::Demo => demo::run(),
         Chore::Test { checks_only } => test::run(*checks_only),
+        Chore::Bench { more } => bench::run(more),
         Chore::Guest { out } => guest::run(out.as_deref()),
         Chore::Layers => layers::run(),
         Chore::Tidy => tidy::run(),

@@ -11,7 +11,12 @@ use std::{
 };
 
 use farshore_agent::control::{SourceLine, Status};
+use farshore_hypervisor::{Hypervisor, Start, libvirt::Libvirt};
 use serde::de::DeserializeOwned;
+
+/// With this as its first argument, a program of the test side must call [`place_machine`]
+/// and end: an embedded libvirt admits one process, and the agent is to be that process.
+pub const PLACE_MACHINE: &str = "place-machine";
 
 /// Longest wait for an agent to answer.
 const AGENT_STARTS: Duration = Duration::from_secs(30);
@@ -121,6 +126,34 @@ impl TestHost {
         format!("qemu:///embed?root={}", self.dir.join("state/libvirt").display())
     }
 
+    /// Defines and starts a machine while no agent runs here, in a process of its own.
+    ///
+    /// # Errors
+    /// What libvirt says.
+    pub fn place(&self, xml: &str, how: Start) -> Outcome<()> {
+        let file = self.dir.join("machine.xml");
+        to("writing the definition", fs::write(&file, xml))?;
+        let own = to("finding this program", std::env::current_exe())?;
+        let how = if how == Start::Paused { "paused" } else { "running" };
+        let begun = Instant::now();
+        loop {
+            let mut place = Command::new(&own);
+            match run(place.args([PLACE_MACHINE, &self.hypervisor_uri(), how]).arg(&file)) {
+                // A killed agent's watchdog mends what that left, and lets go of the host.
+                Err(why) if why.contains("holds the embedded host") && begun.elapsed() < AGENT_STARTS => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                placed => return placed.map(drop),
+            }
+        }
+    }
+
+    /// Process id of the agent, where it runs.
+    #[must_use]
+    pub fn agent_pid(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
+    }
+
     /// Starts the agent and waits until it answers. Its log goes to `agent.log`.
     ///
     /// # Errors
@@ -149,6 +182,14 @@ impl TestHost {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    /// Waits until the agent has its hypervisor open: an embedded one takes seconds.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn settle(&self) -> Outcome<()> {
+        self.command::<serde_json::Value>(&["machines"]).map(drop)
     }
 
     /// Ends the agent as a power cut would.
@@ -226,6 +267,22 @@ impl Drop for TestHost {
         self.kill_agent();
         let _ = self.kill_machines();
     }
+}
+
+/// The other process's part of [`TestHost::place`]: URI, `paused` or `running`, file.
+///
+/// # Errors
+/// What libvirt says.
+pub fn place_machine(args: &[String]) -> Outcome<()> {
+    let [uri, how, file] = args else { return Err("usage: place-machine URI HOW FILE".to_owned()) };
+    let xml = to("reading the definition", fs::read_to_string(file))?;
+    let how = if how == "paused" { Start::Paused } else { Start::Running };
+    let runtime = to("starting", tokio::runtime::Runtime::new())?;
+    runtime.block_on(async {
+        let host = Libvirt::open(uri).await.map_err(|e| e.to_string())?;
+        let machine = host.define(&xml).await.map_err(|e| e.to_string())?;
+        host.start(machine, how).await.map_err(|e| e.to_string())
+    })
 }
 
 /// Runs a program to its end; its output, or its complaint.

@@ -2,9 +2,12 @@
 
 use std::{
     fs, io,
-    os::{fd::AsFd, unix::fs::FileExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{FileExt, OpenOptionsExt},
+    },
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use nix::{
@@ -14,7 +17,12 @@ use nix::{
     sys::statvfs::statvfs,
 };
 
-use crate::{File, Files, OpenMode};
+use crate::{DIRECT_ALIGN, File, Files, OpenMode};
+
+/// Writes from this many bytes on pass the page cache by, where memory and offset allow:
+/// what is written in bulk is not read again soon, and copying it there costs more than
+/// encrypting it.
+const DIRECT_MIN: usize = 256 << 10;
 
 /// [`Files`] on the machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +53,8 @@ impl Files for RealFiles {
             OpenMode::Create => options.write(true).create(true).truncate(false),
             OpenMode::Truncate => options.write(true).create(true).truncate(true),
         };
-        Ok(Arc::new(RealFile(options.open(path).map_err(at(path))?)))
+        let file = options.open(path).map_err(at(path))?;
+        Ok(Arc::new(RealFile { file, direct: OnceLock::new() }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -77,33 +86,52 @@ impl Files for RealFiles {
     }
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    /// The same file past the page cache; none where its file system cannot. A second
+    /// description, so that locks stay with the first.
+    direct: OnceLock<Option<fs::File>>,
+}
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
+        self.file.read_at(buf, offset)
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        let bulk = data.len() - data.len() % DIRECT_ALIGN;
+        let aligned =
+            offset.is_multiple_of(DIRECT_ALIGN as u64) && data.as_ptr().align_offset(DIRECT_ALIGN) == 0;
+        if bulk >= DIRECT_MIN
+            && aligned
+            && let Some(direct) = self.direct()
+        {
+            match direct.write_all_at(&data[..bulk], offset) {
+                Ok(()) => return self.file.write_all_at(&data[bulk..], offset + bulk as u64),
+                // Some file systems open such a file, and then refuse its writes.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.file.write_all_at(data, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let range = |v: u64| libc::off_t::try_from(v).map_err(|_| io::Error::from(Errno::EFBIG));
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        match fallocate(self.0.as_fd(), flags, range(offset)?, range(len)?) {
+        match fallocate(self.file.as_fd(), flags, range(offset)?, range(len)?) {
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -126,7 +154,7 @@ impl File for RealFile {
     fn others_lock(&self, byte: u64) -> io::Result<bool> {
         let start = libc::off_t::try_from(byte).map_err(|_| io::Error::from(Errno::EFBIG))?;
         let mut lock = ofd_lock(libc::F_WRLCK, start, 1);
-        fcntl(self.0.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))?;
+        fcntl(self.file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))?;
         Ok(i32::from(lock.l_type) != libc::F_UNLCK)
     }
 }
@@ -144,11 +172,43 @@ fn ofd_lock(kind: i32, start: libc::off_t, len: libc::off_t) -> libc::flock {
 }
 
 impl RealFile {
+    fn direct(&self) -> Option<&fs::File> {
+        let open = || {
+            // By its descriptor: the name may mean another file by now.
+            let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(own).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
     fn try_ofd(&self, kind: i32, start: libc::off_t, len: libc::off_t) -> io::Result<bool> {
-        match fcntl(self.0.as_fd(), FcntlArg::F_OFD_SETLK(&ofd_lock(kind, start, len))) {
+        match fcntl(self.file.as_fd(), FcntlArg::F_OFD_SETLK(&ofd_lock(kind, start, len))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AlignedBuffer;
+
+    #[test]
+    fn a_bulk_write_reads_back_whatever_its_alignment() {
+        let dir = std::env::temp_dir().join(format!("farshore-env-{}", std::process::id()));
+        RealFiles.create_dir_all(&dir).unwrap();
+        let file = RealFiles.open(&dir.join("bulk"), OpenMode::Truncate).unwrap();
+        let mut buffer = AlignedBuffer::default();
+        let content: Vec<u8> = (0..DIRECT_MIN * 3 + 512).map(|n| (n % 251) as u8).collect();
+        buffer.extend_from_slice(&content);
+        for offset in [0, 4096, 512, 65_536] {
+            file.write_at(buffer.as_slice(), offset).unwrap();
+            let mut back = vec![0; content.len()];
+            crate::read_exact_at(&*file, &mut back, offset).unwrap();
+            assert!(back == content, "at {offset}");
+        }
+        fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -4,9 +4,9 @@ use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
 
 use farshore_pki::{Credentials, Facts};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, RootCertStore, ServerConfig,
+    AlertDescription, CertificateError, CipherSuite, ClientConfig, RootCertStore, ServerConfig,
     client::Resumption,
-    crypto::aws_lc_rs,
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::WebPkiClientVerifier,
     version::TLS13,
@@ -40,7 +40,7 @@ impl Identity {
     /// expired certificate is reported when it is used: it may be renewed meanwhile.
     pub fn load(dir: &Path) -> Result<Identity, LinkError> {
         let credentials = Credentials::load(dir)?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(credentials.ca_der.clone()))?;
         let roots = Arc::new(roots);
@@ -84,6 +84,13 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("credentials", &self.credentials).finish_non_exhaustive()
     }
+}
+
+/// AES-128 before AES-256: as safe for this century's data on its way, and a quarter cheaper.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+    provider
 }
 
 /// The host name in a peer's certificate, which TLS has verified.

@@ -11,7 +11,7 @@ mod view;
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 use farshore_delta::Place;
-use farshore_env::{File, Files, OpenMode};
+use farshore_env::{AlignedBuffer, File, Files, OpenMode};
 use farshore_qcow2::{FormatError, Geometry};
 use farshore_types::{CLUSTER_BYTES, PointId};
 
@@ -54,6 +54,8 @@ pub(crate) struct Image {
     view: View,
     state: Trust,
     unsynced: bool,
+    /// Memory that clusters are gathered in; kept, because getting it anew costs faults.
+    buffer: AlignedBuffer,
     /// Data of points that only these tables still know; never freed.
     rescued: Vec<Range<u64>>,
 }
@@ -100,8 +102,16 @@ impl Image {
         let view = View::read(&*file);
         let view_of_nothing = View::empty(size, backing);
         let (space, state) = (Space::default(), Trust::Sure);
-        let mut image =
-            Image { path, file, space, view: view_of_nothing, state, unsynced: false, rescued: Vec::new() };
+        let mut image = Image {
+            path,
+            file,
+            space,
+            view: view_of_nothing,
+            state,
+            unsynced: false,
+            buffer: AlignedBuffer::default(),
+            rescued: Vec::new(),
+        };
         match view {
             Ok(view) => {
                 used.extend(view.metadata());
@@ -234,13 +244,14 @@ impl Image {
     }
 
     /// Writes neighbours together.
-    fn write_places(&self, clusters: &[Stored<'_>], places: &[Place]) -> std::io::Result<()> {
-        let (mut start, mut buffer) = (0, Vec::new());
+    fn write_places(&mut self, clusters: &[Stored<'_>], places: &[Place]) -> std::io::Result<()> {
+        let (mut start, mut buffer) = (0, std::mem::take(&mut self.buffer));
+        buffer.clear();
         for (stored, place) in clusters.iter().zip(places) {
             let (Stored::Raw(bytes) | Stored::Compressed(bytes)) = stored else { continue };
             let Some(range) = place.range() else { continue };
             if !buffer.is_empty() && start + buffer.len() as u64 != range.start {
-                self.file.write_at(&buffer, start)?;
+                self.file.write_at(buffer.as_slice(), start)?;
                 buffer.clear();
             }
             if buffer.is_empty() {
@@ -248,9 +259,13 @@ impl Image {
             }
             buffer.extend_from_slice(bytes);
             // Whole sectors, so that what the reader fetches is always there.
-            buffer.resize(buffer.len().next_multiple_of(512), 0);
+            buffer.pad_to(512);
         }
-        if buffer.is_empty() { Ok(()) } else { self.file.write_at(&buffer, start) }
+        if !buffer.is_empty() {
+            self.file.write_at(buffer.as_slice(), start)?;
+        }
+        self.buffer = buffer;
+        Ok(())
     }
 
     /// Makes everything appended durable.

@@ -3,22 +3,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
 
 use farshore_agent::control::{self, SourceLine};
-use farshore_e2e::host::{Outcome, Replicates, TestHost, make_authority, run};
+use farshore_e2e::host::{Outcome, Replicates, TestHost, make_authority};
 use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console, read_verdicts};
-use farshore_hypervisor::{Hypervisor, Start, libvirt::Libvirt};
+use farshore_hypervisor::Start;
 use farshore_types::PointId;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{
-    PLACE_MACHINE,
-    report::{BroughtUp, Report},
-};
+use crate::report::{BroughtUp, Report};
 
 const MACHINE: &str = "demo";
 /// How long the guest is replicated and watched before its host is lost.
@@ -47,7 +43,7 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
         accelerator: Accelerator::from_environment(),
         load: Load::default(),
     });
-    place(&home, &xml)?;
+    home.place(&xml, Start::Running)?;
     wait("the guest to boot and write", || !verdicts(&console).is_empty())?;
     say("The guest has booted from its disk and keeps its ledger");
 
@@ -161,26 +157,6 @@ fn bring_up(away: &TestHost, point: PointId, age: Duration, console: &Path) -> O
     let verdict = verdicts(console).pop().ok_or("the verdict vanished")?;
     println!("  guest: last record {}, chain {}, disks {}", verdict.last, verdict.chain, verdict.disks);
     Ok(BroughtUp { point, age, running, verdict_after, verdict })
-}
-
-/// Defines and starts the machine in a process of its own.
-fn place(host: &TestHost, xml: &str) -> Outcome<()> {
-    let file = host.dir.join("machine.xml");
-    fs::write(&file, xml).map_err(|e| format!("writing the definition: {e}"))?;
-    let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    run(Command::new(own).arg(PLACE_MACHINE).arg(host.hypervisor_uri()).arg(file)).map(drop)
-}
-
-/// The other process's part of [`place`].
-pub(crate) fn place_machine(args: &[String]) -> Outcome<()> {
-    let [uri, file] = args else { return Err("usage: demo place-machine URI FILE".to_owned()) };
-    let xml = fs::read_to_string(file).map_err(|e| e.to_string())?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
-        let host = Libvirt::open(uri).await.map_err(|e| e.to_string())?;
-        let id = host.define(&xml).await.map_err(|e| e.to_string())?;
-        host.start(id, Start::Running).await.map_err(|e| e.to_string())
-    })
 }
 
 fn points(away: &TestHost) -> Outcome<Vec<(PointId, u64)>> {

@@ -8,14 +8,12 @@ mod report;
 
 use std::process::ExitCode;
 
-/// With this argument, the program defines and starts a machine and ends: an embedded
-/// libvirt admits one process, and the agent is to be that process.
-const PLACE_MACHINE: &str = "place-machine";
+use farshore_e2e::host::{PLACE_MACHINE, place_machine};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let result = match args.get(1).map(String::as_str) {
-        Some(PLACE_MACHINE) => act::place_machine(&args[2..]),
+        Some(PLACE_MACHINE) => place_machine(&args[2..]),
         Some(program) => act::demo(program.as_ref()),
         None => Err("usage: demo PATH-OF-farshore-agent".to_owned()),
     };
