@@ -114,19 +114,22 @@ pub(crate) fn copy(disk: &Path, to: PathBuf) -> Outcome<PathBuf> {
 
 /// Waits for a cycle later than `after` whose dirty bytes are at least `dirty`; its report.
 pub(crate) fn wait_cycle(host: &TestHost, after: &str, dirty: u64) -> Outcome<Value> {
-    let begun = Instant::now();
+    let (begun, mut last) = (Instant::now(), String::new());
     while begun.elapsed() < Duration::from_secs(180) {
-        let source = host.source()?;
-        if let Some(fault) = &source.fault {
-            return Err(format!("replication stands still: {fault}"));
-        }
-        let cycle = &source.details["last_cycle"];
-        if cycle["id"].as_str().is_some_and(|id| id != after) && number(cycle, "dirty") >= dirty {
-            return Ok(cycle.clone());
+        // An agent that has just been started does not know its machines yet.
+        match host.source() {
+            Ok(source) => {
+                let cycle = &source.details["last_cycle"];
+                if cycle["id"].as_str().is_some_and(|id| id != after) && number(cycle, "dirty") >= dirty {
+                    return Ok(cycle.clone());
+                }
+                last = source.fault.unwrap_or(source.state);
+            }
+            Err(why) => last = why,
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err("waited 180 s in vain for a cycle".to_owned())
+    Err(format!("waited 180 s in vain for a cycle: {last}"))
 }
 
 /// A number of a report.
