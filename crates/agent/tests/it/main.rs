@@ -4,6 +4,7 @@
 
 mod bring_up;
 mod export;
+mod fuzzing;
 mod points;
 mod refusals;
 mod socket;
