@@ -25,6 +25,7 @@ pub struct TestHost {
     /// Where its agent listens.
     pub port: u16,
     program: PathBuf,
+    environment: Vec<(String, String)>,
     agent: Option<Child>,
 }
 
@@ -83,7 +84,8 @@ impl TestHost {
         // Free now, and nobody here takes ports at random.
         let port =
             to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
-        let host = TestHost { name: name.to_owned(), dir, port, program: program.to_owned(), agent: None };
+        let (name, program) = (name.to_owned(), program.to_owned());
+        let host = TestHost { name, dir, port, program, environment: Vec::new(), agent: None };
         host.configure(&[])?;
         Ok(host)
     }
@@ -107,6 +109,21 @@ impl TestHost {
             );
         }
         to("writing the configuration", fs::write(self.config(), text))
+    }
+
+    /// Adds lines to the configuration; keys belong to its last table unless they open one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn configure_more(&self, lines: &str) -> Outcome<()> {
+        let text = to("reading the configuration", fs::read_to_string(self.config()))?;
+        to("writing the configuration", fs::write(self.config(), text + lines))
+    }
+
+    /// Gives the agents started from now on this environment, and no other of ours.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = variables.iter().map(own).collect();
     }
 
     /// Path of the configuration.
@@ -133,6 +150,7 @@ impl TestHost {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -158,6 +176,18 @@ impl TestHost {
             let _ = agent.kill();
             let _ = agent.wait();
         }
+    }
+
+    /// Process id of the agent, while one runs.
+    #[must_use]
+    pub fn agent_pid(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
+    }
+
+    /// All that its agents have logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("agent.log")).unwrap_or_default()).into_owned()
     }
 
     /// Ends every QEMU of this host as a power cut would. Returns how many there were.

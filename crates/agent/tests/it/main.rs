@@ -5,6 +5,7 @@
 mod bring_up;
 mod export;
 mod fuzzing;
+mod hostile;
 mod points;
 mod refusals;
 mod socket;

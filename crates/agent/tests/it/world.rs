@@ -167,6 +167,11 @@ impl Source {
         Source { epoch: Epoch { number: 1, token: 11 }, disks, definition, last: None, number: 0, seed: 0 }
     }
 
+    /// The newest point.
+    pub(crate) fn last(&self) -> Option<PointRef> {
+        self.last
+    }
+
     /// One cycle: some clusters of each disk change, and a point is sealed.
     pub(crate) async fn cycle(&mut self, session: &mut Session) -> Result<PointRef, LinkError> {
         self.number += 1;
