@@ -308,3 +308,18 @@ async fn an_older_epoch_is_refused_and_the_store_is_unharmed() {
     attack.nothing_is_harmed().await;
     source.cycle(&mut newer).await.expect("the owner goes on");
 }
+
+#[tokio::test]
+async fn a_peer_of_an_unknown_version_is_told_both_versions_and_what_to_do() {
+    let world = World::new().await;
+    let (source, _) = world.with_points(1).await;
+    let attack = Attack::new(&world, source.epoch, source.last().unwrap());
+    let mut line = attack.connect();
+    let versions = Versions { min: Versions::OURS.max + 1, max: Versions::OURS.max + 3 };
+    line.machine = Machine::new(Hello { versions, ..attack.hello() });
+    let hello = line.machine.connect().to_bytes();
+    let told = attack.refusal(line, &hello).await.unwrap();
+    assert!(told.contains("the source speaks versions 2 to 4, this target 1 to 1"), "{told}");
+    assert!(told.contains("update the older of the two agents"), "{told}");
+    attack.nothing_is_harmed().await;
+}
