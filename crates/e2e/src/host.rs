@@ -207,6 +207,11 @@ impl TestHost {
     /// Process ids of this host's QEMUs: those that name its directory.
     #[must_use]
     pub fn machine_pids(&self) -> Vec<u32> {
+        self.pids("/usr/bin/qemu-system")
+    }
+
+    /// Process ids of programs that name this host's directory.
+    fn pids(&self, program: &str) -> Vec<u32> {
         let needle = self.dir.display().to_string();
         let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
         all.flatten()
@@ -214,7 +219,7 @@ impl TestHost {
             .filter(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let line = String::from_utf8_lossy(&line);
-                line.starts_with("/usr/bin/qemu-system") && line.contains(&needle)
+                line.starts_with(program) && line.contains(&needle)
             })
             .collect()
     }
@@ -255,6 +260,10 @@ impl Drop for TestHost {
     fn drop(&mut self) {
         self.kill_agent();
         let _ = self.kill_machines();
+        // A watchdog would still look, and leave a directory behind.
+        for watchdog in self.pids(&self.program.display().to_string()) {
+            let _ = Command::new("kill").args(["-9", &watchdog.to_string()]).status();
+        }
     }
 }
 
