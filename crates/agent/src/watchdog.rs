@@ -73,6 +73,10 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     if blocking(last_words).await == GOODBYE {
         return Ok(());
     }
+    #[cfg(feature = "deliberate-bugs")]
+    if farshore_capture::bug::is(farshore_capture::bug::Bug::IdleWatchdog) {
+        return Ok(());
+    }
     tracing::warn!("the agent is gone: looking for what it left");
     let agent = Agent::new(config);
     mend_until_clean(&agent).await

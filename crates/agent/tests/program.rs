@@ -225,3 +225,18 @@ fn an_agent_without_its_certificate_or_address_does_not_start() {
     let failed = host.run(&["serve"]);
     assert!(err(&failed).contains("cannot listen on 256.0.0.1:1"), "{failed:?}");
 }
+
+#[test]
+fn a_replica_directory_that_cannot_be_written_is_named_before_the_agent_serves() {
+    let host = Host::new();
+    let config = fs::read_to_string(host.path("agent.toml")).unwrap();
+    let file = host.path("a-file");
+    fs::write(&file, "mine").unwrap();
+    let (usual, wrong) = (host.path("replicas"), file.join("replicas"));
+    let config = config.replace(&usual.display().to_string(), &wrong.display().to_string());
+    fs::write(host.path("agent.toml"), config).unwrap();
+    let failed = host.run(&["serve"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(err(&failed).contains(&wrong.display().to_string()), "{failed:?}");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}

@@ -61,7 +61,7 @@ impl Cycle<'_> {
         }
         let spec = self.spec(name.clone());
         let captured_ms = self.parts.clock.wall_ms();
-        let events = self.parts.hypervisor.events();
+        let mut events = self.parts.hypervisor.events();
         let hypervisor = self.parts.hypervisor.clone();
         // The instant lies within this call; its beginning never flatters the RPO.
         let captured = Instant::now();
@@ -71,13 +71,17 @@ impl Cycle<'_> {
             let parts = self.parts;
             tokio::select! {
                 gathered = self.gather(&backup) => gathered,
-                wrong = watch::watch(parts, events) => Err(wrong),
+                wrong = watch::watch(parts, &mut events) => Err(wrong),
                 () = stop.cancelled() => Err(CaptureError::Stopped),
             }
         };
         let ending = Instant::now();
         let ended = hypervisor.end_backup(self.parts.machine).await;
         in_hypervisor += ending.elapsed();
+        // Before anything that waits for the target. What was read is true all the same.
+        if gathered.is_err() || watch::was_stopped(self.parts, &mut events) {
+            self.set_going().await;
+        }
         let sealed = match (gathered, ended) {
             (Ok(gathered), Ok(())) => self.seal(gathered, name.clone(), captured, captured_ms).await,
             (Err(e), _) => Err(e),
@@ -290,8 +294,7 @@ impl Cycle<'_> {
         Definition { xml: self.machine.definition.clone(), nvram, left_out: self.left_out.clone() }
     }
 
-    /// After a failure: the target forgets the cycle, the new checkpoint goes, and a guest
-    /// that was stopped runs again.
+    /// After a failure: the target forgets the cycle, and the new checkpoint goes.
     async fn give_up(&mut self, error: &CaptureError, name: Option<String>) {
         // Where the outcome of the seal is unknown, the checkpoint may be the one that the
         // target's last element goes with: the next session tells.
@@ -304,6 +307,10 @@ impl Cycle<'_> {
                 delete_checkpoint(self.parts, &name).await;
             }
         }
+    }
+
+    /// Sees to it that the guest runs.
+    async fn set_going(&self) {
         if let Err(e) = watch::rescue(self.parts).await {
             tracing::warn!(error = %e, "looking whether the guest runs");
         }

@@ -10,6 +10,10 @@
 //! element; what may have changed is known by the hypervisor's bitmaps, which are never
 //! trusted after anything unclean. This crate must never know how a replica is stored.
 
+#[cfg(feature = "deliberate-bugs")]
+pub mod bug;
+#[cfg(not(feature = "deliberate-bugs"))]
+mod bug;
 mod cluster;
 mod cycle;
 mod definition;

@@ -15,7 +15,7 @@ use crate::{
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
     schedule::Schedule,
-    watch::rescue,
+    watch::{is_halted, rescue},
 };
 
 /// Pauses before the next try after a failure that may heal, in seconds; then the last one
@@ -181,6 +181,10 @@ impl Replicator {
     /// One cycle, if one is needed.
     async fn turn(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<Turn, CaptureError> {
         let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
+        // Stopped by an earlier backup whose cycle did not see it.
+        if is_halted(&machine.power) && rescue(&self.parts).await? {
+            self.status.send_modify(|s| s.totals.rescued += 1);
+        }
         let off = machine.power.is_off();
         if off && self.map.record().off && self.map.record().scan.is_none() {
             self.show(Activity::Off);

@@ -7,18 +7,25 @@ use farshore_hypervisor::{Change, Event, PowerState};
 use farshore_types::MachineId;
 use tokio::sync::broadcast;
 
-use crate::{CaptureError, Parts};
+use crate::{
+    CaptureError, Parts,
+    bug::{self, Bug},
+};
 
 /// How often the space for scratch files is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Watches until something is wrong; then says what.
-pub(crate) async fn watch(parts: &Parts, mut events: broadcast::Receiver<Event>) -> CaptureError {
+pub(crate) async fn watch(parts: &Parts, events: &mut broadcast::Receiver<Event>) -> CaptureError {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             event = events.recv() => match event {
                 Ok(event) if is_stopped_guest(&event, parts.machine) => return CaptureError::GuestStopped,
+                // What was lost may have been just that.
+                Err(broadcast::error::RecvError::Lagged(_)) if stands_still(parts).await => {
+                    return CaptureError::GuestStopped;
+                }
                 // A host that is going away ends the cycle by its own errors.
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
                 _ => {}
@@ -28,8 +35,33 @@ pub(crate) async fn watch(parts: &Parts, mut events: broadcast::Receiver<Event>)
     }
 }
 
+/// Whether the guest was stopped since [`watch`] last looked: a scratch file may fill up
+/// while the backup is being ended.
+pub(crate) fn was_stopped(parts: &Parts, events: &mut broadcast::Receiver<Event>) -> bool {
+    loop {
+        match events.try_recv() {
+            Ok(event) if is_stopped_guest(&event, parts.machine) => return true,
+            Ok(_) => {}
+            // What was lost may have been just that: whoever is told so looks again.
+            Err(broadcast::error::TryRecvError::Lagged(_)) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+async fn stands_still(parts: &Parts) -> bool {
+    let machine = parts.hypervisor.machine(parts.machine).await;
+    machine.is_ok_and(|m| is_halted(&m.power))
+}
+
+/// Whether an I/O error halted the guest.
+pub(crate) fn is_halted(power: &PowerState) -> bool {
+    matches!(power, PowerState::Paused { io_error: true, .. }) && !bug::is(Bug::BlindWatch)
+}
+
 fn is_stopped_guest(event: &Event, ours: MachineId) -> bool {
     matches!(event, Event::Machine { machine, change: Change::Suspended { io_error: true } } if *machine == ours)
+        && !bug::is(Bug::BlindWatch)
 }
 
 /// Whether there is too little room to begin, or go on with, a backup.
@@ -47,7 +79,7 @@ pub(crate) fn short_of_space(parts: &Parts) -> Option<CaptureError> {
 /// has ended. Returns whether one was.
 pub(crate) async fn rescue(parts: &Parts) -> Result<bool, CaptureError> {
     let machine = parts.hypervisor.machine(parts.machine).await?;
-    if matches!(machine.power, PowerState::Paused { io_error: true, .. }) {
+    if is_halted(&machine.power) {
         tracing::warn!(
             machine = machine.name,
             "the guest stood still after an I/O error; setting it going again"

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 pub use read::{Cursor, DeltaFile};
 pub use write::DeltaWriter;
+pub(crate) use write::assembled;
 
 use crate::ENTRY_LEN;
 

@@ -8,6 +8,7 @@
 
 mod entry;
 mod file;
+pub mod fuzz;
 mod merge;
 mod root;
 

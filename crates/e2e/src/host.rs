@@ -30,6 +30,7 @@ pub struct TestHost {
     /// Where its agent listens.
     pub port: u16,
     program: PathBuf,
+    environment: Vec<(String, String)>,
     agent: Option<Child>,
 }
 
@@ -88,7 +89,8 @@ impl TestHost {
         // Free now, and nobody here takes ports at random.
         let port =
             to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
-        let host = TestHost { name: name.to_owned(), dir, port, program: program.to_owned(), agent: None };
+        let (name, program) = (name.to_owned(), program.to_owned());
+        let host = TestHost { name, dir, port, program, environment: Vec::new(), agent: None };
         host.configure(&[])?;
         Ok(host)
     }
@@ -112,6 +114,21 @@ impl TestHost {
             );
         }
         to("writing the configuration", fs::write(self.config(), text))
+    }
+
+    /// Adds lines to the configuration; keys belong to its last table unless they open one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn configure_more(&self, lines: &str) -> Outcome<()> {
+        let text = to("reading the configuration", fs::read_to_string(self.config()))?;
+        to("writing the configuration", fs::write(self.config(), text + lines))
+    }
+
+    /// Gives the agents started from now on this environment, and no other of ours.
+    pub fn set_environment(&mut self, variables: &[(&str, &str)]) {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = variables.iter().map(own).collect();
     }
 
     /// Path of the configuration.
@@ -166,6 +183,7 @@ impl TestHost {
             .arg("--config")
             .arg(self.config())
             .arg("serve")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -201,6 +219,18 @@ impl TestHost {
         }
     }
 
+    /// Process id of the agent, while one runs.
+    #[must_use]
+    pub fn agent_pid(&self) -> Option<u32> {
+        self.agent.as_ref().map(Child::id)
+    }
+
+    /// All that its agents have logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("agent.log")).unwrap_or_default()).into_owned()
+    }
+
     /// Ends every QEMU of this host as a power cut would. Returns how many there were.
     #[must_use]
     pub fn kill_machines(&self) -> usize {
@@ -218,6 +248,11 @@ impl TestHost {
     /// Process ids of this host's QEMUs: those that name its directory.
     #[must_use]
     pub fn machine_pids(&self) -> Vec<u32> {
+        self.pids("/usr/bin/qemu-system")
+    }
+
+    /// Process ids of programs that name this host's directory.
+    fn pids(&self, program: &str) -> Vec<u32> {
         let needle = self.dir.display().to_string();
         let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
         all.flatten()
@@ -225,7 +260,7 @@ impl TestHost {
             .filter(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let line = String::from_utf8_lossy(&line);
-                line.starts_with("/usr/bin/qemu-system") && line.contains(&needle)
+                line.starts_with(program) && line.contains(&needle)
             })
             .collect()
     }
@@ -266,6 +301,10 @@ impl Drop for TestHost {
     fn drop(&mut self) {
         self.kill_agent();
         let _ = self.kill_machines();
+        // A watchdog would still look, and leave a directory behind.
+        for watchdog in self.pids(&self.program.display().to_string()) {
+            let _ = Command::new("kill").args(["-9", &watchdog.to_string()]).status();
+        }
     }
 }
 

@@ -39,6 +39,8 @@ pub struct World {
     /// By which the source owns the machine.
     pub epoch: Epoch,
     dir: tempfile::TempDir,
+    /// The file system that the target's next start sees.
+    pub target_files: Arc<dyn Files>,
     replicas: Mutex<Arc<Replicas>>,
     running: Option<Running>,
 }
@@ -62,7 +64,8 @@ impl World {
         let machine = host.add_machine("web1", &[("vda", DISK), ("vdb", DISK)]).await.unwrap();
         host.start(machine, Start::Running).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let replicas = open_replicas(&dir.path().join("replicas"));
+        let target_files: Arc<dyn Files> = Arc::new(RealFiles);
+        let replicas = open_replicas(&dir.path().join("replicas"), &target_files);
         let dial = PipeDial::new();
         serve(&dial, &replicas);
         let settings = Settings {
@@ -72,7 +75,17 @@ impl World {
             ..Settings::default()
         };
         let epoch = Epoch { number: 1, token: 7 };
-        World { host, machine, dial, settings, epoch, dir, replicas: Mutex::new(replicas), running: None }
+        World {
+            host,
+            machine,
+            dial,
+            settings,
+            epoch,
+            dir,
+            target_files,
+            replicas: Mutex::new(replicas),
+            running: None,
+        }
     }
 
     /// Starts the source's part.
@@ -122,7 +135,7 @@ impl World {
     pub async fn lose_target(&self) {
         self.end_target().await;
         // The store is let go in the background.
-        let probe = open_replicas(&self.replica_dir());
+        let probe = open_replicas(&self.replica_dir(), &self.target_files);
         self.until_free(&probe).await;
         drop(probe);
         std::fs::remove_dir_all(self.replica_dir()).unwrap();
@@ -131,14 +144,14 @@ impl World {
 
     async fn end_target(&self) {
         self.dial.cut_all();
-        let none = open_replicas(&self.dir.path().join("none"));
+        let none = open_replicas(&self.dir.path().join("none"), &self.target_files);
         let old = std::mem::replace(&mut *self.replicas.lock().unwrap(), none);
         self.dial.clear_server().await;
         drop(old);
     }
 
     async fn begin_target(&self) {
-        let fresh = open_replicas(&self.replica_dir());
+        let fresh = open_replicas(&self.replica_dir(), &self.target_files);
         self.until_free(&fresh).await;
         serve(&self.dial, &fresh);
         *self.replicas.lock().unwrap() = fresh;
@@ -248,8 +261,8 @@ impl World {
     }
 }
 
-fn open_replicas(dir: &std::path::Path) -> Arc<Replicas> {
-    Arc::new(Replicas::new(dir, Arc::new(RealFiles), Arc::new(SystemClock::default())))
+fn open_replicas(dir: &std::path::Path, files: &Arc<dyn Files>) -> Arc<Replicas> {
+    Arc::new(Replicas::new(dir, files.clone(), Arc::new(SystemClock::default())))
 }
 
 fn serve(dial: &PipeDial, replicas: &Arc<Replicas>) {

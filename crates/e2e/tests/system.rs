@@ -5,3 +5,5 @@
 mod faults;
 #[path = "system/replication.rs"]
 mod replication;
+#[path = "system/room.rs"]
+mod room;

@@ -5,6 +5,7 @@
 pub mod contract;
 pub mod definition;
 mod error;
+pub mod fuzz;
 pub mod libvirt;
 pub mod simulated;
 

@@ -112,7 +112,7 @@ impl Client {
         Ok(Client::over(stream, agreed, options.deadline))
     }
 
-    fn over(stream: UnixStream, agreed: Agreed, deadline: Duration) -> Client {
+    pub(crate) fn over(stream: UnixStream, agreed: Agreed, deadline: Duration) -> Client {
         let (input, output) = stream.into_split();
         let pending = Arc::new(Pending::new());
         let (requests, queue) = mpsc::channel(MAX_IN_FLIGHT);

@@ -4,6 +4,7 @@
 mod assembly;
 mod client;
 mod error;
+pub mod fuzz;
 mod handshake;
 pub mod protocol;
 mod receiver;

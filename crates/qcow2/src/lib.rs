@@ -5,6 +5,7 @@
 //! what a recovery point is, nor touch a file.
 
 mod entry;
+pub mod fuzz;
 mod header;
 mod overlay;
 mod snapshot;

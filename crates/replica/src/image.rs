@@ -91,7 +91,18 @@ impl Image {
         in_chain: impl Fn(PointId) -> bool,
     ) -> Result<(Image, Opened), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.clone(), source };
-        let file = files.open(&path, OpenMode::Create).map_err(io)?;
+        // An empty image in the place of one that is in use would pass for it until it is read.
+        let mode = if used.is_empty() { OpenMode::Create } else { OpenMode::Write };
+        let file = files.open(&path, mode).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => {
+                let why = format!(
+                    "{} is missing; put it back, or move the replica's directory away to start anew",
+                    path.display()
+                );
+                ReplicaError::NotNow { what: "opening a disk image", why }
+            }
+            _ => io(source),
+        })?;
         let locked = file.try_lock_bytes_shared(&READER_LOCKS).map_err(io)?;
         if !locked {
             let why = format!("another program holds {} open for writing; end it first", path.display());

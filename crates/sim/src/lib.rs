@@ -7,6 +7,7 @@ mod crash;
 pub mod driver;
 mod memory;
 mod model;
+pub mod mutate;
 
 pub use crash::{Fate, Replay};
 pub use memory::{MemoryFiles, Op};

@@ -2,9 +2,13 @@
 //! length justifies. Each returns whether the bytes meant something, so that a fuzzer's
 //! corpus can be judged.
 
+mod sessions;
+
 use bytes::Bytes;
 
 use crate::{Inbox, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId};
+
+pub use sessions::{source_session, target_session};
 
 /// A stream of frames as a target reads it.
 #[must_use]

@@ -3,6 +3,7 @@
 
 mod bugs;
 mod flips;
+mod fuzzing;
 mod model;
 mod order;
 mod round_trip;

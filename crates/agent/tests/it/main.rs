@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
 
 mod bring_up;
+mod cuts;
 mod export;
+mod fuzzing;
+mod hostile;
+mod input;
 mod points;
 mod refusals;
 mod socket;

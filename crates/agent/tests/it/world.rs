@@ -141,6 +141,8 @@ pub(crate) struct Source {
     pub(crate) epoch: Epoch,
     pub(crate) disks: Disks,
     pub(crate) definition: Definition,
+    /// Kind of the next cycle, where it is not the usual one.
+    pub(crate) kind: Option<CycleKind>,
     last: Option<PointRef>,
     number: u64,
     seed: u64,
@@ -164,7 +166,20 @@ impl Source {
             nvram: Some(b"variables".to_vec()),
             left_out: vec![key("vdc")],
         };
-        Source { epoch: Epoch { number: 1, token: 11 }, disks, definition, last: None, number: 0, seed: 0 }
+        Source {
+            epoch: Epoch { number: 1, token: 11 },
+            disks,
+            definition,
+            kind: None,
+            last: None,
+            number: 0,
+            seed: 0,
+        }
+    }
+
+    /// The newest point.
+    pub(crate) fn last(&self) -> Option<PointRef> {
+        self.last
     }
 
     /// One cycle: some clusters of each disk change, and a point is sealed.
@@ -172,7 +187,8 @@ impl Source {
         self.number += 1;
         let disks: Vec<DiskSize> =
             self.disks.keys().map(|key| DiskSize { key: key.clone(), size: SIZE as u64 }).collect();
-        let kind = if self.last.is_none() { CycleKind::Initial } else { CycleKind::Delta };
+        let usual = if self.last.is_none() { CycleKind::Initial } else { CycleKind::Delta };
+        let kind = self.kind.take().unwrap_or(usual);
         session.open_cycle(OpenCycle { cycle: self.number, kind, base: self.last, disks }).await?;
         let id = PointId { epoch: self.epoch.number, number: self.number };
         let mut root = RootBuilder::new(self.last.map_or(RootDigest::NONE, |last| last.root), id);

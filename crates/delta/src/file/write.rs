@@ -126,6 +126,19 @@ impl DeltaWriter {
     }
 }
 
+/// A file of given pages and footer, whatever they hold, with right checksums. For fuzzers.
+pub(crate) fn assembled(pages: &[u8], footer: &[u8]) -> Vec<u8> {
+    let mut out = pages.to_vec();
+    for page in out.chunks_exact_mut(PAGE) {
+        let crc = crc32c::crc32c(&page[4..]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+    let at = out.len() as u64;
+    out.extend_from_slice(footer);
+    out.extend_from_slice(&trailer(at, footer));
+    out
+}
+
 fn trailer(footer_at: u64, footer: &[u8]) -> [u8; TRAILER_LEN] {
     let mut out = [0; TRAILER_LEN];
     out[..8].copy_from_slice(MAGIC);

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -85,11 +86,11 @@ impl Opened {
     /// The process's one connection to an embedded host. Each opening registers libvirt's
     /// drivers anew, and after some ten it has no room left: so it is opened once and kept.
     fn embedded(uri: &str, root: &Path) -> Call<Arc<Opened>> {
-        static KEPT: Mutex<Option<(String, Arc<Opened>)>> = Mutex::new(None);
+        static KEPT: Mutex<Option<(String, Arc<Opened>, File)>> = Mutex::new(None);
         let mut kept = lock(&KEPT);
         match &*kept {
-            Some((held, opened)) if held == uri => return Ok(Arc::clone(opened)),
-            Some((held, _)) => {
+            Some((held, opened, _)) if held == uri => return Ok(Arc::clone(opened)),
+            Some((held, ..)) => {
                 let detail = format!("this process holds the embedded host of {held}, and can hold one only");
                 return Err(
                     Fault::new(Kind::Unsupported, detail).advise("use a process for each embedded host")
@@ -98,8 +99,9 @@ impl Opened {
             None => {}
         }
         embed::prepare(root)?;
+        let alone = embed::hold(root)?.ok_or_else(|| held(uri))?;
         let opened = Opened::open(uri)?;
-        *kept = Some((uri.to_owned(), Arc::clone(&opened)));
+        *kept = Some((uri.to_owned(), Arc::clone(&opened), alone));
         Ok(opened)
     }
 }
@@ -299,13 +301,15 @@ fn run_events() {
 fn unopened(uri: &str, error: Error) -> Fault {
     let fault = Fault::from(error);
     match fault.kind {
-        Kind::Busy => {
-            Fault::new(Kind::Busy, format!("another process (an agent?) holds the embedded host of {uri}"))
-                .advise("stop that process, or send the request to it")
-        }
+        Kind::Busy => held(uri),
         Kind::Denied => fault,
         _ => Fault { kind: Kind::Connection, detail: format!("{uri}: {}", fault.detail), advice: None },
     }
+}
+
+fn held(uri: &str) -> Fault {
+    Fault::new(Kind::Busy, format!("another process (an agent?) holds the embedded host of {uri}"))
+        .advise("stop that process, or send the request to it")
 }
 
 fn failed(

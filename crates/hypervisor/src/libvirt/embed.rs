@@ -24,10 +24,25 @@ pub(super) fn prepare(root: &Path) -> Call<()> {
         );
     }
     let configuration = root.join("etc/qemu.conf");
-    write_once(&configuration).map_err(|error| {
-        let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Denied } else { Kind::Other };
-        Fault::new(kind, format!("cannot write {}: {error}", configuration.display()))
-    })
+    write_once(&configuration).map_err(|error| unusable(&configuration, &error))
+}
+
+/// Takes a lock on the root for as long as the file lives; none where another process has
+/// it. libvirt has a lock of its own, but a process that once ran into that can never open
+/// the root again: its drivers stay as they failed.
+pub(super) fn hold(root: &Path) -> Call<Option<fs::File>> {
+    let path = root.join("farshore.lock");
+    let file = fs::File::create(&path).map_err(|error| unusable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(unusable(&path, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Fault {
+    let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Denied } else { Kind::Other };
+    Fault::new(kind, format!("cannot write {}: {error}", path.display()))
 }
 
 fn write_once(path: &Path) -> io::Result<()> {
@@ -66,6 +81,15 @@ mod tests {
     fn only_embedded_addresses_have_a_root() {
         assert_eq!(root_of("qemu:///embed?root=/a/b"), Some("/a/b".into()));
         assert_eq!(root_of("qemu:///system"), None);
+    }
+
+    #[test]
+    fn a_root_is_held_once_and_free_again_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = hold(dir.path()).unwrap();
+        assert!(first.is_some() && hold(dir.path()).unwrap().is_none());
+        drop(first);
+        assert!(hold(dir.path()).unwrap().is_some());
     }
 
     #[test]

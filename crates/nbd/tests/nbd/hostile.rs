@@ -11,7 +11,7 @@ use tokio::{
 };
 
 const SIZE: u64 = 1024 * 1024;
-const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
+pub(crate) const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 
 /// Negotiates honestly, then answers each request with what `answer` makes of its cookie;
 /// after an empty answer it hangs up.
@@ -59,19 +59,19 @@ async fn negotiate(stream: &mut UnixStream) {
     }
 }
 
-fn option_reply(option: u32, kind: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn option_reply(option: u32, kind: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&OPTION_REPLY.to_be_bytes()[..], &option.to_be_bytes(), &kind.to_be_bytes(), &length, payload].concat()
 }
 
 /// A structured reply's chunk that claims `len` bytes of payload.
-fn chunk(done: bool, kind: u16, cookie: u64, len: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn chunk(done: bool, kind: u16, cookie: u64, len: u32, payload: &[u8]) -> Vec<u8> {
     let flags = u16::from(done).to_be_bytes();
     let magic = 0x668e_33efu32.to_be_bytes();
     [&magic[..], &flags, &kind.to_be_bytes(), &cookie.to_be_bytes(), &len.to_be_bytes(), payload].concat()
 }
 
-fn data(done: bool, cookie: u64, offset: u64, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn data(done: bool, cookie: u64, offset: u64, bytes: &[u8]) -> Vec<u8> {
     let payload = [&offset.to_be_bytes()[..], bytes].concat();
     chunk(done, 1, cookie, u32::try_from(payload.len()).unwrap(), &payload)
 }

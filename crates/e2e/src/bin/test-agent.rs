@@ -1,0 +1,113 @@
+//! The agent as the tests with real guests run it: the program itself, and in the same
+//! process the hand of whoever works on that host. An embedded libvirt admits one process,
+//! so nobody else could start a machine there while the agent runs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use farshore_agent::Config;
+use farshore_hypervisor::{Hypervisor, Kind, Start, libvirt::Libvirt};
+use virt::{connect::Connect, domain::Domain};
+use virt_sys as sys;
+
+/// How often an order is looked for, and a machine looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Longest wait for a host that another process holds, or a machine to run.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often in a row a machine must be seen running: libvirt still says so for a moment
+/// after its QEMU was killed.
+const SURE: u32 = 50;
+
+/// `test-agent place CONFIG XML` defines a machine and starts it; everything else is the
+/// agent's, and an agent that serves takes orders from a file beside its configuration.
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, word, config, xml] = &args[..]
+        && word == "place"
+    {
+        return match place(config.as_ref(), xml.as_ref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if args.iter().any(|arg| arg == "serve")
+        && let Some(config) = args.iter().skip_while(|arg| *arg != "--config").nth(1).map(PathBuf::from)
+    {
+        std::thread::spawn(move || take_orders(&config));
+    }
+    farshore_agent::cli::main()
+}
+
+/// The file `order` names a machine to be started; `order.done` says how that went.
+fn take_orders(config: &Path) {
+    let order = config.with_file_name("order");
+    let mut connection = None;
+    loop {
+        sleep(LOOK);
+        let Ok(machine) = fs::read_to_string(&order) else { continue };
+        let answer = start(config, &mut connection, &machine).err().unwrap_or_default();
+        // A test that gets no answer says so itself.
+        let _ = fs::remove_file(&order);
+        let _ = fs::write(config.with_file_name("order.done"), answer);
+    }
+}
+
+/// Starts a machine until it runs: the agent may have started it paused at this moment, to
+/// read its disks, and stop it again. The connection is one beside the agent's, kept
+/// because libvirt opens its drivers only some ten times in a process.
+fn start(config: &Path, connection: &mut Option<Connect>, machine: &str) -> Result<(), String> {
+    if connection.is_none() {
+        let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
+        *connection = Some(Connect::open(Some(&uri)).map_err(|e| e.to_string())?);
+    }
+    let Some(host) = connection else { return Ok(()) };
+    let (begun, mut seen) = (Instant::now(), 0);
+    loop {
+        let domain = Domain::lookup_by_name(host, machine).map_err(|e| e.to_string())?;
+        let (state, _) = domain.get_state().map_err(|e| e.to_string())?;
+        let told = match state {
+            sys::VIR_DOMAIN_RUNNING if seen == SURE => return Ok(()),
+            sys::VIR_DOMAIN_RUNNING => {
+                seen += 1;
+                Ok(())
+            }
+            sys::VIR_DOMAIN_SHUTOFF => domain.create().map(drop).map_err(|e| e.to_string()),
+            other => Err(format!("it is in state {other}")),
+        };
+        if state != sys::VIR_DOMAIN_RUNNING {
+            seen = 0;
+        }
+        match told {
+            Err(why) if begun.elapsed() > PATIENCE => return Err(why),
+            _ => sleep(LOOK),
+        }
+    }
+}
+
+/// Defines a machine and starts it, where no agent runs.
+fn place(config: &Path, xml: &Path) -> Result<(), String> {
+    let xml = fs::read_to_string(xml).map_err(|e| e.to_string())?;
+    let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let begun = Instant::now();
+        let host = loop {
+            match Libvirt::open(&uri).await {
+                Ok(host) => break host,
+                // A watchdog holds it for a moment after its agent's death.
+                Err(e) if e.kind == Kind::Busy && begun.elapsed() < PATIENCE => sleep(LOOK),
+                Err(e) => return Err(e.to_string()),
+            }
+        };
+        let id = host.define(&xml).await.map_err(|e| e.to_string())?;
+        host.start(id, Start::Running).await.map_err(|e| e.to_string())
+    })
+}

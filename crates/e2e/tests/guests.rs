@@ -1,0 +1,16 @@
+//! Real guests on real libvirt, replicated by real agents that are killed: every recovery
+//! point is judged by the ledger that the guest keeps.
+
+#![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
+#![allow(clippy::print_stdout, reason = "a round that failed is to be read, and played again")]
+
+#[path = "guests/ledger.rs"]
+mod ledger;
+#[path = "guests/rounds.rs"]
+mod rounds;
+#[path = "guests/scratch.rs"]
+mod scratch;
+#[path = "guests/site.rs"]
+mod site;
+#[path = "guests/small_disk.rs"]
+mod small_disk;

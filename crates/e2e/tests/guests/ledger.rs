@@ -1,0 +1,127 @@
+//! Reads the guest's ledger out of recovery points, without booting them: the chain of
+//! records on the second disk, and on the first the file that must be in step with it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use farshore_agent::control::{Exported, PointLine};
+use farshore_ledger::{Root, WITNESS_BYTES, Witness, judge, slots_on, survey};
+use farshore_types::PointId;
+
+use crate::site::{MACHINE, Site};
+
+/// First bytes of the file on the first disk. It is one block, allocated once and then
+/// written in place, so it is found without a file system.
+const WITNESS_MAGIC: &[u8] = b"FSWITNES";
+/// Where a file's block may begin.
+const BLOCK: usize = 4096;
+
+/// What a point held when it was first seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    disks: [blake3::Hash; 2],
+    last: u64,
+}
+
+/// Judges points, and remembers each: a point never changes.
+#[derive(Default)]
+pub(crate) struct Judge {
+    seen: BTreeMap<PointId, Seen>,
+    /// Published points that were read by `qemu-img`, too.
+    pub(crate) published: u64,
+}
+
+impl Judge {
+    /// Judges every point that is kept now (or only those not seen before): its ledger is
+    /// whole, both disks are of one instant, and it is what it was before. Gives the newest
+    /// point's last record.
+    ///
+    /// # Errors
+    /// What is wrong, and with which point.
+    pub(crate) fn check(&mut self, site: &Site, all: bool) -> Result<u64, String> {
+        let mut last = 0;
+        for point in site.points() {
+            if let Some(seen) = self.seen.get(&point.id).filter(|_| !all) {
+                last = last.max(seen.last);
+                continue;
+            }
+            let Some(seen) = self.read(site, &point)? else { continue };
+            if seen.last < last {
+                return Err(format!("point {} ends at record {}, one before at {last}", point.id, seen.last));
+            }
+            last = seen.last;
+            match self.seen.insert(point.id, seen) {
+                Some(before) if before != seen => return Err(format!("point {} has changed", point.id)),
+                _ => {}
+            }
+        }
+        Ok(last)
+    }
+
+    /// Reads one point by the agent, and by stock `qemu-img` where it is published. None
+    /// where it was pruned meanwhile.
+    fn read(&mut self, site: &Site, point: &PointLine) -> Result<Option<Seen>, String> {
+        let out = tempfile::tempdir_in(site.dir.path()).unwrap();
+        let (id, to) = (point.id.to_string(), out.path().display().to_string());
+        let exported: Exported = match site.away.command(&["export", MACHINE, "--point", &id, "--to", &to]) {
+            Ok(exported) => exported,
+            Err(_) if !kept(site, point.id) => return Ok(None),
+            Err(why) => return Err(format!("exporting point {id}: {why}")),
+        };
+        let [vda, vdb] = &exported.disks[..] else { panic!("the guest has two disks") };
+        let seen = whole(&vda.path, &vdb.path).map_err(|why| format!("point {id}: {why}"))?;
+        if point.published {
+            self.compare_with_stock(site, point.id, out.path(), seen)?;
+        }
+        Ok(Some(seen))
+    }
+
+    fn compare_with_stock(&mut self, site: &Site, id: PointId, dir: &Path, seen: Seen) -> Result<(), String> {
+        for (n, disk) in ["vda", "vdb"].into_iter().enumerate() {
+            let image = site.away.dir.join("replicas").join(&site.uuid).join(format!("{disk}.qcow2"));
+            let to = dir.join("stock");
+            let mut convert = Command::new("qemu-img");
+            convert.args(["convert", "-l", &id.to_string(), "-f", "qcow2", "-O", "raw"]);
+            let done = convert.args([&image, &to]).stdin(Stdio::null()).output().unwrap();
+            if !done.status.success() {
+                // A prune, or the next publishing, may have taken it out of the list.
+                let still = site.points().into_iter().any(|point| point.id == id && point.published);
+                let said = String::from_utf8_lossy(&done.stderr).into_owned();
+                return if still { Err(format!("qemu-img cannot read point {id}: {said}")) } else { Ok(()) };
+            }
+            if hash(&to) != seen.disks[n] {
+                return Err(format!("point {id}: {disk} read by qemu-img is not what the agent exports"));
+            }
+        }
+        self.published += 1;
+        Ok(())
+    }
+}
+
+/// Whether a point is still kept.
+fn kept(site: &Site, id: PointId) -> bool {
+    site.points().iter().any(|point| point.id == id)
+}
+
+/// Judges both disks of a point, raw.
+fn whole(vda: &PathBuf, vdb: &PathBuf) -> Result<Seen, String> {
+    let ledger = fs::read(vdb).unwrap();
+    let found = survey(&mut &ledger[..], slots_on(ledger.len() as u64)).unwrap();
+    let first = fs::read(vda).unwrap();
+    let blocks = first.chunks_exact(BLOCK).filter(|block| block.starts_with(WITNESS_MAGIC));
+    let witness = blocks.map(|block| Witness::decode(&block[..WITNESS_BYTES])).next_back();
+    let verdict = judge(&found, witness, Root::Clean);
+    if verdict.is_good() && verdict.last > 0 {
+        Ok(Seen { disks: [blake3::hash(&first), blake3::hash(&ledger)], last: verdict.last })
+    } else {
+        Err(verdict.to_string())
+    }
+}
+
+fn hash(path: &Path) -> blake3::Hash {
+    blake3::hash(&fs::read(path).unwrap())
+}

@@ -1,0 +1,160 @@
+//! Two hosts, and a real guest on the first.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant, SystemTime},
+};
+
+use farshore_agent::control::{PointLine, ReplicaPoints, SourceLine};
+use farshore_e2e::host::{Replicates, TestHost, make_authority, run};
+use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console};
+
+/// Name of the guest.
+pub(crate) const MACHINE: &str = "guest";
+
+/// Longest wait for anything that must happen, on a machine that does other things, too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Two hosts; everything ends with it.
+pub(crate) struct Site {
+    pub(crate) home: TestHost,
+    pub(crate) away: TestHost,
+    pub(crate) console: PathBuf,
+    pub(crate) uuid: String,
+    /// Dropped last.
+    pub(crate) dir: tempfile::TempDir,
+}
+
+/// The agent's program, with deliberate bugs to be switched on.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_test-agent"))
+}
+
+impl Site {
+    /// Two hosts, and the guest's disks and definition on the first. Nothing runs yet.
+    pub(crate) fn new(load: Load) -> Site {
+        let image = farshore_guest::build(&farshore_guest::default_out_dir()).unwrap();
+        let dir = tempfile::Builder::new().prefix("farshore-e2e-").tempdir().unwrap();
+        let ca = make_authority(program(), dir.path()).unwrap();
+        let home = TestHost::new(program(), dir.path(), "home", &ca).unwrap();
+        let away = TestHost::new(program(), dir.path(), "away", &ca).unwrap();
+        let disks = image.copy_to(&home.dir.join("images")).unwrap();
+        let (console, uuid) = (dir.path().join("console.log"), uuid::Uuid::new_v4().to_string());
+        let guest = Guest {
+            name: MACHINE.to_owned(),
+            uuid: uuid.clone(),
+            disk1: disks.disk1,
+            disk2: disks.disk2,
+            console: console.clone(),
+            accelerator: Accelerator::from_environment(),
+            load,
+        };
+        fs::write(home.dir.join("guest.xml"), domain_xml(&guest)).unwrap();
+        Site { home, away, console, uuid, dir }
+    }
+
+    /// Defines and starts the guest, in a process of its own; waits until it writes.
+    pub(crate) fn start_guest(&self) {
+        let xml = self.home.dir.join("guest.xml");
+        run(Command::new(program()).arg("place").args([self.home.config(), xml])).unwrap();
+        self.until_guest_goes_on();
+    }
+
+    /// Starts the guest again while the agent runs.
+    pub(crate) fn order_start(&self) {
+        let at = |name: &str| self.home.dir.join(name);
+        let _ = fs::remove_file(at("order.done"));
+        fs::write(at("order.new"), MACHINE).unwrap();
+        fs::rename(at("order.new"), at("order")).unwrap();
+        let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
+        assert_eq!(answer, "", "starting the guest");
+    }
+
+    /// Begins to replicate; waits for the first point.
+    pub(crate) fn replicate(&mut self, frequency: &str, more: &str) {
+        let entry = Replicates { machine: MACHINE, to: &self.away, frequency, compression: "on" };
+        self.home.configure(&[entry]).unwrap();
+        self.home.configure_more(more).unwrap();
+        self.home.start_agent().unwrap();
+        wait("the first recovery point", || self.source()?.rpo_ms);
+    }
+
+    fn points_now(&self) -> Option<Vec<ReplicaPoints>> {
+        self.away.command(&["points", MACHINE]).ok()
+    }
+
+    /// What home says of the guest's replication.
+    pub(crate) fn source(&self) -> Option<SourceLine> {
+        self.home.source().ok()
+    }
+
+    /// The points that away keeps, oldest first.
+    pub(crate) fn points(&self) -> Vec<PointLine> {
+        let all: Vec<ReplicaPoints> = wait("the list of points", || self.points_now());
+        all.into_iter().flat_map(|replica| replica.points).collect()
+    }
+
+    /// Waits for a point of an instant from now on.
+    pub(crate) fn next_point(&self) -> PointLine {
+        let now = now_ms();
+        wait("a point of an instant from now on", || {
+            self.points().into_iter().next_back().filter(|point| point.captured_ms >= now)
+        })
+    }
+
+    /// The newest record that the guest has told of.
+    pub(crate) fn last_known(&self) -> u64 {
+        read_console(&self.console).unwrap().last_known().unwrap_or(0)
+    }
+
+    /// What the guest found at each of its boots.
+    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
+        read_console(&self.console).unwrap().verdicts()
+    }
+
+    /// Waits until the guest has written more; returns how long that took.
+    pub(crate) fn until_guest_goes_on(&self) -> Duration {
+        let (begun, before) = (Instant::now(), self.last_known());
+        wait("the guest to write on", || (self.last_known() > before).then_some(()));
+        begun.elapsed()
+    }
+}
+
+/// What a failed test leaves to read.
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for host in [&self.home, &self.away] {
+                let log = host.log();
+                let last = log.lines().rev().take(40).collect::<Vec<_>>();
+                println!("--- {}", host.name);
+                last.iter().rev().for_each(|line| println!("{line}"));
+            }
+            println!("--- points: {:?}", self.points_now());
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
+}
+
+/// Waits until `look` finds something.
+pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {} s in vain for {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}

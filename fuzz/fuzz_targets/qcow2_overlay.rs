@@ -1,0 +1,7 @@
+//! A new overlay's size and backing file.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = farshore_qcow2::fuzz::overlay(bytes);
+});

@@ -1,0 +1,7 @@
+//! Snapshot tables.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = farshore_qcow2::fuzz::snapshots(bytes);
+});
