@@ -165,12 +165,6 @@ impl TestHost {
         }
     }
 
-    /// Process id of the agent, where it runs.
-    #[must_use]
-    pub fn agent_pid(&self) -> Option<u32> {
-        self.agent.as_ref().map(Child::id)
-    }
-
     /// Starts the agent and waits until it answers. Its log goes to `agent.log`.
     ///
     /// # Errors

@@ -62,7 +62,8 @@ impl Recount {
         self.add_range(old_table, -1);
         let (places, (table_offset, table_clusters)) = self.lay_out(space, old_blocks, taken, &mut freed);
         let mut blocks = old_blocks.to_vec();
-        blocks.resize(usize::try_from(table_clusters * CLUSTER / 8).unwrap_or(0).max(blocks.len()), 0);
+        // All that is cut off here names no block.
+        blocks.resize(usize::try_from(table_clusters * CLUSTER / 8).unwrap_or(0), 0);
         for (block, at) in &places {
             let index = usize::try_from(*block).unwrap_or(usize::MAX);
             let changes = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
@@ -82,6 +83,9 @@ impl Recount {
         taken: &mut Vec<Range<u64>>,
         freed: &mut Vec<Range<u64>>,
     ) -> (BTreeMap<u64, u64>, (u64, u64)) {
+        // By the last block there is, not by the room for more: a table sized by its own
+        // size would grow each time, until QEMU refuses it.
+        let last = old_blocks.iter().rposition(|at| *at != 0).unwrap_or(0) as u64;
         let mut places = BTreeMap::new();
         let mut table: Option<(u64, u64)> = None;
         loop {
@@ -99,7 +103,7 @@ impl Recount {
                     freed.push(*old..old + CLUSTER);
                 }
             }
-            let highest = self.blocks.keys().next_back().copied().unwrap_or(0).max(old_blocks.len() as u64);
+            let highest = self.blocks.keys().next_back().copied().unwrap_or(0).max(last);
             let needed = ((highest + 1) * 8).div_ceil(CLUSTER);
             match table {
                 Some((_, have)) if have >= needed && unplaced.is_empty() => {
