@@ -132,6 +132,7 @@ impl Agent {
             Request::BringUp(wanted) => {
                 commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp)
             }
+            Request::Adopt(wanted) => commands::adopt(self, wanted, observer).await.map(Reply::Adopted),
             Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
             Request::Replicate(wanted) => {
                 commands::replicate(self, wanted, observer).await.map(Reply::Replicated)

@@ -2,6 +2,7 @@
 //! gone: they need nothing but this host. This module must never know who asks or how the
 //! answer is shown.
 
+mod adopt;
 mod bring_up;
 mod discard;
 mod export;
@@ -10,6 +11,7 @@ mod qcow2_file;
 mod replicate;
 mod verify;
 
+pub(crate) use adopt::adopt;
 pub(crate) use bring_up::bring_up;
 pub(crate) use discard::discard;
 pub(crate) use export::export;

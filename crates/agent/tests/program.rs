@@ -108,6 +108,7 @@ fn wrong_usage_is_status_2_and_a_failure_is_status_1_with_what_to_do() {
     assert_eq!(host.run(&["verify"]).status.code(), Some(2));
     assert_eq!(host.run(&["bring-up", "web1", "--point", "newest"]).status.code(), Some(2));
     assert_eq!(host.run(&["replicate", "web1", "--frequency", "100ms"]).status.code(), Some(2));
+    assert_eq!(host.run(&["adopt", "web1", "--disk", "/only/a/path"]).status.code(), Some(2));
     let failed = host.run(&["verify", "web1"]);
     assert_eq!(failed.status.code(), Some(1));
     assert!(err(&failed).contains("no replica of machine 'web1'") && out(&failed).is_empty(), "{failed:?}");

@@ -5,11 +5,13 @@
 //! what a recovery point is, nor touch a file.
 
 mod entry;
+mod foreign;
 mod header;
 mod overlay;
 mod snapshot;
 
 pub use entry::{COPIED, L2Entry, SECTOR, host_clusters};
+pub use foreign::{Compression, FOREIGN_HEADER_LEN, ForeignHeader, MAGIC};
 pub use header::{Extension, HEADER_MAX, Header};
 pub use overlay::{Overlay, OverlayImage};
 pub use snapshot::{SNAPSHOTS_MAX, Snapshot, decode_table, encode_table};

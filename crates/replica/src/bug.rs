@@ -30,6 +30,8 @@ pub enum Bug {
     SkipRedo,
     /// An image's tables are believed whatever they say.
     TrustTables,
+    /// What an adopted disk holds beyond a disk that was smaller is shown again.
+    ShowAdopted,
 }
 
 #[cfg(feature = "deliberate-bugs")]

@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
-use farshore_delta::{ElementKind, Entry, Footer, RootBuilder};
+use farshore_delta::Entry;
 use farshore_env::{Clock, Files, OpenMode};
-use farshore_types::{DiskKey, MachineId, PointId, RootDigest};
+use farshore_types::{DiskKey, MachineId};
 
 use crate::{
     OpenReport, Options, Replica, ReplicaError,
@@ -119,34 +119,17 @@ impl Replica {
     /// point of such a name would be taken for the one that is already in the images.
     fn step_over_rescued(&mut self) -> Result<(), ReplicaError> {
         let Some(highest) = self.report.rescued.iter().map(|p| p.number).max() else { return Ok(()) };
-        let before = self.chain.last_ref();
-        if before.is_some_and(|b| b.id.number > highest) {
+        if self.chain.last().is_some_and(|last| last.id().number > highest) {
             return Ok(());
         }
-        let epoch = self.state.epoch.number.max(before.map_or(0, |b| b.id.epoch));
-        let id = PointId { epoch, number: highest + 1 };
         let disks = self.disks();
-        let mut root = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), id);
-        disks.iter().for_each(|(disk, size)| root.disk(disk, *size, std::iter::empty()));
-        let now = self.clock.wall_ms();
-        let footer = Footer {
-            id,
-            parent: before.map(|b| b.id),
-            root: root.finish(),
-            kind: ElementKind::Stage,
-            captured_ms: now,
-            sealed_ms: now,
-            received: 0,
-            disks: Vec::new(),
-            definition: (0, 0),
-            definition_crc: 0,
-        };
-        let path = self.layout.delta(id);
-        let element = self.write_element(footer, &[], |writer| {
-            let begin = |(disk, size): (DiskKey, u64)| writer.begin_disk(disk, size, size);
-            disks.into_iter().try_for_each(begin).map_err(|source| ReplicaError::Delta { id, path, source })
-        });
-        self.chain.elements.push(element.map_err(|failed| failed.error)?);
+        self.seal_stage(highest, |writer, root| {
+            for (disk, size) in disks {
+                root.disk(&disk, size, std::iter::empty());
+                writer.begin_disk(disk, size, size)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Replica {
             self.free_at_once(&parts)?;
         }
         let definition = into.delta.definition().map_err(|e| into.error(e))?;
-        let merged = self.write_element(footer, &definition, |writer| {
+        let merged = self.write_element(footer, &definition, |writer, _| {
             let deltas: Vec<&DeltaFile> = parts.iter().map(|e| &e.delta).collect();
             for disk in &into.footer().disks {
                 let floor = lowest_floor(&deltas, &disk.key);

@@ -4,22 +4,34 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use farshore_delta::{DeltaFile, Entry, Merge, Place};
-use farshore_env::{File, read_exact_at};
+use farshore_env::{File, Files, read_exact_at};
 use farshore_types::{CLUSTER_BYTES, CLUSTER_SIZE, Digest, DiskKey, PointId};
 
-use crate::{Replica, ReplicaError, chain::Element};
+use crate::{Adopted, AdoptedDisk, Replica, ReplicaError, chain::Element};
 
-/// The bytes behind [`Place::Backing`]: an adopted disk, however its format is read.
-pub trait Backing: Send + Sync {
-    /// Fills `buf` from `offset`; zeros beyond the disk's end.
-    ///
-    /// # Errors
-    /// As its source reports.
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()>;
+/// The file behind [`Place::Backing`], opened when first needed: where it is missing, all
+/// that does not lie in it can still be read.
+struct Backing {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    disk: OnceLock<AdoptedDisk>,
+}
+
+impl Backing {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), ReplicaError> {
+        match self.disk.get() {
+            Some(disk) => disk.read_at(buf, offset),
+            None => {
+                let opened = AdoptedDisk::open(&*self.files, &self.path)?;
+                self.disk.get_or_init(|| opened).read_at(buf, offset)
+            }
+        }
+    }
 }
 
 /// Told of a long operation's advance: bytes done, bytes in all.
@@ -76,7 +88,7 @@ pub struct PointReader {
     id: PointId,
     elements: Vec<Element>,
     images: BTreeMap<DiskKey, Arc<dyn File>>,
-    backings: BTreeMap<DiskKey, Arc<dyn Backing>>,
+    backings: BTreeMap<DiskKey, Backing>,
     _pin: ReaderPin,
 }
 
@@ -103,9 +115,18 @@ impl Replica {
             id,
             elements: self.chain.elements[..end].to_vec(),
             images: self.images.iter().map(|(d, i)| (d.clone(), i.file())).collect(),
-            backings: BTreeMap::new(),
+            backings: self.backings(),
             _pin: self.readers.enter(id),
         }
+    }
+
+    fn backings(&self) -> BTreeMap<DiskKey, Backing> {
+        let backing = |adopted: &Adopted| Backing {
+            files: Arc::clone(&self.files),
+            path: self.layout.dir().join(&adopted.path),
+            disk: OnceLock::new(),
+        };
+        self.adopted().map(|(disk, adopted)| (disk.clone(), backing(adopted))).collect()
     }
 }
 
@@ -114,11 +135,6 @@ impl PointReader {
     #[must_use]
     pub fn id(&self) -> PointId {
         self.id
-    }
-
-    /// Gives the reader an adopted disk's bytes.
-    pub fn set_backing(&mut self, disk: DiskKey, backing: Arc<dyn Backing>) {
-        self.backings.insert(disk, backing);
     }
 
     /// The point's disks and their sizes in bytes.
@@ -201,10 +217,14 @@ impl PointReader {
             }
             Place::Backing => match self.backings.get(disk) {
                 Some(backing) => {
-                    backing.read_at(out, entry.cluster * CLUSTER_BYTES).map_err(io)?;
+                    backing.read_at(out, entry.cluster * CLUSTER_BYTES)?;
                     Ok(CLUSTER_BYTES)
                 }
-                None => Err(self.corrupt(disk, entry, "it lies in the adopted disk, which is not open")),
+                None => Err(self.corrupt(
+                    disk,
+                    entry,
+                    "it lies in an adopted disk, and the replica's record names none",
+                )),
             },
         }
     }

@@ -6,6 +6,8 @@
     reason = "a test says what it did, and stops where it cannot go on"
 )]
 
+#[path = "replica/adoption.rs"]
+mod adoption;
 #[path = "replica/bugs.rs"]
 mod bugs;
 #[path = "replica/cheap.rs"]

@@ -22,6 +22,8 @@ pub enum Reply {
     Exported(Exported),
     /// To `BringUp`.
     BroughtUp(BroughtUp),
+    /// To `Adopt`.
+    Adopted(Adopted),
     /// To `Discard`.
     Discarded(Discarded),
     /// To `Replicate`.
@@ -221,6 +223,32 @@ pub struct BroughtUp {
     pub disks: Vec<(DiskKey, PathBuf)>,
     /// Disks of its definition that the point does not have; it came up without them.
     pub without_disks: Vec<DiskKey>,
+}
+
+/// Disks whose old copies are the base of a replica now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The machine's UUID.
+    pub id: MachineId,
+    /// Its name; empty before its source has connected.
+    pub machine: String,
+    /// The disks.
+    pub disks: Vec<AdoptedCopy>,
+}
+
+/// A disk's old copy that is the base of its replica now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdoptedCopy {
+    /// The disk.
+    pub disk: DiskKey,
+    /// Where the copy was.
+    pub from: PathBuf,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: String,
+    /// Size of the disk in bytes.
+    pub size: u64,
 }
 
 /// A bring-up that was ended.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
 
+mod adopt;
 mod bring_up;
 mod export;
 mod points;

@@ -206,3 +206,8 @@ fn damaged_tables_that_are_believed_are_caught() {
         &["was not noticed", "does not open", "differs", "wrong tables", "digest"],
     );
 }
+
+#[test]
+fn an_old_copy_that_shows_through_is_caught() {
+    is_caught(Bug::ShowAdopted, crate::adoption::shrink_and_grow, &["no longer has"]);
+}
