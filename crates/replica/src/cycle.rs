@@ -1,7 +1,10 @@
 //! One cycle being received: records are stored as they come, and become an element of
 //! the chain only when the seal is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use farshore_delta::{
     DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange,
@@ -141,6 +144,17 @@ impl Replica {
         Ok(())
     }
 
+    /// Whether a cycle is just being received.
+    #[must_use]
+    pub fn is_taking_cycle(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the open cycle has the disk.
+    pub(crate) fn is_receiving(&self, disk: &DiskKey) -> bool {
+        self.open.as_ref().is_some_and(|open| open.disks.iter().any(|(key, _)| key == disk))
+    }
+
     /// Gives the open cycle up; its places are free again. Nothing happens without one.
     pub fn give_up_cycle(&mut self) {
         let Some(open) = self.open.take() else { return };
@@ -260,9 +274,19 @@ impl Replica {
         if self.images.get(disk).is_some_and(|image| !image.is_uncertain()) {
             return Ok(());
         }
+        let used = crate::open::used_places(&self.chain, disk)?;
+        self.open_image(disk, size, used)
+    }
+
+    /// Opens the disk's image, of which the chain uses these places.
+    pub(crate) fn open_image(
+        &mut self,
+        disk: &DiskKey,
+        size: u64,
+        mut used: Vec<Range<u64>>,
+    ) -> Result<(), ReplicaError> {
         let backing = self.state.adopted.get(disk).map(|a| (a.path.clone(), a.format.clone()));
         let path = self.layout.image(disk);
-        let mut used = crate::open::used_places(&self.chain, disk)?;
         used.extend(self.doubtful.get(disk).into_iter().flatten().cloned());
         let in_chain = |id| self.chain.position(id).is_some();
         let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, in_chain)?;

@@ -62,13 +62,14 @@ impl ReaderPins {
         !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn enter(&self, point: PointId) -> ReaderPin {
+    pub(crate) fn enter(&self, point: PointId) -> ReaderPin {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(point).or_insert(0) += 1;
         ReaderPin { pins: self.clone(), point }
     }
 }
 
-struct ReaderPin {
+/// Holds back what a reader may be at, until dropped.
+pub(crate) struct ReaderPin {
     pins: ReaderPins,
     point: PointId,
 }
@@ -89,6 +90,7 @@ pub struct PointReader {
     elements: Vec<Element>,
     images: BTreeMap<DiskKey, Arc<dyn File>>,
     backings: BTreeMap<DiskKey, Backing>,
+    stop: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     _pin: ReaderPin,
 }
 
@@ -116,6 +118,7 @@ impl Replica {
             elements: self.chain.elements[..end].to_vec(),
             images: self.images.iter().map(|(d, i)| (d.clone(), i.file())).collect(),
             backings: self.backings(),
+            stop: None,
             _pin: self.readers.enter(id),
         }
     }
@@ -135,6 +138,18 @@ impl PointReader {
     #[must_use]
     pub fn id(&self) -> PointId {
         self.id
+    }
+
+    /// Makes every reading of a cluster fail with [`ReplicaError::Stopped`] as soon as `stop`
+    /// says so.
+    #[must_use]
+    pub fn stopping_when(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> PointReader {
+        self.stop = Some(Box::new(stop));
+        self
+    }
+
+    pub(crate) fn elements(&self) -> &[Element] {
+        &self.elements
     }
 
     /// The point's disks and their sizes in bytes.
@@ -180,8 +195,11 @@ impl PointReader {
     /// bytes that were read from the image.
     ///
     /// # Errors
-    /// [`ReplicaError::Corrupt`]; else as the system reports.
+    /// [`ReplicaError::Corrupt`], [`ReplicaError::Stopped`]; else as the system reports.
     pub fn read(&self, disk: &DiskKey, entry: &Entry, out: &mut Vec<u8>) -> Result<u64, ReplicaError> {
+        if self.stop.as_ref().is_some_and(|stop| stop()) {
+            return Err(ReplicaError::Stopped);
+        }
         let stored = self.read_unchecked(disk, entry, out)?;
         let same = match entry.place {
             Place::Zero => entry.digest.is_zero(),

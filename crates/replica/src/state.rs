@@ -72,6 +72,9 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) pins: Vec<Pin>,
     pub(crate) adopted: BTreeMap<DiskKey, Adopted>,
+    /// The host whose agent wrote last.
+    #[serde(default)]
+    pub(crate) writer: Option<String>,
 }
 
 impl State {
@@ -85,6 +88,7 @@ impl State {
             phase: Phase::Receiving,
             pins: Vec::new(),
             adopted: BTreeMap::new(),
+            writer: None,
         }
     }
 

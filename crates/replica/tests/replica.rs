@@ -18,10 +18,14 @@ mod crash;
 mod damage;
 #[path = "replica/faults.rs"]
 mod faults;
+#[path = "replica/gone.rs"]
+mod gone;
 #[path = "replica/history.rs"]
 mod history;
 #[path = "replica/points.rs"]
 mod points;
+#[path = "replica/scrub.rs"]
+mod scrub;
 #[path = "replica/stock.rs"]
 mod stock;
 #[path = "replica/tool.rs"]

@@ -261,7 +261,7 @@ fn a_damaged_copy_is_an_error_and_never_wrong_bytes() {
     };
     assert!(read(&whole).unwrap() == want);
     let mut refused = 0;
-    for at in (0..whole.len()).step_by(2801) {
+    for at in (0..112).step_by(3).chain((112..whole.len()).step_by(9001)) {
         let mut bad = whole.clone();
         bad[at] ^= 0x55;
         // Not every flipped bit of a deflate stream can be seen: the digests see it.
