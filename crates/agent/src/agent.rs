@@ -133,6 +133,9 @@ impl Agent {
                 commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp)
             }
             Request::Adopt(wanted) => commands::adopt(self, wanted, observer).await.map(Reply::Adopted),
+            Request::DropRescued { machine, points } => {
+                commands::drop_rescued(self, &machine, points).await.map(Reply::RescuedDropped)
+            }
             Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
             Request::Replicate(wanted) => {
                 commands::replicate(self, wanted, observer).await.map(Reply::Replicated)

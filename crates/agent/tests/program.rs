@@ -226,3 +226,28 @@ fn an_agent_without_its_certificate_or_address_does_not_start() {
     let failed = host.run(&["serve"]);
     assert!(err(&failed).contains("cannot listen on 256.0.0.1:1"), "{failed:?}");
 }
+
+#[test]
+fn commands_about_replicas_need_no_hypervisor() {
+    let host = Host::new();
+    let machine = "6f1de0b2-9a43-4d5c-8a0e-0123456789ab";
+    fs::write(host.path("old"), [7; 4096]).unwrap();
+    let disk = format!("vda={}", host.path("old").display());
+    let adopted = host.run(&["adopt", machine, "--disk", &disk]);
+    assert!(adopted.status.success(), "{adopted:?}");
+    assert!(err(&adopted).contains("could not ask the hypervisor"), "the one that would like to ask says so");
+    for args in [
+        &["points"][..],
+        &["points", machine],
+        &["status"],
+        &["discard", machine],
+        &["drop-rescued", machine],
+    ] {
+        let done = host.run(args);
+        assert!(done.status.success() && err(&done).is_empty(), "{args:?}: {done:?}");
+    }
+    for args in [["verify", machine, "--point", "1-1"], ["bring-up", machine, "--point", "1-1"]] {
+        let failed = host.run(&args);
+        assert!(err(&failed).contains("no recovery point 1-1"), "{args:?}: {failed:?}");
+    }
+}

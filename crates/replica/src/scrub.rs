@@ -187,14 +187,18 @@ impl Scrub {
                         continue;
                     }
                     let read = match self.0.read(disk, &entry, &mut buffer) {
-                        Err(ReplicaError::Corrupt { why, .. }) => {
+                        Ok(read) => read,
+                        Err(error) => {
+                            let why = match error {
+                                ReplicaError::Corrupt { why, .. } => why.to_owned(),
+                                // What the disk does not give back has decayed, too.
+                                error => error.to_string(),
+                            };
                             if let Some((first, last)) = self.shown_by(at, disk, entry.cluster)? {
-                                let (disk, why) = (disk.clone(), why.to_owned());
-                                found(Decay { first, last, disk, cluster: entry.cluster, why });
+                                found(Decay { first, last, disk: disk.clone(), cluster: entry.cluster, why });
                             }
                             buffer.len() as u64
                         }
-                        read => read?,
                     };
                     if !goes_on(read) {
                         let (element, disk) = (element.id(), disk.clone());

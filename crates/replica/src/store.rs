@@ -161,6 +161,12 @@ impl Replica {
         self.files.free_space(self.layout.dir()).map_err(|e| self.io("asking for free space", e))
     }
 
+    /// Whether anyone in this process is reading a point.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.readers.any()
+    }
+
     /// Lets a writer in, if its epoch may write: counts and persists the session. An open
     /// cycle of an earlier session is kept, for the writer to go on with or to open anew.
     ///

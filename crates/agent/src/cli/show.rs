@@ -9,7 +9,7 @@ use crate::{
     AgentError,
     control::{
         Adopted, BroughtUp, Discarded, Exported, MachineLine, PointLine, ReplicaPoints, Replicated, Reply,
-        Status, Verified,
+        RescuedDropped, Status, Verified,
     },
 };
 
@@ -39,6 +39,7 @@ pub(super) fn json(reply: &Reply) -> String {
         Reply::Exported(exported) => serde_json::to_value(exported),
         Reply::BroughtUp(up) => serde_json::to_value(up),
         Reply::Adopted(adopted) => serde_json::to_value(adopted),
+        Reply::RescuedDropped(dropped) => serde_json::to_value(dropped),
         Reply::Discarded(discarded) => serde_json::to_value(discarded),
         Reply::Replicated(replicated) => serde_json::to_value(replicated),
     };
@@ -55,6 +56,7 @@ pub(super) fn human(reply: &Reply) -> String {
         Reply::Exported(exported) => self::exported(exported),
         Reply::BroughtUp(up) => brought_up(up),
         Reply::Adopted(adopted) => self::adopted(adopted),
+        Reply::RescuedDropped(dropped) => rescued_dropped(dropped),
         Reply::Discarded(discarded) => self::discarded(discarded),
         Reply::Replicated(replicated) => self::replicated(replicated),
     }
@@ -204,6 +206,11 @@ fn adopted(adopted: &Adopted) -> String {
         text += &format!("  {}  {size}  {}  {path} (was {})\n", disk.disk, disk.format, disk.from.display());
     }
     text
+}
+
+fn rescued_dropped(dropped: &RescuedDropped) -> String {
+    let (gone, left) = (dropped.points.len(), dropped.left.len());
+    format!("{gone} rescued points of {} are given up, {left} are left\n", dropped.machine)
 }
 
 fn discarded(discarded: &Discarded) -> String {

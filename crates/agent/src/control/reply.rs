@@ -24,6 +24,8 @@ pub enum Reply {
     BroughtUp(BroughtUp),
     /// To `Adopt`.
     Adopted(Adopted),
+    /// To `DropRescued`.
+    RescuedDropped(RescuedDropped),
     /// To `Discard`.
     Discarded(Discarded),
     /// To `Replicate`.
@@ -119,8 +121,26 @@ pub struct ReplicaLine {
     pub rpo_ms: Option<u64>,
     /// Bytes that images and deltas take, holes included.
     pub stored: u64,
-    /// What opening found damaged, or why it cannot be opened.
+    /// What the scrub has done; none where the replica cannot be opened.
+    #[serde(default)]
+    pub scrub: Option<ScrubLine>,
+    /// What opening or the scrub found damaged, or why it cannot be opened.
     pub faults: Vec<String>,
+}
+
+/// What the scrub of a replica has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubLine {
+    /// When tables were last compared with the chain: milliseconds since the Unix epoch.
+    pub tables_checked_ms: Option<u64>,
+    /// Images whose tables were wrong and were built anew.
+    pub tables_mended: u64,
+    /// When all data had last been read.
+    pub data_checked_ms: Option<u64>,
+    /// Whether data is being read, a little at a time.
+    pub reading: bool,
+    /// Places of data that are not what was sealed; `faults` names them.
+    pub decayed: usize,
 }
 
 /// A replica's recovery points.
@@ -249,6 +269,17 @@ pub struct AdoptedCopy {
     pub format: String,
     /// Size of the disk in bytes.
     pub size: u64,
+}
+
+/// Rescued points that were given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RescuedDropped {
+    /// The machine's name.
+    pub machine: String,
+    /// The points.
+    pub points: Vec<PointId>,
+    /// Those that are left.
+    pub left: Vec<PointId>,
 }
 
 /// A bring-up that was ended.

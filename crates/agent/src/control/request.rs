@@ -33,6 +33,13 @@ pub enum Request {
     BringUp(BringUp),
     /// Makes old copies of a machine's disks the base of its replica.
     Adopt(Adopt),
+    /// Gives up points that a damaged chain has lost and that images still show.
+    DropRescued {
+        /// Name or UUID.
+        machine: String,
+        /// Which; empty: all.
+        points: Vec<PointId>,
+    },
     /// Ends a bring-up and forgets what the machine wrote.
     Discard {
         /// Name or UUID.
@@ -70,6 +77,9 @@ pub struct BringUp {
     pub start: StartChoice,
     /// Discards an earlier bring-up at another point first.
     pub replace: bool,
+    /// Does not ask the host that wrote last whether the machine runs there.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Makes old copies of a machine's disks the base of its replica.
