@@ -221,7 +221,7 @@ fn damage_that_opening_does_not_read_is_found_by_a_scrub_and_mended() {
     }
 }
 
-fn check_by_stock_tools(files: &MemoryFiles, replica: &Replica, history: &History) {
+pub(crate) fn check_by_stock_tools(files: &MemoryFiles, replica: &Replica, history: &History) {
     let dir = tempfile::tempdir().unwrap();
     tool::write_out(files, Path::new(DIR), dir.path());
     tool::check_images(dir.path());

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use farshore_env::Files;
-use farshore_replica::{Replica, Retention};
+use farshore_replica::Retention;
 use farshore_sim::{Fate, ManualClock, MemoryFiles, Replay, driver::Driver};
 use farshore_types::PointId;
 
 use crate::{
-    damage::{closed, flip, path, reopen, store, word},
+    damage::{check_by_stock_tools, closed, flip, path, reopen, store, word},
     history::{CLUSTER, History, Run, told},
     points::{DIR, last},
     tool,
@@ -70,17 +70,6 @@ pub(crate) fn a_gone_disk() -> Result<(), String> {
     run.driver.replica.publish(id).unwrap();
     check_by_stock_tools(&run.files, &run.driver.replica, &run.history);
     Ok(())
-}
-
-fn check_by_stock_tools(files: &MemoryFiles, replica: &Replica, history: &History) {
-    let dir = tempfile::tempdir().unwrap();
-    tool::write_out(files, Path::new(DIR), dir.path());
-    tool::check_images(dir.path());
-    for point in replica.points().into_iter().filter(|p| p.published) {
-        for (disk, size, model) in history.state_of(point.id) {
-            tool::compare(dir.path(), disk.as_str(), &point.id.to_string(), model, *size);
-        }
-    }
 }
 
 #[test]
