@@ -63,6 +63,14 @@ impl Agent {
         }
     }
 
+    /// The same agent on another file system than the machine's own.
+    #[must_use]
+    pub fn with_files(mut self, files: Arc<dyn Files>) -> Agent {
+        let replicas = Replicas::new(&self.config.replica_dir, files.clone(), self.clock.clone());
+        (self.replicas, self.files) = (Arc::new(replicas), files);
+        self
+    }
+
     /// The same agent with another hypervisor than the configured one.
     #[must_use]
     pub fn with_hypervisor(mut self, hypervisor: Arc<dyn Hypervisor>) -> Agent {
@@ -131,6 +139,10 @@ impl Agent {
             Request::Export(export) => commands::export(self, export, observer).await.map(Reply::Exported),
             Request::BringUp(wanted) => {
                 commands::bring_up(self, &wanted, observer).await.map(Reply::BroughtUp)
+            }
+            Request::Adopt(wanted) => commands::adopt(self, wanted, observer).await.map(Reply::Adopted),
+            Request::DropRescued { machine, points } => {
+                commands::drop_rescued(self, &machine, points).await.map(Reply::RescuedDropped)
             }
             Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
             Request::Replicate(wanted) => {

@@ -1,6 +1,7 @@
 //! The command line: arguments in, a request out, an answer shown. This module must never
 //! do a command's work: it must be the same through the socket and without it.
 
+mod adopt;
 mod bars;
 mod cert;
 mod config;
@@ -63,6 +64,8 @@ enum Command {
     Verify(points::VerifyArgs),
     Export(points::ExportArgs),
     BringUp(points::BringUpArgs),
+    Adopt(adopt::AdoptArgs),
+    DropRescued(points::DropRescuedArgs),
     Discard(points::DiscardArgs),
     Replicate(points::ReplicateArgs),
     Serve(serve::ServeArgs),
@@ -110,6 +113,8 @@ fn dispatch(cli: Cli) -> Result<(), AgentError> {
         Command::Verify(args) => Session::new(global).run(args.request()),
         Command::Export(args) => Session::new(global).run(args.request()?),
         Command::BringUp(args) => Session::new(global).run(args.request()),
+        Command::Adopt(args) => Session::new(global).run(args.request()?),
+        Command::DropRescued(args) => Session::new(global).run(args.request()),
         Command::Discard(args) => Session::new(global).run(args.request()),
         Command::Replicate(args) => Session::new(global).run(args.request()),
         Command::Serve(_) => serve::run(&global),

@@ -2,17 +2,21 @@
 //! gone: they need nothing but this host. This module must never know who asks or how the
 //! answer is shown.
 
+mod adopt;
 mod bring_up;
 mod discard;
 mod export;
 mod listing;
 mod qcow2_file;
 mod replicate;
+mod rescued;
 mod verify;
 
+pub(crate) use adopt::adopt;
 pub(crate) use bring_up::bring_up;
 pub(crate) use discard::discard;
 pub(crate) use export::export;
-pub(crate) use listing::{machines, points, status};
+pub(crate) use listing::{machines, points, power, status};
 pub(crate) use replicate::replicate;
+pub(crate) use rescued::drop_rescued;
 pub(crate) use verify::verify;

@@ -17,10 +17,11 @@ use crate::Fault;
 
 pub use client::{Running, ask};
 pub use reply::{
-    BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, MachineLine, PointLine, ReplicaLine,
-    ReplicaPoints, Replicated, Reply, SourceLine, Status, Verified,
+    Adopted, AdoptedCopy, BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, MachineLine,
+    PointLine, ReplicaLine, ReplicaPoints, Replicated, Reply, RescuedDropped, ScrubLine, SourceLine, Status,
+    Verified,
 };
-pub use request::{BringUp, Export, Format, PointChoice, Replicate, Request, StartChoice};
+pub use request::{Adopt, BringUp, Export, Format, PointChoice, Replicate, Request, StartChoice};
 pub use server::{bind, serve};
 
 /// Version of this dialogue; the other end must have the same.

@@ -34,7 +34,7 @@ pub enum AgentError {
     },
     /// A replica's store.
     #[error(transparent)]
-    Replica(#[from] ReplicaError),
+    Replica(ReplicaError),
     /// The hypervisor.
     #[error(transparent)]
     Hypervisor(#[from] HypervisorError),
@@ -80,6 +80,14 @@ pub enum AgentError {
         at: PointId,
         /// What was asked for.
         asked: PointId,
+    },
+    /// The machine may run elsewhere.
+    #[error("machine '{machine}' may run elsewhere: {why}")]
+    MayRunElsewhere {
+        /// The machine's name.
+        machine: String,
+        /// What its own host says, or that it says nothing.
+        why: String,
     },
     /// A file would be overwritten.
     #[error("{} exists already", path.display())]
@@ -138,6 +146,15 @@ pub struct Fault {
     pub advice: String,
 }
 
+impl From<ReplicaError> for AgentError {
+    fn from(error: ReplicaError) -> AgentError {
+        match error {
+            ReplicaError::Stopped => AgentError::Stopped,
+            error => AgentError::Replica(error),
+        }
+    }
+}
+
 impl AgentError {
     /// As it is told.
     #[must_use]
@@ -169,6 +186,11 @@ impl AgentError {
             }
             AgentError::OtherPoint { .. } => {
                 "`discard` ends that first, with all that the machine wrote since; or use --replace".into()
+            }
+            AgentError::MayRunElsewhere { .. } => {
+                "two machines over the same data harm both: stop it there; if you know that it does not run, \
+                 repeat with --force"
+                    .into()
             }
             AgentError::Exists { .. } => "choose another path, or use --force to replace it".into(),
             AgentError::NoSpace { .. } => "free some space, or choose another directory".into(),

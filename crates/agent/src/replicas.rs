@@ -15,7 +15,7 @@ use farshore_replica::{Options, Replica};
 use farshore_types::MachineId;
 use farshore_wire::Held;
 
-use crate::AgentError;
+use crate::{AgentError, scrub};
 
 /// Name of the file by which a directory is known as a replica's.
 const RECORD: &str = "replica.json";
@@ -34,6 +34,7 @@ pub struct OpenReplica {
     store: Mutex<Replica>,
     held: Mutex<Option<Held>>,
     sealed: AtomicBool,
+    scrub: Mutex<scrub::Record>,
     commands: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -63,9 +64,19 @@ impl OpenReplica {
         Arc::clone(&self.commands).lock_owned().await
     }
 
+    /// The same, but only if no command has it now.
+    pub(crate) fn try_alone(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        Arc::clone(&self.commands).try_lock_owned().ok()
+    }
+
     /// The cycle that a lost session left open.
     pub(crate) fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the scrub has done and found.
+    pub(crate) fn scrub(&self) -> MutexGuard<'_, scrub::Record> {
+        self.scrub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers that something was sealed: upkeep is due.
@@ -121,13 +132,18 @@ impl Replicas {
             return Ok(Arc::clone(replica));
         }
         let (files, clock, dir) = (Arc::clone(&self.files), Arc::clone(&self.clock), self.dir_of(machine));
-        let store = blocking(move || Replica::open(files, clock, &dir, machine, Options::default())).await?;
+        let load = move || {
+            let scrub = scrub::Record::load(&*files, &dir);
+            Replica::open(files, clock, &dir, machine, Options::default()).map(|store| (store, scrub))
+        };
+        let (store, scrub) = blocking(load).await?;
         tell_report(&store);
         let replica = Arc::new(OpenReplica {
             machine,
             store: Mutex::new(store),
             held: Mutex::new(None),
             sealed: AtomicBool::new(true),
+            scrub: Mutex::new(scrub),
             commands: Arc::default(),
         });
         open.insert(machine, Arc::clone(&replica));
@@ -203,6 +219,9 @@ fn tell_report(store: &Replica) {
     }
     for rebuilt in &report.rebuilt {
         tracing::warn!(machine, path = %rebuilt.path.display(), why = rebuilt.why, "tables rebuilt");
+    }
+    if !report.rescued.is_empty() {
+        tracing::error!(machine, points = ?report.rescued, "only the images still know these points");
     }
     for damaged in &report.damaged {
         tracing::error!(machine, path = %damaged.path.display(), why = damaged.why, "damaged file moved aside");

@@ -3,11 +3,13 @@
 
 use std::{ffi::OsString, sync::Arc};
 
+use farshore_hypervisor::Kind;
 use farshore_link::{Identity, ServerLimits};
+use farshore_replica::Phase;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Agent, AgentError, ReplicaSink, control, lock::Lock, source, target, watchdog::Watchdog};
+use crate::{Agent, AgentError, ReplicaSink, control, lock::Lock, scrub, source, target, watchdog::Watchdog};
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
 /// are given up in good order. `watchdog` is the command line of a watchdog, if one is
@@ -34,14 +36,17 @@ pub async fn serve(
     if let Some((listener, identity)) = listener {
         let address = listener.local_addr().map_or_else(|_| config.listen.clone(), |at| at.to_string());
         tracing::info!(host = config.name, address, "taking replication from other hosts");
-        let sink = Arc::new(ReplicaSink::new(Arc::clone(agent.replicas()), config.peers.clone()));
+        let sink = Arc::new(ReplicaSink::of(&agent));
         tasks.spawn(farshore_link::serve(listener, identity, sink, ServerLimits::default(), stop.clone()));
     }
     tasks.spawn(target::upkeep(Arc::clone(agent.replicas()), config.retention.retention(), stop.clone()));
+    let (files, clock) = (Arc::clone(&agent.files), Arc::clone(&agent.clock));
+    let replicas = Arc::clone(agent.replicas());
+    tasks.spawn(scrub::scrub(replicas, files, clock, config.scrub_interval.0, stop.clone()));
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
-    tasks.spawn(warm_up(Arc::clone(&agent)));
+    tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");
     stop.cancelled().await;
@@ -54,6 +59,44 @@ pub async fn serve(
         watchdog.dismiss().await;
     }
     Ok(())
+}
+
+/// Makes ready what is here already.
+async fn take_up(agent: Arc<Agent>, stop: CancellationToken) {
+    stop.run_until_cancelled(async {
+        tokio::join!(warm_up(Arc::clone(&agent)), open_replicas(&agent));
+    })
+    .await;
+}
+
+/// Opens every replica: that finishes what a crash cut, and only what is open is looked
+/// after. A machine whose disks are ready and that this host does not have is named: whether
+/// it is to run is for people to say.
+async fn open_replicas(agent: &Arc<Agent>) {
+    let machines = agent.replicas().machines().unwrap_or_else(|error| {
+        tracing::error!(error = error.fault().what, "cannot look for replicas");
+        Vec::new()
+    });
+    for id in machines {
+        let replica = match agent.replicas().get_or_create(id).await {
+            Ok(replica) => replica,
+            Err(error) => {
+                tracing::error!(machine = %id, error = error.fault().what, "this replica cannot be used");
+                continue;
+            }
+        };
+        let (phase, machine) = replica.run(|store| (store.phase(), store.name().to_owned())).await;
+        let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = phase else { continue };
+        let Ok(hypervisor) = agent.hypervisor().await else { continue };
+        if hypervisor.machine(id).await.is_err_and(|e| e.kind == Kind::NoSuchMachine) {
+            tracing::warn!(
+                machine,
+                %point,
+                "its disks are set to the point, but this host does not have the machine: repeat \
+                 `bring-up`, or `discard` it"
+            );
+        }
+    }
 }
 
 /// Connects to the hypervisor before it is needed: libvirt looks at every emulator of the

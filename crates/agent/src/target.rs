@@ -13,7 +13,7 @@ use farshore_link::{PeerName, Sink, Welcomed};
 use farshore_replica::{Phase, Replica, ReplicaError};
 use farshore_wire::{Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT};
 
-use crate::{OpenReplica, Replicas};
+use crate::{Agent, OpenReplica, Replicas, config::CheckReceived, probe};
 use receiver::ReplicaReceiver;
 pub(crate) use upkeep::upkeep;
 
@@ -21,13 +21,38 @@ pub(crate) use upkeep::upkeep;
 pub struct ReplicaSink {
     replicas: Arc<Replicas>,
     peers: Vec<String>,
+    check: CheckReceived,
+    /// Who can say what runs on this host.
+    agent: Option<Arc<Agent>>,
 }
 
 impl ReplicaSink {
     /// Takes sessions of `peers` (empty: all that were authenticated) into `replicas`.
     #[must_use]
     pub fn new(replicas: Arc<Replicas>, peers: Vec<String>) -> ReplicaSink {
-        ReplicaSink { replicas, peers }
+        ReplicaSink { replicas, peers, check: CheckReceived::default(), agent: None }
+    }
+
+    /// The same for an agent: it checks what the agent's configuration says, and answers
+    /// other hosts that ask what runs on this one.
+    #[must_use]
+    pub fn of(agent: &Arc<Agent>) -> ReplicaSink {
+        let config = agent.config();
+        ReplicaSink {
+            replicas: Arc::clone(agent.replicas()),
+            peers: config.peers.clone(),
+            check: config.check_received,
+            agent: Some(Arc::clone(agent)),
+        }
+    }
+
+    /// A host to which this one replicates may ask, even if it may not replicate to here.
+    fn check_asker(&self, peer: &PeerName) -> Result<(), Refusal> {
+        let targets = self.agent.iter().flat_map(|agent| &agent.config().replicate);
+        match targets.map(|entry| &entry.target.server_name).any(|name| *name == peer.0) {
+            true => Ok(()),
+            false => self.check_peer(peer),
+        }
     }
 
     fn check_peer(&self, peer: &PeerName) -> Result<(), Refusal> {
@@ -43,6 +68,10 @@ impl ReplicaSink {
 #[async_trait]
 impl Sink for ReplicaSink {
     async fn authorise(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal> {
+        if probe::is_question(hello) {
+            self.check_asker(peer)?;
+            return Err(probe::answer(self.agent.as_ref(), hello.machine).await);
+        }
         self.check_peer(peer)?;
         let Some(replica) = self.replicas.get(hello.machine).await.map_err(|e| refusal::of_agent(&e))? else {
             return Ok(());
@@ -60,14 +89,18 @@ impl Sink for ReplicaSink {
             .await
     }
 
-    async fn hello(&self, _: &PeerName, hello: &Hello) -> Result<Welcomed, Refusal> {
+    async fn hello(&self, peer: &PeerName, hello: &Hello) -> Result<Welcomed, Refusal> {
         let replica = self.replicas.get_or_create(hello.machine).await.map_err(|e| refusal::of_agent(&e))?;
-        let (epoch, name) = (hello.epoch, hello.machine_name.clone());
+        let (epoch, name, host) = (hello.epoch, hello.machine_name.clone(), peer.0.clone());
         let shared = Arc::clone(&replica);
-        let accept = move |store: &mut Replica| accept(&shared, store, &epoch, &name);
+        let accept = move |store: &mut Replica| {
+            let accepted = accept(&shared, store, &epoch, &name)?;
+            store.set_writer(&host)?;
+            Ok(accepted)
+        };
         let acceptance = replica.run(accept).await.map_err(|e| refusal::of(&e))?;
-        let disks = acceptance.held.as_ref().map_or(Vec::new(), |held| held.open.disks.clone());
-        Ok(Welcomed { acceptance, receiver: Box::new(ReplicaReceiver::new(replica, disks)) })
+        let receiver = ReplicaReceiver::new(replica, self.check, acceptance.held.as_ref());
+        Ok(Welcomed { acceptance, receiver: Box::new(receiver) })
     }
 }
 

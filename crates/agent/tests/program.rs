@@ -108,6 +108,7 @@ fn wrong_usage_is_status_2_and_a_failure_is_status_1_with_what_to_do() {
     assert_eq!(host.run(&["verify"]).status.code(), Some(2));
     assert_eq!(host.run(&["bring-up", "web1", "--point", "newest"]).status.code(), Some(2));
     assert_eq!(host.run(&["replicate", "web1", "--frequency", "100ms"]).status.code(), Some(2));
+    assert_eq!(host.run(&["adopt", "web1", "--disk", "/only/a/path"]).status.code(), Some(2));
     let failed = host.run(&["verify", "web1"]);
     assert_eq!(failed.status.code(), Some(1));
     assert!(err(&failed).contains("no replica of machine 'web1'") && out(&failed).is_empty(), "{failed:?}");
@@ -239,4 +240,29 @@ fn a_replica_directory_that_cannot_be_written_is_named_before_the_agent_serves()
     assert_eq!(failed.status.code(), Some(1));
     assert!(err(&failed).contains(&wrong.display().to_string()), "{failed:?}");
     assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn commands_about_replicas_need_no_hypervisor() {
+    let host = Host::new();
+    let machine = "6f1de0b2-9a43-4d5c-8a0e-0123456789ab";
+    fs::write(host.path("old"), [7; 4096]).unwrap();
+    let disk = format!("vda={}", host.path("old").display());
+    let adopted = host.run(&["adopt", machine, "--disk", &disk]);
+    assert!(adopted.status.success(), "{adopted:?}");
+    assert!(err(&adopted).contains("could not ask the hypervisor"), "the one that would like to ask says so");
+    for args in [
+        &["points"][..],
+        &["points", machine],
+        &["status"],
+        &["discard", machine],
+        &["drop-rescued", machine],
+    ] {
+        let done = host.run(args);
+        assert!(done.status.success() && err(&done).is_empty(), "{args:?}: {done:?}");
+    }
+    for args in [["verify", machine, "--point", "1-1"], ["bring-up", machine, "--point", "1-1"]] {
+        let failed = host.run(&args);
+        assert!(err(&failed).contains("no recovery point 1-1"), "{args:?}: {failed:?}");
+    }
 }

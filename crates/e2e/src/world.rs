@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use farshore_agent::{ReplicaSink, Replicas};
+use farshore_agent::{
+    Agent, AgentError, Config, ReplicaSink, Replicas,
+    control::{Observer, Reply, Request},
+};
 use farshore_capture::{Activity, CaptureError, Compression, Parts, Places, Replicator, Settings, Status};
 use farshore_env::{File, Files, OpenMode, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
@@ -41,7 +44,7 @@ pub struct World {
     dir: tempfile::TempDir,
     /// The file system that the target's next start sees.
     pub target_files: Arc<dyn Files>,
-    replicas: Mutex<Arc<Replicas>>,
+    target: Mutex<Arc<Agent>>,
     running: Option<Running>,
 }
 
@@ -65,9 +68,9 @@ impl World {
         host.start(machine, Start::Running).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let target_files: Arc<dyn Files> = Arc::new(RealFiles);
-        let replicas = open_replicas(&dir.path().join("replicas"), &target_files);
+        let target = open_target(&dir.path().join("replicas"), &target_files);
         let dial = PipeDial::new();
-        serve(&dial, &replicas);
+        serve(&dial, target.replicas());
         let settings = Settings {
             frequency: Duration::from_secs(1),
             compression: Compression::On,
@@ -83,7 +86,7 @@ impl World {
             epoch,
             dir,
             target_files,
-            replicas: Mutex::new(replicas),
+            target: Mutex::new(target),
             running: None,
         }
     }
@@ -135,8 +138,8 @@ impl World {
     pub async fn lose_target(&self) {
         self.end_target().await;
         // The store is let go in the background.
-        let probe = open_replicas(&self.replica_dir(), &self.target_files);
-        self.until_free(&probe).await;
+        let probe = open_target(&self.replica_dir(), &self.target_files);
+        self.until_free(probe.replicas()).await;
         drop(probe);
         std::fs::remove_dir_all(self.replica_dir()).unwrap();
         self.begin_target().await;
@@ -144,17 +147,17 @@ impl World {
 
     async fn end_target(&self) {
         self.dial.cut_all();
-        let none = open_replicas(&self.dir.path().join("none"), &self.target_files);
-        let old = std::mem::replace(&mut *self.replicas.lock().unwrap(), none);
+        let none = open_target(&self.dir.path().join("none"), &self.target_files);
+        let old = std::mem::replace(&mut *self.target.lock().unwrap(), none);
         self.dial.clear_server().await;
         drop(old);
     }
 
     async fn begin_target(&self) {
-        let fresh = open_replicas(&self.replica_dir(), &self.target_files);
-        self.until_free(&fresh).await;
-        serve(&self.dial, &fresh);
-        *self.replicas.lock().unwrap() = fresh;
+        let fresh = open_target(&self.replica_dir(), &self.target_files);
+        self.until_free(fresh.replicas()).await;
+        serve(&self.dial, fresh.replicas());
+        *self.target.lock().unwrap() = fresh;
     }
 
     /// Waits until the sessions of the old target have let the store go.
@@ -174,7 +177,14 @@ impl World {
 
     /// The target's replicas.
     pub fn replicas(&self) -> Arc<Replicas> {
-        self.replicas.lock().unwrap().clone()
+        self.target.lock().unwrap().replicas().clone()
+    }
+
+    /// Gives the target's agent a command.
+    pub async fn ask_target(&self, request: Request) -> Result<Reply, AgentError> {
+        let agent = self.target.lock().unwrap().clone();
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        agent.handle(request, &observer).await
     }
 
     /// What the source shows now.
@@ -261,8 +271,14 @@ impl World {
     }
 }
 
-fn open_replicas(dir: &std::path::Path, files: &Arc<dyn Files>) -> Arc<Replicas> {
-    Arc::new(Replicas::new(dir, files.clone(), Arc::new(SystemClock::default())))
+fn open_target(dir: &std::path::Path, files: &Arc<dyn Files>) -> Arc<Agent> {
+    let config = Config {
+        state_dir: dir.with_extension("state"),
+        replica_dir: dir.to_owned(),
+        runtime_dir: dir.with_extension("run"),
+        ..Config::default()
+    };
+    Arc::new(Agent::new(config).with_files(files.clone()).with_hypervisor(Arc::new(Simulated::new())))
 }
 
 fn serve(dial: &PipeDial, replicas: &Arc<Replicas>) {

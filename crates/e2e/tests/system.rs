@@ -1,6 +1,8 @@
 //! The data path as a whole, on a simulated host: every point is judged by the guest's
 //! own bytes at that instant.
 
+#[path = "system/adoption.rs"]
+mod adoption;
 #[path = "system/faults.rs"]
 mod faults;
 #[path = "system/replication.rs"]

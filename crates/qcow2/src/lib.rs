@@ -5,12 +5,14 @@
 //! what a recovery point is, nor touch a file.
 
 mod entry;
+mod foreign;
 pub mod fuzz;
 mod header;
 mod overlay;
 mod snapshot;
 
 pub use entry::{COPIED, L2Entry, SECTOR, host_clusters};
+pub use foreign::{Compression, FOREIGN_HEADER_LEN, ForeignHeader, MAGIC};
 pub use header::{Extension, HEADER_MAX, Header};
 pub use overlay::{Overlay, OverlayImage};
 pub use snapshot::{SNAPSHOTS_MAX, Snapshot, decode_table, encode_table};

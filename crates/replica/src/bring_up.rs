@@ -52,9 +52,13 @@ impl Replica {
         self.overlays(id)
     }
 
-    /// Finishes a bring-up that was cut. Where damage took its point, the store opens all
-    /// the same: its other points can be read, and `discard` ends the bring-up.
-    pub(crate) fn resume_bring_up(&mut self) -> Result<(), ReplicaError> {
+    /// Finishes a bring-up that was cut; nothing happens where none was. Where damage took
+    /// its point, the store opens all the same: its other points can be read, and `discard`
+    /// ends the bring-up.
+    ///
+    /// # Errors
+    /// As [`Replica::bring_up`].
+    pub fn resume_bring_up(&mut self) -> Result<(), ReplicaError> {
         match self.state.phase {
             Phase::BringingUp { point } if self.element(point).is_ok() && !bug::is(Bug::SkipRedo) => {
                 self.finish_bring_up()

@@ -30,6 +30,14 @@ pub enum Bug {
     SkipRedo,
     /// An image's tables are believed whatever they say.
     TrustTables,
+    /// Building tables anew forgets points that only they know.
+    ForgetRescued,
+    /// A scrub reads the newest element and no other.
+    ScrubNewestOnly,
+    /// A disk that went away keeps its points published and its places.
+    KeepGoneDisks,
+    /// What an adopted disk holds beyond a disk that was smaller is shown again.
+    ShowAdopted,
 }
 
 #[cfg(feature = "deliberate-bugs")]

@@ -2,14 +2,19 @@
 //! element names the one before it, so that after any crash the newest one whole says
 //! which files belong and which are leftovers.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
-use farshore_delta::{DeltaError, DeltaFile, ElementKind, Footer};
+use farshore_delta::{DeltaError, DeltaFile, ElementKind, Footer, Place};
 use farshore_env::{Files, OpenMode};
 use farshore_types::{DiskKey, PointId, PointRef};
 
 use crate::{
     ReplicaError,
+    bug::{self, Bug},
     layout::{DELTA_SUFFIX, Layout, UNFINISHED_SUFFIX},
     report::{Dropped, OpenReport},
 };
@@ -39,6 +44,21 @@ impl Element {
     }
 }
 
+/// Places of each disk that elements refer to, neighbours as one.
+pub(crate) type Used = BTreeMap<DiskKey, Vec<Range<u64>>>;
+
+/// A whole file of the chain's directory, with what it refers to.
+struct Found {
+    element: Element,
+    used: Used,
+}
+
+impl Found {
+    fn id(&self) -> PointId {
+        self.element.id()
+    }
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Chain {
     pub(crate) elements: Vec<Element>,
@@ -46,14 +66,15 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Reads the directory: the longest whole chain that ends in the newest element is
-    /// kept; what a crash left is removed, what is damaged is moved aside and named.
+    /// kept; what a crash left is removed, what is damaged is moved aside and named. Also
+    /// gives the places that the kept ones refer to: each file is read once.
     pub(crate) fn open(
         files: &dyn Files,
         layout: &Layout,
         report: &mut OpenReport,
-    ) -> Result<Chain, ReplicaError> {
+    ) -> Result<(Chain, Used), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
-        let mut found: Vec<Element> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for name in files.list(&layout.chain()).map_err(io)? {
             let path = layout.chain().join(&name);
             if name.ends_with(UNFINISHED_SUFFIX) {
@@ -65,32 +86,42 @@ impl Chain {
                 continue;
             };
             match open_whole(files, &path) {
-                Ok(delta) if delta.footer().id == id => found.push(Element { delta, path }),
+                Ok((delta, used)) if delta.footer().id == id => {
+                    found.push(Found { element: Element { delta, path }, used });
+                }
                 Ok(_) => set_aside(files, layout, path, "names another point".into(), report)?,
                 Err(DeltaError::Io(e)) => return Err(io(e)),
                 Err(e) => set_aside(files, layout, path, e.to_string(), report)?,
             }
         }
-        found.sort_unstable_by_key(Element::id);
-        let chain = Chain::choose(files, layout, found, report)?;
+        found.sort_unstable_by_key(Found::id);
+        let kept = Chain::choose(files, layout, found, report)?;
         // An agent that was killed may have left names that are seen but not durable: what
         // is shown and built upon from here on must be, and what is removed must stay away.
         files.sync_dir(&layout.chain()).map_err(io)?;
-        Ok(chain)
+        let (mut chain, mut used) = (Chain::default(), Used::new());
+        for (at, found) in kept.into_iter().enumerate() {
+            chain.elements.push(found.element);
+            let overlooked = at == 0 && bug::is(Bug::ReuseInUse);
+            for (disk, places) in found.used.into_iter().filter(|_| !overlooked) {
+                used.entry(disk).or_default().extend(places);
+            }
+        }
+        Ok((chain, used))
     }
 
     fn choose(
         files: &dyn Files,
         layout: &Layout,
-        mut found: Vec<Element>,
+        mut found: Vec<Found>,
         report: &mut OpenReport,
-    ) -> Result<Chain, ReplicaError> {
+    ) -> Result<Vec<Found>, ReplicaError> {
         while let Some(newest) = found.last() {
             match walk(&found, newest.id()) {
                 Ok(kept) => {
-                    let (elements, leftovers) = found.into_iter().partition(|e| kept.contains(&e.id()));
-                    for left in leftovers {
-                        let Element { path, .. } = left;
+                    let (chosen, leftovers) = found.into_iter().partition(|e| kept.contains(&e.id()));
+                    let leftovers: Vec<Found> = leftovers;
+                    for path in leftovers.into_iter().map(|left| left.element.path) {
                         let io = |source| ReplicaError::Io {
                             what: "removing a leftover",
                             dir: layout.chain(),
@@ -99,17 +130,17 @@ impl Chain {
                         files.remove(&path).map_err(io)?;
                         report.dropped.push(Dropped { path, why: "had been pruned".into() });
                     }
-                    return Ok(Chain { elements });
+                    return Ok(chosen);
                 }
                 Err(missing) => {
                     // Nothing newer than a gap can be read whole; what is older can.
                     let Some(cut) = found.pop() else { break };
                     let why = format!("needs {missing}, which is missing or damaged");
-                    set_aside(files, layout, cut.path, why, report)?;
+                    set_aside(files, layout, cut.element.path, why, report)?;
                 }
             }
         }
-        Ok(Chain::default())
+        Ok(Vec::new())
     }
 
     pub(crate) fn last(&self) -> Option<&Element> {
@@ -140,20 +171,33 @@ impl Chain {
 
 /// Opens a delta file and reads all of it: one damaged page, found later, would keep the
 /// whole store from being opened.
-fn open_whole(files: &dyn Files, path: &Path) -> Result<DeltaFile, DeltaError> {
+fn open_whole(files: &dyn Files, path: &Path) -> Result<(DeltaFile, Used), DeltaError> {
     let delta = DeltaFile::open(files.open(path, OpenMode::Read)?)?;
-    delta.check()?;
-    Ok(delta)
+    let mut used = Used::new();
+    delta.check_each(|disk, entry| match used.get_mut(disk) {
+        Some(places) => add_place(places, entry.place),
+        None => add_place(used.entry(disk.clone()).or_default(), entry.place),
+    })?;
+    Ok((delta, used))
+}
+
+/// Adds a place to those in use; one that goes on where the last one ends becomes part of it.
+pub(crate) fn add_place(used: &mut Vec<Range<u64>>, place: Place) {
+    match (place.range(), used.last_mut()) {
+        (Some(range), Some(last)) if last.end == range.start => last.end = range.end,
+        (Some(range), _) => used.push(range),
+        (None, _) => {}
+    }
 }
 
 /// Ids from `newest` back to the first element, or the id of the one that is missing.
-fn walk(found: &[Element], newest: PointId) -> Result<Vec<PointId>, PointId> {
+fn walk(found: &[Found], newest: PointId) -> Result<Vec<PointId>, PointId> {
     let (mut at, mut kept) = (Some(newest), Vec::new());
     while let Some(id) = at {
-        let element = found.binary_search_by_key(&id, Element::id).map_err(|_| id)?;
+        let element = found.binary_search_by_key(&id, Found::id).map_err(|_| id)?;
         kept.push(id);
         // Parents are always older, so that a damaged file cannot make a ring.
-        at = found[element].footer().parent.filter(|p| *p < id);
+        at = found[element].element.footer().parent.filter(|p| *p < id);
     }
     Ok(kept)
 }

@@ -1,7 +1,10 @@
 //! One cycle being received: records are stored as they come, and become an element of
 //! the chain only when the seal is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use farshore_delta::{
     DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange,
@@ -10,7 +13,8 @@ use farshore_env::OpenMode;
 use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
 
 use crate::{
-    Replica, ReplicaError, Stored,
+    Adopted, Replica, ReplicaError, Stored,
+    adopt::hidden_by_zeros,
     bug::{self, Bug},
     chain::Element,
     image::{Image, Opened},
@@ -140,6 +144,17 @@ impl Replica {
         Ok(())
     }
 
+    /// Whether a cycle is just being received.
+    #[must_use]
+    pub fn is_taking_cycle(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the open cycle has the disk.
+    pub(crate) fn is_receiving(&self, disk: &DiskKey) -> bool {
+        self.open.as_ref().is_some_and(|open| open.disks.iter().any(|(key, _)| key == disk))
+    }
+
     /// Gives the open cycle up; its places are free again. Nothing happens without one.
     pub fn give_up_cycle(&mut self) {
         let Some(open) = self.open.take() else { return };
@@ -215,23 +230,21 @@ impl Replica {
         };
         let id = open.id;
         let path = self.layout.delta(id);
-        let element = self.write_element(footer, &request.definition, |writer| {
-            write_changes(writer, open, self.chain.last()).map_err(|source| ReplicaError::Delta {
-                id,
-                path,
-                source,
-            })
+        let element = self.write_element(footer, &request.definition, |writer, _| {
+            let failed = |source| ReplicaError::Delta { id, path, source };
+            write_changes(writer, open, self.chain.last(), &self.state.adopted).map_err(failed)
         })?;
         self.chain.elements.push(element);
         Ok(PointRef { id, root })
     }
 
-    /// Writes a delta file and puts it in its place, durably.
+    /// Writes a delta file and puts it in its place, durably. `entries` may still change
+    /// what the footer says, but for its id.
     pub(crate) fn write_element(
         &self,
-        footer: Footer,
+        mut footer: Footer,
         definition: &[u8],
-        entries: impl FnOnce(&mut DeltaWriter) -> Result<(), ReplicaError>,
+        entries: impl FnOnce(&mut DeltaWriter, &mut Footer) -> Result<(), ReplicaError>,
     ) -> Result<Element, WriteFailed> {
         let id = footer.id;
         let path = self.layout.delta(id);
@@ -239,7 +252,7 @@ impl Replica {
         let failed = |source: DeltaError| ReplicaError::Delta { id, path: path.clone(), source };
         let file = self.files.open(&new, OpenMode::Truncate).map_err(|e| failed(e.into()))?;
         let mut writer = DeltaWriter::new(file.clone());
-        entries(&mut writer)?;
+        entries(&mut writer, &mut footer)?;
         writer.finish(footer, definition).map_err(failed)?;
         let delta = DeltaFile::open(file).map_err(failed)?;
         let named = self.files.rename(&new, &path).and_then(|()| match bug::is(Bug::SkipDirSync) {
@@ -261,9 +274,19 @@ impl Replica {
         if self.images.get(disk).is_some_and(|image| !image.is_uncertain()) {
             return Ok(());
         }
+        let used = crate::open::used_places(&self.chain, disk)?;
+        self.open_image(disk, size, used)
+    }
+
+    /// Opens the disk's image, of which the chain uses these places.
+    pub(crate) fn open_image(
+        &mut self,
+        disk: &DiskKey,
+        size: u64,
+        mut used: Vec<Range<u64>>,
+    ) -> Result<(), ReplicaError> {
         let backing = self.state.adopted.get(disk).map(|a| (a.path.clone(), a.format.clone()));
         let path = self.layout.image(disk);
-        let mut used = crate::open::used_places(&self.chain, disk)?;
         used.extend(self.doubtful.get(disk).into_iter().flatten().cloned());
         let in_chain = |id| self.chain.position(id).is_some();
         let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, in_chain)?;
@@ -309,13 +332,22 @@ fn write_changes(
     writer: &mut DeltaWriter,
     open: &OpenCycle,
     before: Option<&Element>,
+    adopted: &BTreeMap<DiskKey, Adopted>,
 ) -> Result<(), DeltaError> {
     for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
         let had = before.and_then(|b| b.delta.disk(disk)).map_or(0, |d| d.size);
         writer.begin_disk(disk.clone(), *size, had.min(*size))?;
+        let mut hidden = hidden_by_zeros(adopted.get(disk), had, *size)
+            .filter(|cluster| !changes.contains_key(cluster))
+            .map(|cluster| Entry { cluster, place: Place::Zero, digest: Digest::ZERO })
+            .peekable();
         for (cluster, (place, digest)) in changes {
+            while let Some(zeros) = hidden.next_if(|zeros| zeros.cluster < *cluster) {
+                writer.push(&zeros)?;
+            }
             writer.push(&Entry { cluster: *cluster, place: *place, digest: *digest })?;
         }
+        hidden.try_for_each(|zeros| writer.push(&zeros))?;
     }
     Ok(())
 }

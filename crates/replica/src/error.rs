@@ -160,6 +160,9 @@ pub enum ReplicaError {
         /// Which rule.
         why: String,
     },
+    /// The reader was asked to stop.
+    #[error("stopped on request")]
+    Stopped,
     /// A point cannot be pruned, moved or brought up now.
     #[error("{what}: {why}")]
     NotNow {

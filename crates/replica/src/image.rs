@@ -13,9 +13,10 @@ use std::{ops::Range, path::PathBuf, sync::Arc};
 use farshore_delta::Place;
 use farshore_env::{AlignedBuffer, File, Files, OpenMode};
 use farshore_qcow2::{FormatError, Geometry};
-use farshore_types::{CLUSTER_BYTES, PointId};
+use farshore_types::{CLUSTER_BYTES, CLUSTER_SIZE, Digest, PointId};
 
-pub(crate) use publish::{Change, NewTable};
+pub(crate) use publish::{Active, Change, NewTable};
+pub(crate) use tables::Tables;
 pub(crate) use view::{View, encode_point, point_of};
 
 use crate::{
@@ -45,6 +46,22 @@ pub enum Stored<'a> {
     Raw(&'a [u8]),
     /// One zstd frame of the cluster.
     Compressed(&'a [u8]),
+}
+
+impl Stored<'_> {
+    /// Whether these bytes are a cluster of this digest. Unpacks what is compressed.
+    #[must_use]
+    pub fn holds(&self, digest: &Digest) -> bool {
+        match self {
+            Stored::Zero => digest.is_zero(),
+            Stored::Raw(bytes) => Digest::of(bytes) == *digest,
+            Stored::Compressed(packed) => {
+                let mut bytes = vec![0; CLUSTER_SIZE];
+                let len = zstd::bulk::decompress_to_buffer(packed, &mut bytes[..]).ok();
+                len == Some(CLUSTER_SIZE) && Digest::of(&bytes) == *digest
+            }
+        }
+    }
 }
 
 pub(crate) struct Image {
@@ -162,7 +179,8 @@ impl Image {
         Ok(())
     }
 
-    fn read_by_others(&self) -> Result<bool, ReplicaError> {
+    /// Whether another program reads the image.
+    pub(crate) fn read_by_others(&self) -> Result<bool, ReplicaError> {
         let others = self.file.others_lock(READER_BYTE).map_err(|e| self.io("looking for readers", e))?;
         Ok(others && !bug::is(Bug::NoQuarantine))
     }
@@ -326,6 +344,19 @@ impl Image {
     /// The point that the active tables show, where they show one.
     pub(crate) fn active_point(&self) -> Option<PointId> {
         self.view.active_point()
+    }
+
+    /// Whether nothing is published in it, and nothing of it is kept for what was.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.view.published.is_empty() && self.rescued.is_empty() && !self.is_uncertain()
+    }
+
+    /// Frees again, but only after a quarantine, all that is free now: so that the space of
+    /// what was let go without being named goes back to the file system.
+    pub(crate) fn quarantine_free(&mut self) -> Result<(), ReplicaError> {
+        let size = self.file.size().map_err(|e| self.io("reading an image's size", e))?;
+        self.space.quarantine_all(size);
+        Ok(())
     }
 
     fn io(&self, what: &'static str, source: std::io::Error) -> ReplicaError {

@@ -4,6 +4,7 @@
 //! replica.json            whose replica this is, epoch, session, pins, brought up or not
 //! lock                    held by the agent that has it open
 //! vda.qcow2               one image per disk
+//! vda.adopted             the disk that was adopted, where one was; the image's backing file
 //! vda.active.qcow2        the overlay a brought-up machine runs on
 //! chain/1-42.delta        one file per chain element
 //! quarantine/…            damaged files, moved aside
@@ -49,6 +50,10 @@ impl Layout {
         self.0.join(format!("{disk}{IMAGE_SUFFIX}"))
     }
 
+    pub(crate) fn adopted(&self, disk: &DiskKey) -> PathBuf {
+        self.0.join(format!("{disk}.adopted"))
+    }
+
     pub(crate) fn overlay(&self, disk: &DiskKey) -> PathBuf {
         self.0.join(format!("{disk}{OVERLAY_SUFFIX}"))
     }
@@ -65,6 +70,11 @@ pub(crate) const DELTA_SUFFIX: &str = ".delta";
 
 /// Suffix of a file that is not yet what it will be; removed at open.
 pub(crate) const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// A file's name without its directory: relative to a file beside it.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
 
 /// The unfinished form of a file.
 pub(crate) fn unfinished(path: &Path) -> PathBuf {

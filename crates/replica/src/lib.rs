@@ -13,6 +13,7 @@
 //! know where records come from, nor what a hypervisor is.
 
 mod adopt;
+mod adopted;
 mod bring_up;
 #[cfg(feature = "deliberate-bugs")]
 pub mod bug;
@@ -28,18 +29,23 @@ mod prune;
 mod publish;
 mod read;
 mod report;
+mod rescued;
 mod retention;
+mod retire;
 mod scrub;
 mod space;
+mod stage;
 mod state;
 mod store;
 
+pub use adopted::AdoptedDisk;
 pub use bring_up::OverlayDisk;
 pub use cycle::{CycleStart, Incoming, SealRequest};
 pub use error::ReplicaError;
 pub use image::Stored;
-pub use read::{Backing, PointReader, Progress, Verified};
+pub use read::{PointReader, Progress, Verified};
 pub use report::{Dropped, OpenReport, PointInfo};
 pub use retention::{Kept, Retention, plan as plan_retention};
+pub use scrub::{Decay, Scrub, ScrubPlace, TableCheck};
 pub use state::{Adopted, Phase, Pin};
 pub use store::{Options, Replica, Usage};

@@ -3,14 +3,13 @@
 
 use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
-use farshore_delta::{ElementKind, Entry, Footer, RootBuilder};
-use farshore_env::{Clock, Files, OpenMode};
-use farshore_types::{DiskKey, MachineId, PointId, RootDigest};
+use farshore_env::{Clock, File, Files, OpenMode};
+use farshore_types::{DiskKey, MachineId};
 
 use crate::{
     OpenReport, Options, Replica, ReplicaError,
     bug::{self, Bug},
-    chain::Chain,
+    chain::{Chain, Used, add_place},
     layout::{IMAGE_SUFFIX, Layout},
     read::ReaderPins,
     state::State,
@@ -75,8 +74,43 @@ impl Replica {
         };
         // An agent that was killed may have left a record that is seen but not durable.
         files.sync_dir(layout.dir()).map_err(io)?;
+        Self::assemble(files, clock, layout, options, state, lock, ReaderPins::default())
+    }
+
+    /// Opens what the directory holds anew, as after a crash: where the disk has damaged a
+    /// file under the open store, it is moved aside and named, and all else goes on. An open
+    /// cycle is given up.
+    ///
+    /// # Errors
+    /// As [`Replica::open`]; the store is then as it was, but for the open cycle.
+    pub fn reopen(&mut self) -> Result<(), ReplicaError> {
+        self.check_record()?;
+        self.give_up_cycle();
+        // Else our own handles would be taken for another program's.
+        self.images.clear();
+        *self = Self::assemble(
+            Arc::clone(&self.files),
+            Arc::clone(&self.clock),
+            self.layout.clone(),
+            self.options,
+            self.state.clone(),
+            Arc::clone(&self._lock),
+            self.readers.clone(),
+        )?;
+        Ok(())
+    }
+
+    fn assemble(
+        files: Arc<dyn Files>,
+        clock: Arc<dyn Clock>,
+        layout: Layout,
+        options: Options,
+        state: State,
+        lock: Arc<dyn File>,
+        readers: ReaderPins,
+    ) -> Result<Replica, ReplicaError> {
         let mut report = OpenReport::default();
-        let chain = Chain::open(&*files, &layout, &mut report)?;
+        let (chain, used) = Chain::open(&*files, &layout, &mut report)?;
         let mut replica = Replica {
             files,
             clock,
@@ -86,13 +120,13 @@ impl Replica {
             chain,
             images: BTreeMap::new(),
             open: None,
-            readers: ReaderPins::default(),
+            readers,
             record_in_doubt: false,
             doubtful: BTreeMap::new(),
             report,
             _lock: lock,
         };
-        replica.open_images()?;
+        replica.open_images(used)?;
         replica.step_over_rescued()?;
         replica.resume_bring_up()?;
         Ok(replica)
@@ -100,17 +134,19 @@ impl Replica {
 
     /// Opens the images of the chain's disks, and where the chain is damaged all that there
     /// are: it may have lost what they hold.
-    fn open_images(&mut self) -> Result<(), ReplicaError> {
+    fn open_images(&mut self, mut used: Used) -> Result<(), ReplicaError> {
         let sizes: BTreeMap<DiskKey, u64> = self.disks().into_iter().collect();
         let mut disks = self.chain.disks();
         if !self.report.damaged.is_empty() {
             let names =
                 self.files.list(self.layout.dir()).map_err(|e| self.io("looking for disk images", e))?;
             disks.extend(names.iter().filter_map(|n| n.strip_suffix(IMAGE_SUFFIX)?.parse().ok()));
+            disks.sort_unstable();
+            disks.dedup();
         }
         for disk in disks {
             let size = sizes.get(&disk).copied().unwrap_or(0);
-            self.ensure_image(&disk, size)?;
+            self.open_image(&disk, size, used.remove(&disk).unwrap_or_default())?;
         }
         Ok(())
     }
@@ -119,34 +155,17 @@ impl Replica {
     /// point of such a name would be taken for the one that is already in the images.
     fn step_over_rescued(&mut self) -> Result<(), ReplicaError> {
         let Some(highest) = self.report.rescued.iter().map(|p| p.number).max() else { return Ok(()) };
-        let before = self.chain.last_ref();
-        if before.is_some_and(|b| b.id.number > highest) {
+        if self.chain.last().is_some_and(|last| last.id().number > highest) {
             return Ok(());
         }
-        let epoch = self.state.epoch.number.max(before.map_or(0, |b| b.id.epoch));
-        let id = PointId { epoch, number: highest + 1 };
         let disks = self.disks();
-        let mut root = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), id);
-        disks.iter().for_each(|(disk, size)| root.disk(disk, *size, std::iter::empty()));
-        let now = self.clock.wall_ms();
-        let footer = Footer {
-            id,
-            parent: before.map(|b| b.id),
-            root: root.finish(),
-            kind: ElementKind::Stage,
-            captured_ms: now,
-            sealed_ms: now,
-            received: 0,
-            disks: Vec::new(),
-            definition: (0, 0),
-            definition_crc: 0,
-        };
-        let path = self.layout.delta(id);
-        let element = self.write_element(footer, &[], |writer| {
-            let begin = |(disk, size): (DiskKey, u64)| writer.begin_disk(disk, size, size);
-            disks.into_iter().try_for_each(begin).map_err(|source| ReplicaError::Delta { id, path, source })
-        });
-        self.chain.elements.push(element.map_err(|failed| failed.error)?);
+        self.seal_stage(highest, |writer, root| {
+            for (disk, size) in disks {
+                root.disk(&disk, size, std::iter::empty());
+                writer.begin_disk(disk, size, size)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }
@@ -178,12 +197,7 @@ pub(crate) fn used_places(chain: &Chain, disk: &DiskKey) -> Result<Vec<Range<u64
     let mut used: Vec<Range<u64>> = Vec::new();
     for element in chain.elements.iter().skip(usize::from(bug::is(Bug::ReuseInUse))) {
         for entry in element.delta.cursor(disk) {
-            let Entry { place, .. } = entry.map_err(|e| element.error(e))?;
-            match (place.range(), used.last_mut()) {
-                (Some(range), Some(last)) if last.end == range.start => last.end = range.end,
-                (Some(range), _) => used.push(range),
-                (None, _) => {}
-            }
+            add_place(&mut used, entry.map_err(|e| element.error(e))?.place);
         }
     }
     Ok(used)

@@ -58,6 +58,8 @@ impl Replica {
                 done.extend(self.merge(&stretch)?);
             }
         }
+        self.expire_rescued(retention)?;
+        self.retire_images()?;
         Ok(done)
     }
 
@@ -105,7 +107,7 @@ impl Replica {
             self.free_at_once(&parts)?;
         }
         let definition = into.delta.definition().map_err(|e| into.error(e))?;
-        let merged = self.write_element(footer, &definition, |writer| {
+        let merged = self.write_element(footer, &definition, |writer, _| {
             let deltas: Vec<&DeltaFile> = parts.iter().map(|e| &e.delta).collect();
             for disk in &into.footer().disks {
                 let floor = lowest_floor(&deltas, &disk.key);
@@ -117,6 +119,7 @@ impl Replica {
             }
             Ok(())
         });
+        losers.extend(places_of_gone_disks(gone, into)?);
         // From the moment that the merged delta may have its name, a crash shows it and not
         // what went into it: so must this process, or a point would be pinned, or brought
         // up, that is gone. Places are freed only if nothing failed; the next open finds them.
@@ -170,6 +173,23 @@ impl Replica {
             None => Ok(()),
         }
     }
+}
+
+/// Places of the disks that the last element of a stretch no longer has: nothing of them is
+/// left in it.
+fn places_of_gone_disks(
+    gone: &[Element],
+    into: &Element,
+) -> Result<Vec<(DiskKey, Vec<Place>)>, ReplicaError> {
+    let mut out = Vec::new();
+    for element in gone.iter().filter(|_| !bug::is(Bug::KeepGoneDisks)) {
+        for disk in element.footer().disks.iter().filter(|d| into.delta.disk(&d.key).is_none()) {
+            let places = element.delta.cursor(&disk.key).map(|entry| entry.map(|e| e.place));
+            let places: Result<Vec<Place>, DeltaError> = places.collect();
+            out.push((disk.key.clone(), places.map_err(|e| element.error(e))?));
+        }
+    }
+    Ok(out)
 }
 
 /// Merges one disk; returns the places of the entries that no longer count.

@@ -5,8 +5,9 @@ use farshore_types::{DiskKey, PointId};
 
 use crate::{
     Options, Replica, ReplicaError,
+    bug::{self, Bug},
     chain::Element,
-    image::{Change, NewTable},
+    image::{Active, Change, NewTable},
     read::map_of,
 };
 
@@ -107,17 +108,36 @@ impl Replica {
                     l1: self.build_l1(&disk, size, id)?,
                 }),
             };
-            let active = follow.then_some(id);
+            let active = if follow { Active::Show(id) } else { Active::Keep };
             if let Some(image) = self.images.get_mut(&disk) {
                 image.apply(Change { add, remove, active })?;
             }
+        }
+        self.take_back_of_others(&element, over)
+    }
+
+    /// Takes points back from the images of disks that an element does not have: of those,
+    /// nothing else reminds.
+    fn take_back_of_others(&mut self, element: &Element, over: &[PointId]) -> Result<(), ReplicaError> {
+        if bug::is(Bug::KeepGoneDisks) {
+            return Ok(());
+        }
+        for (_, image) in self.images.iter_mut().filter(|(disk, _)| element.delta.disk(disk).is_none()) {
+            let published = image.published();
+            let remove: Vec<PointId> = over.iter().copied().filter(|p| published.contains(p)).collect();
+            if remove.is_empty() {
+                continue;
+            }
+            let shown = image.active_point().is_some_and(|shown| remove.contains(&shown));
+            let active = if shown { Active::Nothing } else { Active::Keep };
+            image.apply(Change { add: None, remove, active })?;
         }
         Ok(())
     }
 
     /// Opens images again that a failed write left in an unknown state. A cycle that was
     /// open has lost what it had stored there.
-    fn reopen_uncertain(&mut self) -> Result<(), ReplicaError> {
+    pub(crate) fn reopen_uncertain(&mut self) -> Result<(), ReplicaError> {
         let uncertain = self.images.iter().filter(|(_, image)| image.is_uncertain());
         let size = |image: &crate::image::Image| image.view().header.size;
         let again: Vec<(DiskKey, u64)> = uncertain.map(|(disk, image)| (disk.clone(), size(image))).collect();

@@ -4,22 +4,34 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use farshore_delta::{DeltaFile, Entry, Merge, Place};
-use farshore_env::{File, read_exact_at};
+use farshore_env::{File, Files, read_exact_at};
 use farshore_types::{CLUSTER_BYTES, CLUSTER_SIZE, Digest, DiskKey, PointId};
 
-use crate::{Replica, ReplicaError, chain::Element};
+use crate::{Adopted, AdoptedDisk, Replica, ReplicaError, chain::Element};
 
-/// The bytes behind [`Place::Backing`]: an adopted disk, however its format is read.
-pub trait Backing: Send + Sync {
-    /// Fills `buf` from `offset`; zeros beyond the disk's end.
-    ///
-    /// # Errors
-    /// As its source reports.
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()>;
+/// The file behind [`Place::Backing`], opened when first needed: where it is missing, all
+/// that does not lie in it can still be read.
+struct Backing {
+    files: Arc<dyn Files>,
+    path: PathBuf,
+    disk: OnceLock<AdoptedDisk>,
+}
+
+impl Backing {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<(), ReplicaError> {
+        match self.disk.get() {
+            Some(disk) => disk.read_at(buf, offset),
+            None => {
+                let opened = AdoptedDisk::open(&*self.files, &self.path)?;
+                self.disk.get_or_init(|| opened).read_at(buf, offset)
+            }
+        }
+    }
 }
 
 /// Told of a long operation's advance: bytes done, bytes in all.
@@ -50,13 +62,14 @@ impl ReaderPins {
         !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn enter(&self, point: PointId) -> ReaderPin {
+    pub(crate) fn enter(&self, point: PointId) -> ReaderPin {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(point).or_insert(0) += 1;
         ReaderPin { pins: self.clone(), point }
     }
 }
 
-struct ReaderPin {
+/// Holds back what a reader may be at, until dropped.
+pub(crate) struct ReaderPin {
     pins: ReaderPins,
     point: PointId,
 }
@@ -76,7 +89,8 @@ pub struct PointReader {
     id: PointId,
     elements: Vec<Element>,
     images: BTreeMap<DiskKey, Arc<dyn File>>,
-    backings: BTreeMap<DiskKey, Arc<dyn Backing>>,
+    backings: BTreeMap<DiskKey, Backing>,
+    stop: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     _pin: ReaderPin,
 }
 
@@ -103,9 +117,19 @@ impl Replica {
             id,
             elements: self.chain.elements[..end].to_vec(),
             images: self.images.iter().map(|(d, i)| (d.clone(), i.file())).collect(),
-            backings: BTreeMap::new(),
+            backings: self.backings(),
+            stop: None,
             _pin: self.readers.enter(id),
         }
+    }
+
+    fn backings(&self) -> BTreeMap<DiskKey, Backing> {
+        let backing = |adopted: &Adopted| Backing {
+            files: Arc::clone(&self.files),
+            path: self.layout.dir().join(&adopted.path),
+            disk: OnceLock::new(),
+        };
+        self.adopted().map(|(disk, adopted)| (disk.clone(), backing(adopted))).collect()
     }
 }
 
@@ -116,9 +140,16 @@ impl PointReader {
         self.id
     }
 
-    /// Gives the reader an adopted disk's bytes.
-    pub fn set_backing(&mut self, disk: DiskKey, backing: Arc<dyn Backing>) {
-        self.backings.insert(disk, backing);
+    /// Makes every reading of a cluster fail with [`ReplicaError::Stopped`] as soon as `stop`
+    /// says so.
+    #[must_use]
+    pub fn stopping_when(mut self, stop: impl Fn() -> bool + Send + Sync + 'static) -> PointReader {
+        self.stop = Some(Box::new(stop));
+        self
+    }
+
+    pub(crate) fn elements(&self) -> &[Element] {
+        &self.elements
     }
 
     /// The point's disks and their sizes in bytes.
@@ -164,8 +195,11 @@ impl PointReader {
     /// bytes that were read from the image.
     ///
     /// # Errors
-    /// [`ReplicaError::Corrupt`]; else as the system reports.
+    /// [`ReplicaError::Corrupt`], [`ReplicaError::Stopped`]; else as the system reports.
     pub fn read(&self, disk: &DiskKey, entry: &Entry, out: &mut Vec<u8>) -> Result<u64, ReplicaError> {
+        if self.stop.as_ref().is_some_and(|stop| stop()) {
+            return Err(ReplicaError::Stopped);
+        }
         let stored = self.read_unchecked(disk, entry, out)?;
         let same = match entry.place {
             Place::Zero => entry.digest.is_zero(),
@@ -201,10 +235,14 @@ impl PointReader {
             }
             Place::Backing => match self.backings.get(disk) {
                 Some(backing) => {
-                    backing.read_at(out, entry.cluster * CLUSTER_BYTES).map_err(io)?;
+                    backing.read_at(out, entry.cluster * CLUSTER_BYTES)?;
                     Ok(CLUSTER_BYTES)
                 }
-                None => Err(self.corrupt(disk, entry, "it lies in the adopted disk, which is not open")),
+                None => Err(self.corrupt(
+                    disk,
+                    entry,
+                    "it lies in an adopted disk, and the replica's record names none",
+                )),
             },
         }
     }

@@ -48,10 +48,18 @@ pub struct Pin {
 /// An existing disk that became the backing file of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {
-    /// Its path.
+    /// Its path; relative to the replica's directory where it was moved into it.
     pub path: String,
     /// Its format as QEMU names it.
     pub format: String,
+    /// Size of the disk in it, in bytes.
+    #[serde(default = "any_size")]
+    pub size: u64,
+}
+
+/// Of a disk whose size was not recorded, any byte may be in it.
+fn any_size() -> u64 {
+    u64::MAX
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +72,9 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) pins: Vec<Pin>,
     pub(crate) adopted: BTreeMap<DiskKey, Adopted>,
+    /// The host whose agent wrote last.
+    #[serde(default)]
+    pub(crate) writer: Option<String>,
 }
 
 impl State {
@@ -77,6 +88,7 @@ impl State {
             phase: Phase::Receiving,
             pins: Vec::new(),
             adopted: BTreeMap::new(),
+            writer: None,
         }
     }
 

@@ -161,6 +161,12 @@ impl Replica {
         self.files.free_space(self.layout.dir()).map_err(|e| self.io("asking for free space", e))
     }
 
+    /// Whether anyone in this process is reading a point.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.readers.any()
+    }
+
     /// Lets a writer in, if its epoch may write: counts and persists the session. An open
     /// cycle of an earlier session is kept, for the writer to go on with or to open anew.
     ///
@@ -184,6 +190,25 @@ impl Replica {
         (next.epoch, next.session, next.name) = (*epoch, next.session + 1, name.to_owned());
         self.save(next)?;
         Ok(self.state.session)
+    }
+
+    /// The host whose agent wrote last, by its certificate; none before the first session.
+    #[must_use]
+    pub fn writer(&self) -> Option<&str> {
+        self.state.writer.as_deref()
+    }
+
+    /// Remembers whose agent writes, durably: that host is to be asked before the machine is
+    /// brought up here.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn set_writer(&mut self, host: &str) -> Result<(), ReplicaError> {
+        if self.writer() == Some(host) {
+            return Ok(());
+        }
+        let next = State { writer: Some(host.to_owned()), ..self.state.clone() };
+        self.save(next)
     }
 
     /// Keeps a point from being pruned until the pin is taken out.
@@ -220,15 +245,18 @@ impl Replica {
     /// Whether the replica takes cycles, by its record and by the one on disk: after a
     /// failed save that may be the next one (a bring-up begun, say), so it is replaced first.
     pub(crate) fn check_receiving(&mut self) -> Result<(), ReplicaError> {
-        if self.record_in_doubt {
-            self.save(self.state.clone())?;
-        }
+        self.check_record()?;
         match self.state.phase {
             Phase::Receiving => Ok(()),
             Phase::BringingUp { point } | Phase::BroughtUp { point } => {
                 Err(ReplicaError::BroughtUp { machine: self.state.name.clone(), point })
             }
         }
+    }
+
+    /// Makes the record on disk the one that is known here.
+    pub(crate) fn check_record(&mut self) -> Result<(), ReplicaError> {
+        if self.record_in_doubt { self.save(self.state.clone()) } else { Ok(()) }
     }
 
     pub(crate) fn element(&self, id: PointId) -> Result<&Element, ReplicaError> {

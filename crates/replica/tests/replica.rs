@@ -6,6 +6,8 @@
     reason = "a test says what it did, and stops where it cannot go on"
 )]
 
+#[path = "replica/adoption.rs"]
+mod adoption;
 #[path = "replica/bugs.rs"]
 mod bugs;
 #[path = "replica/cheap.rs"]
@@ -16,10 +18,14 @@ mod crash;
 mod damage;
 #[path = "replica/faults.rs"]
 mod faults;
+#[path = "replica/gone.rs"]
+mod gone;
 #[path = "replica/history.rs"]
 mod history;
 #[path = "replica/points.rs"]
 mod points;
+#[path = "replica/scrub.rs"]
+mod scrub;
 #[path = "replica/stock.rs"]
 mod stock;
 #[path = "replica/tool.rs"]

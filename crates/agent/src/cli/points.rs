@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use farshore_types::DiskKey;
+use farshore_types::{DiskKey, PointId};
 
 use crate::{
     AgentError,
@@ -69,13 +69,16 @@ pub(super) struct ExportArgs {
 /// Brings a machine up on this host at a recovery point.
 ///
 /// The machine's disks are overlays: the recovery points stay as they are, and `discard`
-/// takes it all back. The source can no longer replicate to here from then on. Repeating the
+/// takes it all back. The host that replicated it is asked first, where its address is known
+/// ([peer_addresses] in the configuration): if the machine runs there, or nobody answers,
+/// only --force brings it up. The source can no longer replicate to here from then on. Repeating the
 /// command changes nothing.
 ///
 /// Examples:
 ///   farshore-agent bring-up web1
 ///   farshore-agent bring-up web1 --point 1-42 --paused
 ///   farshore-agent bring-up web1 --point 1-40 --replace
+///   farshore-agent bring-up web1 --force
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct BringUpArgs {
@@ -93,6 +96,9 @@ pub(super) struct BringUpArgs {
     /// If it was brought up at another point: stops it and discards what it wrote.
     #[arg(long)]
     replace: bool,
+    /// Does not ask the machine's own host whether it runs there: you know that it does not.
+    #[arg(long)]
+    force: bool,
 }
 
 /// Stops a machine that was brought up here and discards what it wrote.
@@ -104,6 +110,23 @@ pub(super) struct BringUpArgs {
 pub(super) struct DiscardArgs {
     /// Name or UUID.
     machine: String,
+}
+
+/// Gives up points that only the images of a damaged replica still show.
+///
+/// Where damage took a part of a replica, points that `qemu-img` still reads by their names
+/// are kept, and so is their space. This frees it.
+///
+/// Example:
+///   farshore-agent drop-rescued web1 --point 1-42
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct DropRescuedArgs {
+    /// Name or UUID.
+    machine: String,
+    /// A point; may be given several times; all where left out.
+    #[arg(long)]
+    point: Vec<PointId>,
 }
 
 /// Replicates a machine of this host to another, in the foreground.
@@ -180,7 +203,14 @@ impl BringUpArgs {
             (_, true) => StartChoice::No,
             _ => StartChoice::Run,
         };
-        Request::BringUp(BringUp { machine: self.machine, point: self.point, start, replace: self.replace })
+        let BringUpArgs { machine, point, replace, force, .. } = self;
+        Request::BringUp(BringUp { machine, point, start, replace, force })
+    }
+}
+
+impl DropRescuedArgs {
+    pub(super) fn request(self) -> Request {
+        Request::DropRescued { machine: self.machine, points: self.point }
     }
 }
 

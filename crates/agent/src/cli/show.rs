@@ -8,8 +8,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     AgentError,
     control::{
-        BroughtUp, Discarded, Exported, MachineLine, PointLine, ReplicaPoints, Replicated, Reply, Status,
-        Verified,
+        Adopted, BroughtUp, Discarded, Exported, MachineLine, PointLine, ReplicaPoints, Replicated, Reply,
+        RescuedDropped, Status, Verified,
     },
 };
 
@@ -38,6 +38,8 @@ pub(super) fn json(reply: &Reply) -> String {
         Reply::Verified(verified) => serde_json::to_value(verified),
         Reply::Exported(exported) => serde_json::to_value(exported),
         Reply::BroughtUp(up) => serde_json::to_value(up),
+        Reply::Adopted(adopted) => serde_json::to_value(adopted),
+        Reply::RescuedDropped(dropped) => serde_json::to_value(dropped),
         Reply::Discarded(discarded) => serde_json::to_value(discarded),
         Reply::Replicated(replicated) => serde_json::to_value(replicated),
     };
@@ -53,6 +55,8 @@ pub(super) fn human(reply: &Reply) -> String {
         Reply::Verified(verified) => self::verified(verified),
         Reply::Exported(exported) => self::exported(exported),
         Reply::BroughtUp(up) => brought_up(up),
+        Reply::Adopted(adopted) => self::adopted(adopted),
+        Reply::RescuedDropped(dropped) => rescued_dropped(dropped),
         Reply::Discarded(discarded) => self::discarded(discarded),
         Reply::Replicated(replicated) => self::replicated(replicated),
     }
@@ -191,6 +195,22 @@ fn brought_up(up: &BroughtUp) -> String {
         text += &format!("  it came up without disk {disk}, which is not replicated\n");
     }
     text
+}
+
+fn adopted(adopted: &Adopted) -> String {
+    let name = if adopted.machine.is_empty() { adopted.id.to_string() } else { adopted.machine.clone() };
+    let mut text =
+        format!("The replica of {name} starts from these copies; its source sends what differs:\n");
+    for disk in &adopted.disks {
+        let (size, path) = (bytes(disk.size), disk.path.display());
+        text += &format!("  {}  {size}  {}  {path} (was {})\n", disk.disk, disk.format, disk.from.display());
+    }
+    text
+}
+
+fn rescued_dropped(dropped: &RescuedDropped) -> String {
+    let (gone, left) = (dropped.points.len(), dropped.left.len());
+    format!("{gone} rescued points of {} are given up, {left} are left\n", dropped.machine)
 }
 
 fn discarded(discarded: &Discarded) -> String {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Agent, AgentError, OpenReplica,
     control::{BringUp, BroughtUp, Event, Observer, PointChoice, StartChoice},
+    probe::{self, Answer},
 };
 use plan::Plan;
 
@@ -29,8 +30,8 @@ pub(crate) async fn bring_up(
     let begun = Instant::now();
     let replica = agent.replicas().find(&wanted.machine).await?;
     let _alone = replica.alone().await;
-    let hypervisor = agent.hypervisor().await?;
     let (phase, point) = standing(&replica, wanted.point).await?;
+    let hypervisor = agent.hypervisor().await?;
     let there = ours(&*hypervisor, agent, replica.machine()).await?;
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase {
         if at == point.id && there.as_ref().is_some_and(|machine| !machine.power.is_off()) {
@@ -43,6 +44,9 @@ pub(crate) async fn bring_up(
     }
     let plan = Plan::make(agent, &replica, &point).await?;
     plan.check(&*hypervisor).await?;
+    if phase == Phase::Receiving && !wanted.force {
+        ask_its_host(agent, &replica, &plan.machine, observer).await?;
+    }
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
         && at != point.id
     {
@@ -55,6 +59,35 @@ pub(crate) async fn bring_up(
     let running_after_ms = (wanted.start != StartChoice::No).then(|| millis(begun));
     tracing::info!(machine = plan.machine, point = %point.id, epoch, running_after_ms, "brought up");
     Ok(plan.told(&point, epoch, false, power, running_after_ms))
+}
+
+/// Whether the machine runs where it was replicated from: only that host can say. Where it
+/// does, or nobody answers, a person has to decide.
+async fn ask_its_host(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    machine: &str,
+    observer: &Observer,
+) -> Result<(), AgentError> {
+    let refused = |why: String| Err(AgentError::MayRunElsewhere { machine: machine.to_owned(), why });
+    let host = replica.run(|store| store.writer().map(str::to_owned)).await;
+    let config = agent.config();
+    let Some((host, address)) = host.as_ref().and_then(|h| Some((h, config.peer_addresses.get(h)?))) else {
+        let why = match host {
+            Some(host) => format!("its host '{host}' could not be asked: [peer_addresses] does not have it"),
+            None => "no host has replicated it to here, so none could be asked".to_owned(),
+        };
+        if config.require_probe {
+            return refused(why);
+        }
+        observer.tell(Event::Note(format!("whether '{machine}' runs elsewhere is not known: {why}")));
+        return Ok(());
+    };
+    match probe::ask(agent, replica.machine(), machine, host, address).await {
+        Answer::DoesNot => Ok(()),
+        Answer::Runs(what) => refused(format!("its host says that {what}")),
+        Answer::Silent(why) => refused(format!("its host '{host}' does not say: {why}")),
+    }
 }
 
 /// What the replica is doing, and the point that is meant: while a machine runs on a point,

@@ -2,17 +2,15 @@
 //! its name only when it is whole. This module must never change a replica.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
 use farshore_delta::Place;
-use farshore_env::{File, OpenMode};
+use farshore_env::OpenMode;
 use farshore_replica::PointReader;
 use farshore_types::{CLUSTER_BYTES, DiskKey};
-use tokio_util::sync::CancellationToken;
 
 use super::{qcow2_file, verify::millis};
 use crate::{
@@ -32,7 +30,8 @@ pub(crate) async fn export(
     let start = Instant::now();
     let replica = agent.replicas().find(&wanted.machine).await?;
     let machine = replica.run(|store| store.name().to_owned()).await;
-    let reader = agent.reader(&replica, wanted.point).await?;
+    let stop = observer.stop.clone();
+    let reader = agent.reader(&replica, wanted.point).await?.stopping_when(move || stop.is_cancelled());
     let point = reader.id();
     let (agent, observer, name) = (Arc::clone(agent), observer.clone(), machine.clone());
     let disks = blocking(move || write_disks(&agent, &reader, &name, &wanted, &observer)).await?;
@@ -50,7 +49,7 @@ fn write_disks(
     check_paths(agent, reader, &disks, wanted.force)?;
     for to in &disks {
         let advance = observer.advance(format!("exporting {} of point {}", to.disk, reader.id()));
-        write_disk(agent, reader, to, wanted.format, advance, &observer.stop)?;
+        write_disk(agent, reader, to, wanted.format, advance)?;
     }
     Ok(disks)
 }
@@ -123,18 +122,16 @@ fn write_disk(
     to: &ExportedDisk,
     format: Format,
     mut advance: Advance,
-    stop: &CancellationToken,
 ) -> Result<(), AgentError> {
     let mut new = to.path.clone().into_os_string();
     new.push(format!(".{UNFINISHED}"));
     let new = PathBuf::from(new);
     let mut write = || {
         let file = agent.files.open(&new, OpenMode::Truncate).map_err(AgentError::io("create", &new))?;
-        let file = Stoppable { file, stop: stop.clone() };
         match format {
-            Format::Raw => reader.export_raw(&to.disk, &file, &mut |done, total| advance.at(done, total))?,
+            Format::Raw => reader.export_raw(&to.disk, &*file, &mut |done, total| advance.at(done, total))?,
             Format::Qcow2 => {
-                qcow2_file::write(reader, &to.disk, to.size, &file, &mut |done| advance.at(done, to.size))?;
+                qcow2_file::write(reader, &to.disk, to.size, &*file, &mut |done| advance.at(done, to.size))?;
             }
         }
         let named = agent.files.rename(&new, &to.path).and_then(|()| agent.files.sync_dir(&dir_of(&to.path)));
@@ -145,55 +142,5 @@ fn write_disk(
         // The error that stopped it says more than one about the leftover would.
         drop(agent.files.remove(&new));
     }
-    match written {
-        Err(_) if stop.is_cancelled() => Err(AgentError::Stopped),
-        written => written,
-    }
-}
-
-/// A file whose writing ends with an error when it is no longer wanted.
-struct Stoppable {
-    file: Arc<dyn File>,
-    stop: CancellationToken,
-}
-
-impl File for Stoppable {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        match self.stop.is_cancelled() {
-            true => Err(io::Error::other("stopped on request")),
-            false => self.file.write_at(data, offset),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-
-    fn set_size(&self, size: u64) -> io::Result<()> {
-        self.file.set_size(size)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.punch(offset, len)
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-
-    fn try_lock_bytes_shared(&self, bytes: &[u64]) -> io::Result<bool> {
-        self.file.try_lock_bytes_shared(bytes)
-    }
-
-    fn others_lock(&self, byte: u64) -> io::Result<bool> {
-        self.file.others_lock(byte)
-    }
+    written
 }

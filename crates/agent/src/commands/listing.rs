@@ -8,6 +8,7 @@ use farshore_types::{CLUSTER_BYTES, MachineId, PointId};
 use crate::{
     Agent, AgentError,
     control::{DiskLine, MachineLine, PointLine, ReplicaLine, ReplicaPoints, Status},
+    scrub,
 };
 
 /// The machines of this host.
@@ -56,7 +57,7 @@ fn disk_line(disk: Disk) -> DiskLine {
 }
 
 /// A power state in one word.
-pub(super) fn power(power: &PowerState) -> String {
+pub(crate) fn power(power: &PowerState) -> String {
     match power {
         PowerState::Running => "running".to_owned(),
         PowerState::Paused { io_error: true, .. } => "paused (I/O error)".to_owned(),
@@ -113,7 +114,10 @@ pub(crate) async fn status(agent: &Agent) -> Result<Status, AgentError> {
     for id in agent.replicas().machines()? {
         let now = agent.clock.wall_ms();
         replicas.push(match agent.replicas().get_or_create(id).await {
-            Ok(replica) => replica.run(move |store| replica_line(store, now)).await,
+            Ok(replica) => {
+                let scrub = replica.scrub().clone();
+                replica.run(move |store| replica_line(store, now, &scrub)).await
+            }
             Err(error) => unusable_line(id, &error),
         });
     }
@@ -125,7 +129,7 @@ pub(crate) async fn status(agent: &Agent) -> Result<Status, AgentError> {
     })
 }
 
-fn replica_line(store: &mut Replica, now_ms: u64) -> ReplicaLine {
+fn replica_line(store: &mut Replica, now_ms: u64, scrub: &scrub::Record) -> ReplicaLine {
     let state = match store.phase() {
         Phase::Receiving => "receiving",
         Phase::BringingUp { .. } => "bringing-up",
@@ -133,6 +137,9 @@ fn replica_line(store: &mut Replica, now_ms: u64) -> ReplicaLine {
     };
     let newest = store.newest().ok();
     let mut faults: Vec<String> = store.report().damaged.iter().map(damage).collect();
+    faults.extend(rescued(store));
+    let (scrub, decay) = scrub.told(store);
+    faults.extend(decay);
     let stored = match store.usage() {
         Ok(usage) => usage.images + usage.chain,
         Err(error) => {
@@ -150,8 +157,20 @@ fn replica_line(store: &mut Replica, now_ms: u64) -> ReplicaLine {
         newest: newest.as_ref().map(|point| point.id),
         rpo_ms: newest.map(|point| now_ms.saturating_sub(point.captured_ms)),
         stored,
+        scrub: Some(scrub),
         faults,
     }
+}
+
+/// Points that only the images still know must not be forgotten there.
+fn rescued(store: &Replica) -> Option<String> {
+    let points = store.rescued();
+    let (first, last) = (points.first()?, points.last()?);
+    Some(format!(
+        "{} points of the damaged chain, {first} to {last}, can be read by `qemu-img` alone; \
+         `drop-rescued` frees their space",
+        points.len()
+    ))
 }
 
 fn damage(file: &farshore_replica::Dropped) -> String {
@@ -169,6 +188,7 @@ fn unusable_line(id: MachineId, error: &AgentError) -> ReplicaLine {
         newest: None,
         rpo_ms: None,
         stored: 0,
+        scrub: None,
         faults: vec![error.fault().what],
     }
 }

@@ -19,12 +19,11 @@ pub(crate) async fn verify(
 ) -> Result<Verified, AgentError> {
     let start = Instant::now();
     let replica = agent.replicas().find(machine).await?;
-    let reader = agent.reader(&replica, point).await?;
+    let stop = observer.stop.clone();
+    let reader = agent.reader(&replica, point).await?.stopping_when(move || stop.is_cancelled());
     let id = reader.id();
     let mut advance = observer.advance(format!("verifying point {id}"));
-    let work = blocking(move || reader.verify(&mut |done, total| advance.at(done, total)));
-    // Nothing is changed by it, so it need not be waited for when nobody wants it any more.
-    let seen = observer.stop.run_until_cancelled(work).await.ok_or(AgentError::Stopped)??;
+    let seen = blocking(move || reader.verify(&mut |done, total| advance.at(done, total))).await?;
     Ok(Verified {
         machine: replica.run(|store| store.name().to_owned()).await,
         point: id,

@@ -22,6 +22,10 @@ pub enum Reply {
     Exported(Exported),
     /// To `BringUp`.
     BroughtUp(BroughtUp),
+    /// To `Adopt`.
+    Adopted(Adopted),
+    /// To `DropRescued`.
+    RescuedDropped(RescuedDropped),
     /// To `Discard`.
     Discarded(Discarded),
     /// To `Replicate`.
@@ -117,8 +121,26 @@ pub struct ReplicaLine {
     pub rpo_ms: Option<u64>,
     /// Bytes that images and deltas take, holes included.
     pub stored: u64,
-    /// What opening found damaged, or why it cannot be opened.
+    /// What the scrub has done; none where the replica cannot be opened.
+    #[serde(default)]
+    pub scrub: Option<ScrubLine>,
+    /// What opening or the scrub found damaged, or why it cannot be opened.
     pub faults: Vec<String>,
+}
+
+/// What the scrub of a replica has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubLine {
+    /// When tables were last compared with the chain: milliseconds since the Unix epoch.
+    pub tables_checked_ms: Option<u64>,
+    /// Images whose tables were wrong and were built anew.
+    pub tables_mended: u64,
+    /// When all data had last been read.
+    pub data_checked_ms: Option<u64>,
+    /// Whether data is being read, a little at a time.
+    pub reading: bool,
+    /// Places of data that are not what was sealed; `faults` names them.
+    pub decayed: usize,
 }
 
 /// A replica's recovery points.
@@ -221,6 +243,43 @@ pub struct BroughtUp {
     pub disks: Vec<(DiskKey, PathBuf)>,
     /// Disks of its definition that the point does not have; it came up without them.
     pub without_disks: Vec<DiskKey>,
+}
+
+/// Disks whose old copies are the base of a replica now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The machine's UUID.
+    pub id: MachineId,
+    /// Its name; empty before its source has connected.
+    pub machine: String,
+    /// The disks.
+    pub disks: Vec<AdoptedCopy>,
+}
+
+/// A disk's old copy that is the base of its replica now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdoptedCopy {
+    /// The disk.
+    pub disk: DiskKey,
+    /// Where the copy was.
+    pub from: PathBuf,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: String,
+    /// Size of the disk in bytes.
+    pub size: u64,
+}
+
+/// Rescued points that were given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RescuedDropped {
+    /// The machine's name.
+    pub machine: String,
+    /// The points.
+    pub points: Vec<PointId>,
+    /// Those that are left.
+    pub left: Vec<PointId>,
 }
 
 /// A bring-up that was ended.

@@ -31,6 +31,15 @@ pub enum Request {
     Export(Export),
     /// Brings a machine up at a point.
     BringUp(BringUp),
+    /// Makes old copies of a machine's disks the base of its replica.
+    Adopt(Adopt),
+    /// Gives up points that a damaged chain has lost and that images still show.
+    DropRescued {
+        /// Name or UUID.
+        machine: String,
+        /// Which; empty: all.
+        points: Vec<PointId>,
+    },
     /// Ends a bring-up and forgets what the machine wrote.
     Discard {
         /// Name or UUID.
@@ -68,6 +77,18 @@ pub struct BringUp {
     pub start: StartChoice,
     /// Discards an earlier bring-up at another point first.
     pub replace: bool,
+    /// Does not ask the host that wrote last whether the machine runs there.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Makes old copies of a machine's disks the base of its replica.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// UUID; or the name of a replica or a machine of this host.
+    pub machine: String,
+    /// The disks and their copies' paths, absolute.
+    pub disks: Vec<(DiskKey, PathBuf)>,
 }
 
 /// Replicates a machine of this host to another.

@@ -9,24 +9,45 @@ use farshore_link::Receiver;
 use farshore_replica::{CycleStart, Incoming, SealRequest, Stored};
 use farshore_types::{DiskKey, PointRef};
 use farshore_wire::{
-    Body, DigestPage, DiskSize, Failure, FailureCode, Held, OpenCycle, Outcome, Record, Seal,
+    Body, CycleKind, DigestPage, DiskSize, Failure, FailureCode, Held, OpenCycle, Outcome, Record, Seal,
 };
 
 use super::{digests::DigestPages, refusal::failure};
-use crate::{OpenReplica, replicas::blocking};
+use crate::{OpenReplica, config::CheckReceived, replicas::blocking};
 
 /// Puts one session's cycles into a replica.
 pub(super) struct ReplicaReceiver {
     replica: Arc<OpenReplica>,
+    check: CheckReceived,
     /// Disks of the open cycle, in its order.
     disks: Vec<DiskSize>,
+    /// Whether its compressed records are unpacked and checked.
+    unpack: bool,
     pages: Option<DigestPages>,
 }
 
 impl ReplicaReceiver {
-    /// `disks` are those of a cycle that goes on.
-    pub(super) fn new(replica: Arc<OpenReplica>, disks: Vec<DiskSize>) -> ReplicaReceiver {
-        ReplicaReceiver { replica, disks, pages: None }
+    /// `held` is a cycle that may go on.
+    pub(super) fn new(
+        replica: Arc<OpenReplica>,
+        check: CheckReceived,
+        held: Option<&Held>,
+    ) -> ReplicaReceiver {
+        let mut receiver = ReplicaReceiver { replica, check, disks: Vec::new(), unpack: true, pages: None };
+        if let Some(held) = held {
+            receiver.expect(&held.open);
+        }
+        receiver
+    }
+
+    /// What the records of a cycle are to be.
+    fn expect(&mut self, open: &OpenCycle) {
+        self.disks.clone_from(&open.disks);
+        self.unpack = match self.check {
+            CheckReceived::All => true,
+            CheckReceived::Changes => open.kind != CycleKind::Initial,
+            CheckReceived::None => false,
+        };
     }
 
     fn place_of(&self, disk: &DiskKey) -> Result<usize, Failure> {
@@ -41,7 +62,7 @@ impl ReplicaReceiver {
 impl Receiver for ReplicaReceiver {
     async fn open_cycle(&mut self, open: &OpenCycle) -> Result<(), Failure> {
         self.pages = None;
-        self.disks.clone_from(&open.disks);
+        self.expect(open);
         let disks = open.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
         let start = CycleStart { number: open.cycle, base: open.base, disks };
         let opened = self.replica.run(move |store| store.begin_cycle(start)).await;
@@ -51,7 +72,8 @@ impl Receiver for ReplicaReceiver {
     async fn append(&mut self, disk: &DiskKey, records: Vec<Record>) -> Result<(), Failure> {
         let place = self.place_of(disk)?;
         // Hashed before the store is locked: another session's upkeep need not wait for it.
-        let checked = blocking(move || check(records)).await;
+        let unpack = self.unpack;
+        let checked = blocking(move || check(records, unpack)).await;
         let stored = match checked {
             Ok(records) => {
                 let append = move |store: &mut farshore_replica::Replica| {
@@ -105,14 +127,20 @@ impl Receiver for ReplicaReceiver {
 
 /// Checks that what came has the digests it came with.
 ///
-/// A compressed record is only checked for its form: unpacking it would cost more than all
-/// else on this path. TLS guards it on its way, and every reader checks it against its digest.
-fn check(records: Vec<Record>) -> Result<Vec<Record>, Failure> {
+/// Where `unpack` does not say so, a compressed record is only checked for its form:
+/// unpacking it costs more than all else on this path. TLS guards it on its way, the scrub
+/// reads it, and every reader checks it.
+fn check(records: Vec<Record>, unpack: bool) -> Result<Vec<Record>, Failure> {
+    let bad = |what: String| {
+        let advice = "the cycle is run again; if this repeats, check the source's memory";
+        Failure::new(FailureCode::BadRecord, what, advice)
+    };
     for record in &records {
-        record.verify().map_err(|error| {
-            let advice = "the cycle is run again; if this repeats, check the source's memory";
-            Failure::new(FailureCode::BadRecord, error.to_string(), advice)
-        })?;
+        record.verify().map_err(|error| bad(error.to_string()))?;
+        let packed = matches!(record.body, Body::Zstd(_));
+        if unpack && packed && !incoming(record).stored.holds(&record.digest) {
+            return Err(bad(format!("cluster {} does not unpack to what its digest says", record.cluster)));
+        }
     }
     Ok(records)
 }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farshore_replica::{Phase, ReplicaError, Retention};
+use farshore_replica::{Phase, Replica, ReplicaError, Retention};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,16 @@ pub(crate) async fn upkeep(replicas: Arc<Replicas>, retention: Retention, stop: 
 
 /// Each step takes the store for itself, so that a cycle waits for one step at most.
 async fn look_after(replica: &Arc<OpenReplica>, prune: Option<Retention>) {
-    if replica.run(|store| store.phase()).await != Phase::Receiving {
-        return;
+    match replica.run(|store| store.phase()).await {
+        Phase::Receiving => {}
+        Phase::BroughtUp { .. } => return,
+        Phase::BringingUp { point } => {
+            // The command failed midway; what is left of it must not wait for the next open.
+            // While one is at work, it has the machine for itself.
+            let Some(_alone) = replica.try_alone() else { return };
+            tracing::warn!(machine = %replica.machine(), %point, "finishing a bring-up that was cut");
+            return tell(replica, "finishing a bring-up", replica.run(Replica::resume_bring_up).await);
+        }
     }
     if replica.take_sealed() {
         tell(replica, "publishing", replica.run(|store| store.publish_if_due().map(drop)).await);

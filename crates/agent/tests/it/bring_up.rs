@@ -6,10 +6,13 @@ use farshore_agent::control::{BringUp, BroughtUp, Discarded, PointChoice, Reply,
 use farshore_hypervisor::{Hypervisor, PowerState, Problem, simulated::Operation};
 use farshore_types::{Epoch, PointId};
 
-use crate::world::{MACHINE, NAME, World, key, text};
+use crate::{
+    serving::{begin, end, serving},
+    world::{MACHINE, NAME, World, key, text},
+};
 
 fn wanted(point: PointChoice) -> BringUp {
-    BringUp { machine: NAME.to_owned(), point, start: StartChoice::Run, replace: false }
+    BringUp { machine: NAME.to_owned(), point, start: StartChoice::Run, replace: false, force: false }
 }
 
 async fn up(world: &World, wanted: BringUp) -> BroughtUp {
@@ -152,4 +155,45 @@ async fn it_comes_up_paused_or_not_at_all_where_asked_to() {
     assert_eq!(told.power, "paused");
     let told = up(&world, wanted(PointChoice::Latest)).await;
     assert_eq!((told.already, told.power.as_str()), (true, "running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bring_up_that_a_crash_cut_is_finished_when_the_agent_starts() {
+    let world = World::new().await;
+    let (_, points) = world.with_points(2).await;
+    let point = points[0].0;
+    let dir = world.replica_dir();
+    let (_kept, config, host) = end(world).await;
+    let record = dir.join("replica.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    state["phase"] = serde_json::json!({ "is": "bringing-up", "point": point });
+    fs::write(&record, state.to_string()).unwrap();
+    let serving = begin(config, host);
+    // Nobody asks for the machine: that would open its replica.
+    let begun = std::time::Instant::now();
+    while !fs::read_to_string(&record).is_ok_and(|text| text.contains("brought-up")) {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it is left as it was");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(dir.join("vda.active.qcow2").exists() && dir.join("vdb.active.qcow2").exists());
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bring_up_that_failed_midway_is_finished_by_the_running_agent() {
+    let world = World::new().await;
+    let (_, points) = world.with_points(2).await;
+    let (dir, point) = (world.replica_dir(), points[1].0);
+    // Nothing can be written by this name.
+    let in_the_way = dir.join("vda.active.qcow2.tmp");
+    let (_kept, serving) = serving(world).await;
+    fs::create_dir(&in_the_way).unwrap();
+    let replica = serving.agent.replicas().get(MACHINE).await.unwrap().unwrap();
+    let epoch = Epoch { number: 2, token: 5 };
+    replica.run(move |store| store.bring_up(point, epoch).map(drop)).await.unwrap_err();
+    serving.until("it is cut", |l| l.state == "bringing-up").await;
+    fs::remove_dir(&in_the_way).unwrap();
+    serving.until("the disks are set", |l| l.state == "brought-up").await;
+    assert!(dir.join("vda.active.qcow2").exists());
+    serving.end().await;
 }

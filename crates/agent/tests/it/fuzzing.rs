@@ -23,7 +23,13 @@ fn requests() -> Vec<Request> {
             format: Format::Qcow2,
             force: true,
         }),
-        Request::BringUp(BringUp { machine: machine(), point, start: StartChoice::Paused, replace: true }),
+        Request::BringUp(BringUp {
+            machine: machine(),
+            point,
+            start: StartChoice::Paused,
+            replace: true,
+            force: false,
+        }),
         Request::Discard { machine: machine() },
         Request::Replicate(Replicate {
             machine: machine(),

@@ -108,6 +108,7 @@ async fn bring_up_and_discard_of_what_is_not_there_change_nothing() {
         machine: NAME.to_owned(),
         point: PointChoice::At("1-9".parse().unwrap()),
         start: farshore_agent::control::StartChoice::Run,
+        force: false,
         replace: false,
     };
     let error = text(world.ask(Request::BringUp(wanted)).await);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
 
+mod adopt;
 mod bring_up;
 mod cuts;
 mod export;
@@ -9,7 +10,10 @@ mod fuzzing;
 mod hostile;
 mod input;
 mod points;
+mod probe;
 mod refusals;
+mod scrub;
+mod serving;
 mod socket;
 mod source;
 mod watchdog;

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use farshore_agent::control::{Event, PointChoice, Reply, Request};
+use farshore_agent::control::{Event, Observer, PointChoice, Reply, Request};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{MACHINE, NAME, World, text};
 
@@ -58,4 +59,16 @@ async fn what_is_not_there_is_said_with_what_there_is() {
     let error = text(world.ask(verify(PointChoice::At("1-9".parse().unwrap()))).await);
     assert!(error.contains("1-9") && error.contains("from 1-1 to 1-2"), "{error}");
     assert!(world.ask(Request::Points { machine: Some(MACHINE.to_string()) }).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verification_that_is_stopped_reads_no_more() {
+    let world = World::new().await;
+    world.with_points(1).await;
+    let (observer, _events) = Observer::new(CancellationToken::new());
+    observer.stop.cancel();
+    let error = text(world.agent.handle(verify(PointChoice::Latest), &observer).await);
+    assert!(error.contains("stopped on request"), "{error}");
+    let replica = world.agent.replicas().get(MACHINE).await.unwrap().unwrap();
+    assert!(!replica.run(|store| store.is_read()).await, "the reader is gone when the answer comes");
 }

@@ -105,6 +105,7 @@ async fn a_superseded_source_is_told_and_may_reclaim_after_a_discard() {
         point: PointChoice::Latest,
         start: StartChoice::Run,
         replace: false,
+        force: false,
     };
     world.ask(Request::BringUp(bring_up)).await.unwrap();
     let error = text(site.ask(Request::Replicate(replicate(&world))).await.0);

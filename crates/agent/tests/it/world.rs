@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use farshore_agent::{
     Agent, AgentError, Config, ReplicaSink,
+    config::CheckReceived,
     control::{Event, Observer, Reply, Request},
 };
 use farshore_capture::Definition;
@@ -76,10 +77,14 @@ impl World {
         let address = listener.local_addr().unwrap().to_string();
         let stop = CancellationToken::new();
         let identity = Identity::load(&agent.config().identity_dir).unwrap();
-        let sink = Arc::new(ReplicaSink::new(Arc::clone(agent.replicas()), agent.config().peers.clone()));
+        let sink = Arc::new(ReplicaSink::of(&agent));
         let serving = serve(listener, identity, sink, ServerLimits::default(), stop.clone());
         let serving = AbortOnDropHandle::new(tokio::spawn(serving));
         World { dir, authority, agent, host, address, stop, _serving: serving }
+    }
+
+    pub(crate) async fn checking(check: CheckReceived) -> World {
+        World::with(|config| config.check_received = check).await
     }
 
     pub(crate) async fn connect(&self, epoch: Epoch) -> Result<Session, LinkError> {

@@ -141,11 +141,20 @@ impl DeltaFile {
     /// # Errors
     /// The first damage found; else as the file reports.
     pub fn check(&self) -> Result<(), DeltaError> {
+        self.check_each(|_, _| ())
+    }
+
+    /// As [`DeltaFile::check`], and shows each disk's entries in order, so that they need not
+    /// be read again.
+    ///
+    /// # Errors
+    /// As [`DeltaFile::check`]; entries may have been shown before it was found.
+    pub fn check_each(&self, mut show: impl FnMut(&DiskKey, &Entry)) -> Result<(), DeltaError> {
         self.definition()?;
         for disk in &self.footer.disks {
             let mut entries = 0;
             for entry in self.cursor(&disk.key) {
-                entry?;
+                show(&disk.key, &entry?);
                 entries += 1;
             }
             if entries != disk.entries {

@@ -1,15 +1,15 @@
 //! Changing what an image shows: new tables in new places, one header write, and only
 //! then are the old places let go.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use farshore_delta::{Entry, Place};
-use farshore_env::read_exact_at;
+use farshore_env::{File, read_exact_at};
 use farshore_qcow2::{HEADER_MAX, L2Entry, Snapshot, encode_table, host_clusters};
 use farshore_types::PointId;
 
 use super::{
-    CLUSTER, GEOMETRY, Image, Trust,
+    CLUSTER, GEOMETRY, Image, Trust, joined,
     refcount::{Recount, RecountError},
     view::{Published, View, encode_point, l1_range, words_to_bytes},
 };
@@ -29,13 +29,24 @@ pub(crate) struct NewTable {
     pub(crate) l1: Vec<u64>,
 }
 
+/// What the active tables are to show from now on.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Active {
+    /// What they show now.
+    #[default]
+    Keep,
+    /// A published point: they become a copy of its tables.
+    Show(PointId),
+    /// Nothing.
+    Nothing,
+}
+
 /// What an image is to show from now on.
 #[derive(Default)]
 pub(crate) struct Change {
     pub(crate) add: Option<NewTable>,
     pub(crate) remove: Vec<PointId>,
-    /// The published point that the active tables become a copy of; as before if `None`.
-    pub(crate) active: Option<PointId>,
+    pub(crate) active: Active,
 }
 
 /// Places to give back if the change does not come to be.
@@ -100,12 +111,8 @@ impl Image {
         self.file.write_at(&words_to_bytes(&words), at).map_err(|e| self.io("writing an L2 table", e))
     }
 
-    pub(super) fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
-        let mut bytes = vec![0; usize::try_from(CLUSTER).unwrap_or(0)];
-        if at != 0 {
-            read_exact_at(&*self.file, &mut bytes, at).map_err(|e| self.io("reading an L2 table", e))?;
-        }
-        Ok(bytes.as_chunks::<8>().0.iter().map(|w| u64::from_be_bytes(*w)).collect())
+    fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
+        read_l2(&*self.file, at).map_err(|e| self.io("reading an L2 table", e))
     }
 
     /// Carries a change out. On an error the image shows what it showed before, but for
@@ -145,9 +152,9 @@ impl Image {
             recount.add_range(&l1_range(published.snapshot.l1_offset, published.l1.len()), 1);
             next.published.push(published);
         }
-        if let Some(point) = change.active {
+        if !matches!(change.active, Active::Keep) {
             freed.push(self.view.active_place());
-            self.place_active(&mut next, point, &mut recount, taken)?;
+            self.place_active(&mut next, change.active, &mut recount, taken)?;
         }
         self.place_snapshot_table(&mut next, &mut recount, &mut freed, taken)?;
         freed.retain(|r| !r.is_empty());
@@ -212,10 +219,18 @@ impl Image {
     fn place_active(
         &mut self,
         next: &mut View,
-        point: PointId,
+        active: Active,
         recount: &mut Recount,
         taken: &mut Taken,
     ) -> Result<(), ReplicaError> {
+        let Active::Show(point) = active else {
+            let l1 = vec![0; next.active.len()];
+            next.header.l1_offset = self.place_words(&l1, taken)?;
+            next.header.extensions.clear();
+            next.active = l1;
+            recount.add_range(&next.active_place(), 1);
+            return Ok(());
+        };
         let Some((l1, size)) = next.find(point).map(|p| (p.l1.clone(), p.snapshot.size)) else {
             let why = format!("point {point} is not published in {}", self.path.display());
             return Err(ReplicaError::NotNow { what: "showing a point", why });
@@ -317,24 +332,71 @@ impl Image {
         Ok(out)
     }
 
-    /// Puts tables that show nothing in the place of those that are, which are damaged.
-    pub(crate) fn rebuild(&mut self) -> Result<(), ReplicaError> {
+    /// Puts new tables in the place of those that are, which are damaged: they show nothing
+    /// but those of `keep` whose own tables are sound, just as they are.
+    pub(crate) fn rebuild(&mut self, keep: &[PointId]) -> Result<(), ReplicaError> {
         self.check_sure()?;
-        let left: Vec<Range<u64>> = self.view.metadata().into_iter().filter(|r| r.start != 0).collect();
-        self.view = View::empty(self.view.header.size, self.view.header.backing.clone());
+        let mut kept = Vec::new();
+        let wanted = |p: &&Published| keep.contains(&p.point) && !bug::is(Bug::ForgetRescued);
+        for published in self.view.published.iter().filter(wanted) {
+            match self.is_sound(published)? {
+                true => kept.push(published.clone()),
+                false => tracing::error!(point = %published.point, image = %self.path.display(),
+                    "the tables of a point that only they knew are damaged: it is lost"),
+            }
+        }
+        let mut view = View::empty(self.view.header.size, self.view.header.backing.clone());
+        view.published = kept;
+        let stays: BTreeSet<u64> = view.metadata().into_iter().map(|r| r.start).collect();
+        let left = self.view.metadata().into_iter().filter(|r| !stays.contains(&r.start)).collect();
+        self.view = view;
+        let points: Vec<PointId> = self.view.published.iter().map(|p| p.point).collect();
+        let mut rescued = Vec::new();
+        for point in points {
+            rescued.extend(self.data_of(point)?);
+        }
+        self.rescued = joined(rescued);
         self.write_first_tables(left).inspect_err(|_| self.state = Trust::Lost)
     }
 
-    /// Tables of an image that shows nothing, in free places, and a header over them;
-    /// `left` are the places of the tables before.
+    /// Whether all tables of a point decode and name places within the file.
+    fn is_sound(&self, published: &Published) -> Result<bool, ReplicaError> {
+        let end = self.extent();
+        for l2 in published.l1.iter().filter(|l2| **l2 != 0) {
+            if *l2 >= end {
+                return Ok(false);
+            }
+            for word in self.read_l2(*l2)? {
+                match L2Entry::decode(word, GEOMETRY) {
+                    Ok(entry) if host_clusters(entry, GEOMETRY).end <= end.div_ceil(CLUSTER) => {}
+                    _ => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tables of an image that shows only what is published in the view that is known, in
+    /// free places, and a header over them; `left` are the places of the tables before.
     pub(super) fn write_first_tables(&mut self, left: Vec<Range<u64>>) -> Result<(), ReplicaError> {
         let mut view = self.view.clone();
-        let mut recount = Recount::default();
+        let (mut recount, mut taken) = (Recount::default(), Taken::default());
         recount.add(0, 1);
         let words = view.active.clone();
-        view.header.l1_offset = self.place_words(&words, &mut Taken::default())?;
+        view.header.l1_offset = self.place_words(&words, &mut taken)?;
         recount.add_range(&view.active_place(), 1);
-        self.write_counts(&mut view, recount, &(0..0), &mut Taken::default())?;
+        for published in &view.published {
+            recount.add_range(&l1_range(published.snapshot.l1_offset, published.l1.len()), 1);
+        }
+        for (l2, users) in view.l2_references() {
+            recount.add(l2 / CLUSTER, users);
+            for word in self.read_l2(l2)? {
+                let entry = L2Entry::decode(word, GEOMETRY).map_err(|e| self.format(e))?;
+                host_clusters(entry, GEOMETRY).for_each(|c| recount.add(c, users));
+            }
+        }
+        self.place_snapshot_table(&mut view, &mut recount, &mut Vec::new(), &mut taken)?;
+        self.write_counts(&mut view, recount, &(0..0), &mut taken)?;
         // The backing file's name lies behind the header's sector and never changes: it is
         // durable before a header says that it is there.
         let header = view.header.encode().map_err(|e| self.format(e))?;
@@ -343,6 +405,15 @@ impl Image {
         self.sync_file("making tables durable")?;
         self.flip(view, left)
     }
+}
+
+/// The words of an L2 table; those of none, all of it unallocated, for place 0.
+pub(super) fn read_l2(file: &dyn File, at: u64) -> std::io::Result<Vec<u64>> {
+    let mut bytes = vec![0; usize::try_from(CLUSTER).unwrap_or(0)];
+    if at != 0 {
+        read_exact_at(file, &mut bytes, at)?;
+    }
+    Ok(bytes.as_chunks::<8>().0.iter().map(|w| u64::from_be_bytes(*w)).collect())
 }
 
 pub(super) fn l2_entry(place: Place) -> L2Entry {

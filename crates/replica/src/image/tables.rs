@@ -1,17 +1,43 @@
-//! Comparing an image's tables with what they should say. Only reads.
+//! Comparing an image's tables with what they should say. Only reads, and needs the image no
+//! more: while anyone holds what is here, the caller sees to it that no place is used again.
+
+use std::{path::PathBuf, sync::Arc};
 
 use farshore_delta::Entry;
+use farshore_env::File;
 use farshore_qcow2::{L2Entry, host_clusters};
 use farshore_types::PointId;
 
 use super::{
     CLUSTER, GEOMETRY, Image,
-    publish::l2_entry,
+    publish::{l2_entry, read_l2},
     view::{View, read_words},
 };
 use crate::ReplicaError;
 
+/// The tables of an image as they were at one moment.
+pub(crate) struct Tables {
+    pub(crate) path: PathBuf,
+    file: Arc<dyn File>,
+    view: View,
+    /// First byte after everything in use.
+    end: u64,
+}
+
 impl Image {
+    /// The tables as they are now.
+    pub(crate) fn tables(&self) -> Tables {
+        let (path, view) = (self.path.clone(), self.view.clone());
+        Tables { path, file: self.file(), view, end: self.extent() }
+    }
+
+    /// The published points, as the tables list them.
+    pub(crate) fn published(&self) -> Vec<PointId> {
+        self.view.published.iter().map(|p| p.point).collect()
+    }
+}
+
+impl Tables {
     /// What is wrong with a published point's tables, where its map is `entries`.
     pub(crate) fn fault_of_point(
         &self,
@@ -61,7 +87,7 @@ impl Image {
     /// How often each cluster of the file is referred to; `None` where a table points
     /// outside of the file or does not decode.
     fn count_references(&self) -> Result<Option<Vec<u32>>, ReplicaError> {
-        let mut counts = vec![0u32; usize::try_from(self.extent().div_ceil(CLUSTER)).unwrap_or(0)];
+        let mut counts = vec![0u32; usize::try_from(self.end.div_ceil(CLUSTER)).unwrap_or(0)];
         let mut add = |cluster: u64, n: u32| {
             let count = usize::try_from(cluster).ok().and_then(|c| counts.get_mut(c));
             count.map(|count| *count = count.saturating_add(n)).is_some()
@@ -95,8 +121,15 @@ impl Image {
     }
 
     /// The published points, as the tables list them.
-    pub(crate) fn published(&self) -> Vec<PointId> {
-        let View { published, .. } = &self.view;
-        published.iter().map(|p| p.point).collect()
+    pub(crate) fn published(&self) -> impl Iterator<Item = PointId> {
+        self.view.published.iter().map(|p| p.point)
+    }
+
+    fn read_l2(&self, at: u64) -> Result<Vec<u64>, ReplicaError> {
+        read_l2(&*self.file, at).map_err(|e| self.io("reading an L2 table", e))
+    }
+
+    fn io(&self, what: &'static str, source: std::io::Error) -> ReplicaError {
+        ReplicaError::Io { what, dir: self.path.clone(), source }
     }
 }

@@ -206,3 +206,23 @@ fn damaged_tables_that_are_believed_are_caught() {
         &["was not noticed", "does not open", "differs", "wrong tables", "digest"],
     );
 }
+
+#[test]
+fn an_old_copy_that_shows_through_is_caught() {
+    is_caught(Bug::ShowAdopted, crate::adoption::shrink_and_grow, &["no longer has"]);
+}
+
+#[test]
+fn a_gone_disk_that_keeps_its_space_is_caught() {
+    is_caught(Bug::KeepGoneDisks, crate::gone::a_gone_disk, &["still there", "bytes became"]);
+}
+
+#[test]
+fn rescued_points_that_mending_forgets_are_caught() {
+    is_caught(Bug::ForgetRescued, crate::gone::mend_around_rescued, &["became", "find snapshot"]);
+}
+
+#[test]
+fn a_scrub_of_the_newest_element_alone_is_caught() {
+    is_caught(Bug::ScrubNewestOnly, crate::scrub::decay_in_any_point, &["found {"]);
+}

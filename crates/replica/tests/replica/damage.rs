@@ -13,12 +13,12 @@ use crate::{
     tool,
 };
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
 
 /// A store of seven points, with a few of them published.
-fn store() -> Run {
+pub(crate) fn store() -> Run {
     let mut run = Run::start(&[8 * CLUSTER, 6 * CLUSTER]);
     for n in 0..7 {
         run.driver.write(&[
@@ -33,23 +33,23 @@ fn store() -> Run {
 }
 
 /// The store's files, with the agent gone.
-fn closed(run: Run) -> (MemoryFiles, History, Vec<PointId>) {
+pub(crate) fn closed(run: Run) -> (MemoryFiles, History, Vec<PointId>) {
     let ids = run.driver.replica.points().iter().map(|p| p.id).collect();
     (run.files.copy(), run.history, ids)
 }
 
-fn flip(files: &MemoryFiles, path: &Path, at: usize) {
+pub(crate) fn flip(files: &MemoryFiles, path: &Path, at: usize) {
     let mut bytes = files.content(path).unwrap();
     bytes[at] ^= 0x41;
     files.put(path, &bytes);
 }
 
-fn reopen(files: &MemoryFiles) -> Result<Replica, ReplicaError> {
+pub(crate) fn reopen(files: &MemoryFiles) -> Result<Replica, ReplicaError> {
     open(files, &farshore_sim::ManualClock::at(1_700_002_000_000))
 }
 
 /// The store goes on with what it shows: a cycle, a publication, a prune.
-fn goes_on(replica: Replica, history: &History) {
+pub(crate) fn goes_on(replica: Replica, history: &History) {
     let ids: Vec<PointId> = replica.points().iter().map(|p| p.id).collect();
     let now = history.state_of(*ids.last().unwrap()).clone();
     let mut driver = Driver::resume(replica, now).unwrap();
@@ -159,7 +159,7 @@ fn damaged_data_is_named_by_disk_cluster_and_point() {
 }
 
 /// Big-endian word of an image.
-fn word(image: &[u8], at: usize) -> usize {
+pub(crate) fn word(image: &[u8], at: usize) -> usize {
     usize::try_from(u64::from_be_bytes(image[at..at + 8].try_into().unwrap())).unwrap()
 }
 
@@ -221,7 +221,7 @@ fn damage_that_opening_does_not_read_is_found_by_a_scrub_and_mended() {
     }
 }
 
-fn check_by_stock_tools(files: &MemoryFiles, replica: &Replica, history: &History) {
+pub(crate) fn check_by_stock_tools(files: &MemoryFiles, replica: &Replica, history: &History) {
     let dir = tempfile::tempdir().unwrap();
     tool::write_out(files, Path::new(DIR), dir.path());
     tool::check_images(dir.path());

@@ -9,7 +9,6 @@ use std::{
 };
 
 use farshore_env::{Files, OpenMode, RealFiles};
-use farshore_replica::{Adopted, Replica};
 use farshore_sim::{
     ManualClock, ModelDisk,
     driver::{self, Driver, check_point},
@@ -205,32 +204,4 @@ fn freed_places_wait_while_another_program_reads_the_image() {
     drop(readers);
     assert!(driver.replica.release_unread().unwrap() > 0);
     judge(dir.path(), &driver);
-}
-
-#[test]
-fn an_adopted_disk_becomes_the_backing_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let old = dir.path().join("old.raw");
-    let size = 4 << 20;
-    let mut model = farshore_sim::ModelDisk::default();
-    model.write(0, &driver::content(2, 3 << 20));
-    std::fs::write(&old, model.bytes(size)).unwrap();
-    let store = dir.path().join("store");
-    let clock = ManualClock::at(1_700_000_000_000);
-    let mut replica: Replica = driver::open(Arc::new(RealFiles), clock, &store, eager()).unwrap();
-    let adopted = Adopted { path: old.display().to_string(), format: "raw".into() };
-    let digests = (0..size / 65536).map(|c| Ok((c, farshore_types::Digest::of(&model.cluster(c)))));
-    replica.adopt(&"vda".parse().unwrap(), size, adopted, digests).unwrap();
-    let mut driver = Driver::start(replica, &[size]).unwrap();
-    driver.now[0] = model;
-    driver.write(&[(0, 65536, 65536, 0), (0, 700_000, 10_000, 1)]);
-    driver.point().unwrap();
-    driver.replica.publish_if_due().unwrap();
-    let id = driver.replica.points()[0].id;
-    let out = dir.path().join("out.raw").display().to_string();
-    qemu_img(&["convert", "-U", "-l", &id.to_string(), "-O", "raw", &image(&store, "vda"), &out]);
-    assert!(std::fs::read(&out).unwrap() == driver.now[0].bytes(size));
-    assert!(driver.replica.usage().unwrap().images < 1 << 20, "only what differs is stored");
-    let said = qemu_img(&["check", "-U", &image(&store, "vda")]);
-    assert!(said.contains("No errors were found"), "{said}");
 }

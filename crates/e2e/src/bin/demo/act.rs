@@ -142,11 +142,11 @@ fn show_cycles(home: &TestHost) -> Outcome<()> {
 
 /// Brings a point up and waits for the guest's own word.
 fn bring_up(away: &TestHost, point: PointId, age: Duration, console: &Path) -> Outcome<BroughtUp> {
-    say(&format!("farshore-agent bring-up {MACHINE} --point {point}   (on 'away')"));
+    say(&format!("farshore-agent bring-up {MACHINE} --point {point} --force   (on 'away')"));
     let before = verdicts(console).len();
     let begun = Instant::now();
     let up: control::BroughtUp =
-        away.command(&["bring-up", MACHINE, "--point", &point.to_string(), "--replace"])?;
+        away.command(&["bring-up", MACHINE, "--point", &point.to_string(), "--replace", "--force"])?;
     let running = begun.elapsed();
     if up.point != point {
         return Err(format!("brought up at {} instead", up.point));
