@@ -59,6 +59,21 @@ impl OpenReplica {
             .await
     }
 
+    /// As [`OpenReplica::run`], after work of its own that does not need the store: on the
+    /// same thread, because every change of threads costs.
+    pub(crate) async fn run_after<P, T: Send + 'static>(
+        self: &Arc<Self>,
+        prepare: impl FnOnce() -> P + Send + 'static,
+        work: impl FnOnce(&mut Replica, P) -> T + Send + 'static,
+    ) -> T {
+        let this = Arc::clone(self);
+        blocking(move || {
+            let prepared = prepare();
+            work(&mut this.store.lock().expect("the store failed before: restart the agent"), prepared)
+        })
+        .await
+    }
+
     /// Keeps other commands that change what the machine is here waiting while it lives.
     pub(crate) async fn alone(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.commands).lock_owned().await

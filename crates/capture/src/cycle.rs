@@ -67,6 +67,7 @@ impl Cycle<'_> {
         let captured = Instant::now();
         let backup = hypervisor.begin_backup(self.parts.machine, &spec).await?;
         let mut in_hypervisor = captured.elapsed();
+        tracing::debug!(machine = %self.parts.machine, took = ?in_hypervisor, "backup begun");
         let gathered = {
             let parts = self.parts;
             tokio::select! {
@@ -78,6 +79,7 @@ impl Cycle<'_> {
         let ending = Instant::now();
         let ended = hypervisor.end_backup(self.parts.machine).await;
         in_hypervisor += ending.elapsed();
+        tracing::debug!(machine = %self.parts.machine, took = ?ending.elapsed(), "backup ended");
         // Before anything that waits for the target. What was read is true all the same.
         if gathered.is_err() || watch::was_stopped(self.parts, &mut events) {
             self.set_going().await;
@@ -96,6 +98,7 @@ impl Cycle<'_> {
                 in_hypervisor += deleting.elapsed();
                 report.hypervisor_ms = millis(in_hypervisor);
                 report.took_ms = millis(begun.elapsed());
+                tracing::debug!(machine = %self.parts.machine, ?report, "cycle sealed");
                 Ok(report)
             }
             Err(error) => {

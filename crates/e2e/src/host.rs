@@ -196,12 +196,20 @@ impl TestHost {
         Ok(())
     }
 
-    /// Waits until the agent has its hypervisor open: an embedded one takes seconds.
+    /// Waits until the agent has its hypervisor open and knows what it can do: an embedded
+    /// one tries every emulator that is installed, which takes seconds.
     ///
     /// # Errors
-    /// What the command says.
+    /// Where that takes too long.
     pub fn settle(&self) -> Outcome<()> {
-        self.command::<serde_json::Value>(&["machines"]).map(drop)
+        let begun = Instant::now();
+        while !self.log().contains("hypervisor ready") {
+            if begun.elapsed() > AGENT_STARTS {
+                return Err(format!("the agent of {} does not reach its hypervisor", self.name));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Ends the agent as a power cut would.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use farshore_delta::ElementKind;
 use farshore_link::Receiver;
-use farshore_replica::{CycleStart, Incoming, SealRequest, Stored};
+use farshore_replica::{CycleStart, Incoming, Replica, SealRequest, Stored};
 use farshore_types::{DiskKey, PointRef};
 use farshore_wire::{
     Body, CycleKind, DigestPage, DiskSize, Failure, FailureCode, Held, OpenCycle, Outcome, Record, Seal,
 };
 
 use super::{digests::DigestPages, refusal::failure};
-use crate::{OpenReplica, config::CheckReceived, replicas::blocking};
+use crate::{OpenReplica, config::CheckReceived};
 
 /// Puts one session's cycles into a replica.
 pub(super) struct ReplicaReceiver {
@@ -73,18 +73,14 @@ impl Receiver for ReplicaReceiver {
         let place = self.place_of(disk)?;
         // Hashed before the store is locked: another session's upkeep need not wait for it.
         let unpack = self.unpack;
-        let checked = blocking(move || check(records, unpack)).await;
-        let stored = match checked {
-            Ok(records) => {
-                let append = move |store: &mut farshore_replica::Replica| {
-                    store.append(place, &records.iter().map(incoming).collect::<Vec<_>>())
-                };
-                self.replica.run(append).await.map_err(|e| failure(&e, FailureCode::BadRecord))
-            }
-            Err(why) => Err(why),
+        let append = move |store: &mut Replica, checked: Result<Vec<Record>, Failure>| {
+            let records = checked?;
+            let stored = store.append(place, &records.iter().map(incoming).collect::<Vec<_>>());
+            stored.map_err(|e| failure(&e, FailureCode::BadRecord))
         };
+        let stored = self.replica.run_after(move || check(records, unpack), append).await;
         if stored.is_err() {
-            self.replica.run(farshore_replica::Replica::give_up_cycle).await;
+            self.replica.run(Replica::give_up_cycle).await;
         }
         stored
     }
@@ -103,7 +99,7 @@ impl Receiver for ReplicaReceiver {
 
     async fn abort(&mut self, cycle: u64, why: &Failure) {
         tracing::info!(cycle, %why, "cycle given up");
-        self.replica.run(farshore_replica::Replica::give_up_cycle).await;
+        self.replica.run(Replica::give_up_cycle).await;
     }
 
     async fn digests(&mut self, disk: &DiskKey, from: u64) -> Result<DigestPage, Failure> {
@@ -119,7 +115,7 @@ impl Receiver for ReplicaReceiver {
     async fn lost(&mut self, held: Option<Held>) {
         self.pages = None;
         if held.is_none() {
-            self.replica.run(farshore_replica::Replica::give_up_cycle).await;
+            self.replica.run(Replica::give_up_cycle).await;
         }
         *self.replica.held() = held;
     }

@@ -79,13 +79,6 @@ pub(crate) fn initial(lab: &Lab, compression: &str) -> Outcome<(Pair, Duration, 
     settle()?;
     let begun = std::time::Instant::now();
     let done = replicate_once(&pair, compression)?;
-    for (h, n) in [(&pair.home, "home"), (&pair.away, "away")] {
-        let _ = fs::copy(h.dir.join("agent.log"), format!("/tmp/log-{n}-{compression}"));
-        let p = h.agent_pid().unwrap();
-        let s = fs::read_to_string(format!("/proc/{p}/stat")).unwrap();
-        let f: Vec<&str> = s.rsplit(')').next().unwrap().split_whitespace().collect();
-        println!("    pid {p} cpu {n}: user {} sys {} (10 ms)", f[11], f[12]);
-    }
     Ok((pair, begun.elapsed(), done.sent))
 }
 
