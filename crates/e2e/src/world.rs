@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use pipe::{Cut, PipeDial};
 
 /// Longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Size of each disk in bytes: not a whole number of clusters.
 pub const DISK: u64 = 6 * 1024 * 1024 + 512;

@@ -1,7 +1,7 @@
 //! Initial replication beside `nbdcopy` and `qemu-img convert`, all reading the same kind of
 //! export: a pull-mode backup of a started machine. And resync of what has not changed.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
 use farshore_agent::control::Replicated;
 use farshore_e2e::host::{Outcome, run};
@@ -9,7 +9,7 @@ use farshore_hypervisor::{BackupDisk, BackupMode, BackupSpec, Hypervisor, Start,
 use tokio::runtime::Runtime;
 
 use crate::{
-    lab::{Lab, Pair, text, timed},
+    lab::{Cost, Lab, Pair, text, timed},
     machine::{MACHINE, Machine, copy, definition},
     table::{Row, median, mib, over, secs},
 };
@@ -31,13 +31,13 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
         println!(
             "    round {}: initial {}, nbdcopy {}; compressed {}, qemu-img {}",
             round + 1,
-            secs(plain[plain.len() - 1]),
-            secs(nbdcopy[nbdcopy.len() - 1]),
-            secs(packed[packed.len() - 1]),
-            secs(convert[convert.len() - 1])
+            secs(plain[plain.len() - 1].wall),
+            secs(nbdcopy[nbdcopy.len() - 1].wall),
+            secs(packed[packed.len() - 1].wall),
+            secs(convert[convert.len() - 1].wall)
         );
     }
-    let mut rows = vec![
+    let mut rows: Vec<Row> = [
         compared(
             "initial replication of 4 GiB with 1 GiB of files, TLS, digests, durable, against `nbdcopy --flush`",
             (&plain, &nbdcopy),
@@ -48,7 +48,10 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
             (&packed, &convert),
             ("≤ 0.5 ×", 0.5),
         ),
-    ];
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if let Some((again, first)) = resync {
         let share = again as f64 / first.max(1) as f64;
         rows.push(Row {
@@ -63,23 +66,32 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-fn compared(measure: &str, (ours, theirs): (&[Duration], &[Duration]), reach: (&'static str, f64)) -> Row {
-    let (ours, theirs) = (median(ours), median(theirs));
-    Row::ratio(measure, (secs(ours), secs(theirs)), over(ours, theirs), reach)
+fn compared(measure: &str, (ours, theirs): (&[Cost], &[Cost]), reach: (&'static str, f64)) -> [Row; 2] {
+    let wall = |costs: &[Cost]| median(&costs.iter().map(|c| c.wall).collect::<Vec<_>>());
+    let busy = |costs: &[Cost]| median(&costs.iter().map(|c| c.busy).collect::<Vec<_>>());
+    let pair = |ours, theirs| ((secs(ours), secs(theirs)), over(ours, theirs));
+    let (walls, ratio) = pair(wall(ours), wall(theirs));
+    let (busies, more) = pair(busy(ours), busy(theirs));
+    let processors = Row::shown(
+        "… processor time of the whole machine meanwhile",
+        busies.0,
+        busies.1,
+        format!("{more:.2} ×"),
+    );
+    [Row::ratio(measure, walls, ratio, reach), processors]
 }
 
 /// One initial replication by one command; the hosts, how long the command took, and the
 /// bytes of data sent.
-pub(crate) fn initial(lab: &Lab, compression: &str) -> Outcome<(Pair, Duration, u64)> {
+pub(crate) fn initial(lab: &Lab, compression: &str) -> Outcome<(Pair, Cost, u64)> {
     let mut pair = lab.pair()?;
     let disk = copy(&lab.disk_of_files()?, pair.home.dir.join("images/vda.qcow2"))?;
     drop(Machine::start(&pair.home, &disk)?);
     pair.home.start_agent()?;
     pair.settle()?;
     settle()?;
-    let begun = std::time::Instant::now();
-    let done = replicate_once(&pair, compression)?;
-    Ok((pair, begun.elapsed(), done.sent))
+    let (done, cost) = timed(|| replicate_once(&pair, compression))?;
+    Ok((pair, cost, done.sent))
 }
 
 /// `farshore-agent replicate --once`.
@@ -145,19 +157,19 @@ impl Others {
         format!("nbd+unix:///vda?socket={}", self.socket.display())
     }
 
-    fn nbdcopy(&self) -> Outcome<Duration> {
+    fn nbdcopy(&self) -> Outcome<Cost> {
         let out = self.dir.path().join("copy.raw");
         let _ = fs::remove_file(&out);
         settle()?;
-        timed(Command::new("nbdcopy").args(["--flush", &self.export()]).arg(&out))
+        Ok(timed(|| run(Command::new("nbdcopy").args(["--flush", &self.export()]).arg(&out)))?.1)
     }
 
-    fn convert(&self) -> Outcome<Duration> {
+    fn convert(&self) -> Outcome<Cost> {
         let out = self.dir.path().join("copy.qcow2");
         let _ = fs::remove_file(&out);
         settle()?;
         let how = ["convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd"];
-        timed(Command::new("qemu-img").args(how).arg(self.export()).arg(&out))
+        Ok(timed(|| run(Command::new("qemu-img").args(how).arg(self.export()).arg(&out)))?.1)
     }
 }
 

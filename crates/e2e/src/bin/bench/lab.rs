@@ -133,11 +133,33 @@ fn gather(from: &Path, to: &Path, left: &mut u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs a program and tells how long it took.
-pub(crate) fn timed(command: &mut Command) -> Outcome<Duration> {
-    let begun = Instant::now();
-    run(command)?;
-    Ok(begun.elapsed())
+/// What something took: time on the clock, and time that all processors of the machine
+/// were busy meanwhile, whoever kept them so.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) wall: Duration,
+    pub(crate) busy: Duration,
+}
+
+/// Runs something and tells what it took.
+pub(crate) fn timed<T>(what: impl FnOnce() -> Outcome<T>) -> Outcome<(T, Cost)> {
+    let (begun, busy) = (Instant::now(), busy()?);
+    let done = what()?;
+    let wall = begun.elapsed();
+    Ok((done, Cost { wall, busy: self::busy()?.saturating_sub(busy) }))
+}
+
+/// Time that the machine's processors have been busy, in the kernel's ticks of 10 ms.
+fn busy() -> Outcome<Duration> {
+    let stat = fs::read_to_string("/proc/stat").map_err(text)?;
+    let ticks: Vec<u64> = stat
+        .lines()
+        .next()
+        .map_or(Vec::new(), |l| l.split_whitespace().filter_map(|n| n.parse().ok()).collect());
+    // Fields: user, nice, system, idle, waiting for disks, interrupts (two), stolen.
+    let busy =
+        ticks.iter().enumerate().filter(|(n, _)| *n < 7 && *n != 3 && *n != 4).map(|(_, t)| t).sum::<u64>();
+    Ok(Duration::from_millis(busy * 10))
 }
 
 /// An error in words.

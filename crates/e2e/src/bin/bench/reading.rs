@@ -8,7 +8,7 @@ use std::{
 };
 
 use farshore_agent::control::BroughtUp;
-use farshore_e2e::host::Outcome;
+use farshore_e2e::host::{Outcome, run};
 
 use crate::{
     copying::initial,
@@ -21,7 +21,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     let (packed, plain) = (brought_up(lab, "on")?, brought_up(lab, "off")?);
     let flat = copy(&packed.1, packed.0.away.dir.join("flat.qcow2"))?;
     // What a block pull does, without a guest.
-    crate::lab::timed(Command::new("qemu-img").args(["rebase", "-f", "qcow2", "-b", ""]).arg(&flat))?;
+    run(Command::new("qemu-img").args(["rebase", "-f", "qcow2", "-b", ""]).arg(&flat))?;
     let original = lab.disk_of_files()?;
     let disks = [original.as_path(), &plain.1, &packed.1, &flat];
     let mut large = vec![Vec::new(); disks.len()];
@@ -69,5 +69,5 @@ fn brought_up(lab: &Lab, compression: &str) -> Outcome<(Pair, PathBuf)> {
 fn read(disk: &Path, len: u64, count: u64) -> Outcome<Duration> {
     let (len, count) = (len.to_string(), count.to_string());
     let how = ["bench", "-q", "-U", "-f", "qcow2", "-d", "16", "-s", &len, "-c", &count];
-    timed(Command::new("qemu-img").args(how).arg(disk))
+    Ok(timed(|| run(Command::new("qemu-img").args(how).arg(disk)))?.1.wall)
 }
