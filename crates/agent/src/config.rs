@@ -117,6 +117,9 @@ pub struct Replicate {
     /// Compression of what is sent.
     #[serde(default)]
     pub compression: Compression,
+    /// Whether of 64 KiB that changed in a few 4 KiB blocks only those are sent.
+    #[serde(default)]
+    pub small_writes: SmallWrites,
     /// Most bytes per second; none: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<u64>,
@@ -144,6 +147,17 @@ pub enum Compression {
     /// Always.
     On,
     /// Never.
+    Off,
+}
+
+/// Whether small writes are sent as what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmallWrites {
+    /// Where the target takes that.
+    #[default]
+    On,
+    /// The whole 64 KiB around each is sent.
     Off,
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Agent, AgentError,
-    config::{Compression, Replicate},
+    config::{Compression, Replicate, SmallWrites},
     control::SourceLine,
 };
 
@@ -233,6 +233,7 @@ fn capture_settings(settings: &Replicate) -> Settings {
             Compression::On => farshore_capture::Compression::On,
             Compression::Off => farshore_capture::Compression::Off,
         },
+        small_writes: settings.small_writes == SmallWrites::On,
         excluded: settings.exclude.iter().cloned().collect(),
         rate: RateLimit::new(settings.bandwidth),
         ..Settings::default()

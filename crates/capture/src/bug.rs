@@ -16,13 +16,15 @@ pub enum Bug {
     BlindWatch,
     /// The watchdog looks on.
     IdleWatchdog,
+    /// What is known of a cluster's blocks is believed whatever the cluster has become.
+    BelieveBlocks,
 }
 
 #[cfg(feature = "deliberate-bugs")]
 fn active() -> &'static Mutex<Option<Bug>> {
     static ACTIVE: OnceLock<Mutex<Option<Bug>>> = OnceLock::new();
     ACTIVE.get_or_init(|| {
-        let all = [Bug::TrustTracking, Bug::BlindWatch, Bug::IdleWatchdog];
+        let all = [Bug::TrustTracking, Bug::BlindWatch, Bug::IdleWatchdog, Bug::BelieveBlocks];
         let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
         Mutex::new(all.into_iter().find(|bug| format!("{bug:?}") == wanted))
     })

@@ -18,11 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     CaptureError, CycleReport, Definition, Parts,
+    cluster::{ENTRY_LEN, Known},
     map::{DigestMap, Pending, Record, Scan, ScanReason},
     plan::{PREFIX, Plan, PlannedDisk, Read},
-    reading::DiskReading,
+    reading::{DiskReading, Making},
     watch,
 };
+
+/// Most memory for what a cycle learns of blocks until it is sealed, in bytes. A larger cycle
+/// is none of small writes; what is not noted only costs whole clusters later.
+const NOTED_MAX: usize = 16 << 20;
 
 /// Told how far a cycle is: bytes of disk looked at, of how many.
 pub(crate) type Advance<'a> = dyn Fn(u64, u64) + Send + Sync + 'a;
@@ -38,12 +43,16 @@ pub(crate) struct Cycle<'a> {
     pub(crate) left_out: Vec<DiskKey>,
     /// Whether the machine is off, and only started for this.
     pub(crate) off: bool,
+    /// Whether clusters are sent whole, because a patch did not fit the last time.
+    pub(crate) whole: bool,
 }
 
 /// What reading found.
 #[derive(Default)]
 struct Gathered {
     changes: Vec<Vec<SourceChange>>,
+    /// What was learned of the blocks of changed clusters, with the disk's index.
+    noted: Vec<(usize, Known)>,
     done: Vec<(DiskKey, u64)>,
     cut_short: bool,
     dirty: u64,
@@ -158,12 +167,14 @@ impl Cycle<'_> {
     ) -> Result<(), CaptureError> {
         let export = self.parts.hypervisor.open_export(backup, &disk.key).await?;
         let digests = self.map.digests_of(&disk.key)?;
-        let compression = self.parts.settings.compression;
-        let (mut reading, dirty) = DiskReading::start(export, disk, digests, compression, slice).await?;
+        let making = self.making(disk);
+        let (mut reading, dirty) = DiskReading::start(export, disk, digests, making, slice).await?;
         out.dirty += dirty;
         while let Some(found) = reading.next().await? {
             out.read += found.read;
             out.changes[index].extend_from_slice(&found.changes.changes);
+            let room = (NOTED_MAX / ENTRY_LEN).saturating_sub(out.noted.len());
+            out.noted.extend(found.changes.blocks.into_iter().take(room).map(|known| (index, known)));
             if !found.changes.records.is_empty() {
                 out.sent += found.changes.records.iter().map(|r| r.stored().len() as u64).sum::<u64>();
                 self.session.send(u16::try_from(index).unwrap_or(u16::MAX), found.changes.records).await?;
@@ -174,6 +185,19 @@ impl Cycle<'_> {
         out.done.push((disk.key.clone(), reading.clusters_done()));
         out.cut_short |= reading.is_cut_short();
         Ok(())
+    }
+
+    /// How this cycle makes changes records. An initial copy is whole by its nature.
+    fn making(&mut self, disk: &PlannedDisk) -> Making {
+        let initial = matches!(&self.plan.scan, Some(Scan { why: ScanReason::Initial, .. }));
+        // Asked only now that the cycle is open: what it may carry is as of then.
+        let taken = self.session.welcome().takes_patches();
+        let small = self.parts.settings.small_writes && taken && !initial;
+        Making {
+            compression: self.parts.settings.compression,
+            blocks: small.then(|| self.map.blocks_of(&disk.key)).flatten(),
+            patch: !self.whole,
+        }
     }
 
     /// Whether what the disks hold fits the target, asked before anything is copied.
@@ -242,7 +266,13 @@ impl Cycle<'_> {
         let outcome = if is_point { Outcome::Point(Consistency::Crash) } else { Outcome::Stage };
         let definition = Bytes::from(self.definition().encode());
         self.session.seal(outcome, captured, root, definition).await?;
-        tokio::task::block_in_place(|| self.map.apply(pending))?;
+        tokio::task::block_in_place(|| {
+            self.map.apply(pending)?;
+            for (index, known) in &gathered.noted {
+                self.map.note(&self.plan.disks[*index].key, known);
+            }
+            Ok::<_, CaptureError>(())
+        })?;
         Ok((report, superseded))
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use farshore_hypervisor::{HypervisorError, Kind};
-use farshore_link::LinkError;
+use farshore_link::{CycleOver, LinkError};
+use farshore_wire::FailureCode;
 use thiserror::Error;
 
 /// A failure of one machine's replication.
@@ -106,6 +107,16 @@ impl CaptureError {
                 ..
             })
         )
+    }
+
+    /// Whether the target could not put a patch into what it has.
+    pub(crate) fn is_bad_patch(&self) -> bool {
+        match self {
+            CaptureError::Link(LinkError::Cycle(CycleOver::Failed { failure, .. })) => {
+                failure.code == FailureCode::BadPatch
+            }
+            _ => false,
+        }
     }
 
     /// Whether something else holds the machine that will let it go by itself.

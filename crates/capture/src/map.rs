@@ -4,6 +4,7 @@
 //! ```text
 //! record.json     the element that the map belongs to, and the checkpoint taken with it
 //! vda.digests     16 bytes per cluster; a hole means zeros
+//! vda.blocks      128 bytes per cluster: what its 4 KiB blocks digest to; never trusted
 //! pending         the next element's changes, durable before its seal is sent
 //! ```
 //! Neither "last sent" nor "last acknowledged" is right by itself: the target's word at
@@ -23,7 +24,10 @@ use farshore_env::{File, Files, OpenMode, read_exact_at};
 use farshore_types::{Digest, DiskKey, PointRef, clusters_in};
 use serde::{Deserialize, Serialize};
 
-use crate::CaptureError;
+use crate::{
+    CaptureError,
+    cluster::{BlockFile, Known},
+};
 
 /// Longest record that is read, in bytes.
 const RECORD_MAX: u64 = 1 << 20;
@@ -97,6 +101,7 @@ pub(crate) struct DigestMap {
     dir: PathBuf,
     record: Record,
     open: BTreeMap<DiskKey, Arc<dyn File>>,
+    blocks: BTreeMap<DiskKey, BlockFile>,
 }
 
 /// The digests of one disk.
@@ -122,8 +127,13 @@ impl Digests {
 impl DigestMap {
     /// Opens, or begins, the map in `dir`.
     pub(crate) fn open(files: Arc<dyn Files>, dir: &Path) -> Result<DigestMap, CaptureError> {
-        let mut map =
-            DigestMap { files, dir: dir.to_owned(), record: Record::default(), open: BTreeMap::new() };
+        let mut map = DigestMap {
+            files,
+            dir: dir.to_owned(),
+            record: Record::default(),
+            open: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+        };
         let io = |source| CaptureError::State { what: "opening", path: dir.to_owned(), source };
         map.files.create_dir_all(dir).map_err(io)?;
         // A record that cannot be read is no record: the target's word rebuilds it.
@@ -140,6 +150,28 @@ impl DigestMap {
     /// A disk's digests, to be read from many tasks.
     pub(crate) fn digests_of(&mut self, disk: &DiskKey) -> Result<Digests, CaptureError> {
         Ok(Digests { path: self.dir.join(digests_name(disk)), file: self.digests(disk)? })
+    }
+
+    /// What is known of the blocks of a disk's clusters; none where it cannot be kept.
+    pub(crate) fn blocks_of(&mut self, disk: &DiskKey) -> Option<BlockFile> {
+        if let Some(file) = self.blocks.get(disk) {
+            return Some(file.clone());
+        }
+        let path = self.dir.join(format!("{disk}.blocks"));
+        match self.files.open(&path, OpenMode::Create) {
+            Ok(file) => Some(self.blocks.entry(disk.clone()).or_insert(BlockFile::new(file)).clone()),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "small writes are sent as whole clusters");
+                None
+            }
+        }
+    }
+
+    /// Notes what a cluster's blocks are, now that the target has it.
+    pub(crate) fn note(&self, disk: &DiskKey, known: &Known) {
+        if let Some(file) = self.blocks.get(disk) {
+            file.note(known);
+        }
     }
 
     /// Makes the next element's changes durable, before its seal is sent.
@@ -247,6 +279,9 @@ impl DigestMap {
             if dirty {
                 // Cut, so that what grows back is zeros.
                 file.set_size(end)?;
+                if let Some(blocks) = self.blocks.get(disk) {
+                    blocks.cut(clusters_in(size));
+                }
             }
             let (mut at, mut run) = (0, Vec::new());
             for change in changes {

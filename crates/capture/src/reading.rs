@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     CaptureError, Compression,
-    cluster::{Changes, compare, vanished},
+    cluster::{BlockFile, Changes, How, compare, vanished},
     map::Digests,
     plan::{PlannedDisk, Read},
 };
@@ -37,6 +37,16 @@ const EMPTY_PIECE: u64 = 256 << 20;
 /// Finished pieces waiting to be sent from which on the link is the slower part.
 const LINK_IS_SLOWER: usize = 4;
 
+/// How changes are made records.
+#[derive(Clone)]
+pub(crate) struct Making {
+    pub(crate) compression: Compression,
+    /// Where digests of blocks are kept, if they are.
+    pub(crate) blocks: Option<BlockFile>,
+    /// Whether a few blocks may be sent alone.
+    pub(crate) patch: bool,
+}
+
 /// Clusters that changed, as they are found.
 pub(crate) struct Found {
     pub(crate) changes: Changes,
@@ -48,7 +58,7 @@ pub(crate) struct Found {
 pub(crate) struct DiskReading {
     export: Arc<dyn Export>,
     digests: Digests,
-    compression: Compression,
+    making: Making,
     waiting: Arc<AtomicUsize>,
     /// Windows not yet asked about, in order.
     windows: Vec<Run>,
@@ -82,7 +92,7 @@ impl DiskReading {
         export: Box<dyn Export>,
         disk: &PlannedDisk,
         digests: Digests,
-        compression: Compression,
+        making: Making,
         slice: Option<Duration>,
     ) -> Result<(DiskReading, u64), CaptureError> {
         let export: Arc<dyn Export> = export.into();
@@ -107,7 +117,7 @@ impl DiskReading {
         let reading = DiskReading {
             export,
             digests,
-            compression,
+            making,
             waiting: Arc::default(),
             windows,
             wanted,
@@ -188,9 +198,9 @@ impl DiskReading {
 
     fn spawn(&mut self, piece: Piece) {
         let (export, digests, waiting) = (self.export.clone(), self.digests.clone(), self.waiting.clone());
-        let compression = self.compression;
+        let making = self.making.clone();
         self.tasks.spawn(async move {
-            let found = look(&*export, digests, piece, compression, &waiting).await;
+            let found = look(&*export, digests, piece, making, &waiting).await;
             waiting.fetch_add(1, Ordering::Relaxed);
             found
         });
@@ -201,7 +211,7 @@ async fn look(
     export: &dyn Export,
     digests: Digests,
     piece: Piece,
-    compression: Compression,
+    making: Making,
     waiting: &AtomicUsize,
 ) -> Result<Found, CaptureError> {
     let first = piece.run.start / CLUSTER_BYTES;
@@ -210,7 +220,7 @@ async fn look(
         true => Some(export.read(piece.run.start, u32::try_from(piece.run.len).unwrap_or(u32::MAX)).await?),
         false => None,
     };
-    let compress = match compression {
+    let compress = match making.compression {
         Compression::On => true,
         Compression::Off => false,
         Compression::Auto => waiting.load(Ordering::Relaxed) >= LINK_IS_SLOWER,
@@ -219,7 +229,10 @@ async fn look(
     let work = move || {
         let known = digests.read(first, count)?;
         Ok(match bytes {
-            Some(bytes) => compare(first, &bytes, &known, compress),
+            Some(bytes) => {
+                let how = How { compress, blocks: making.blocks.as_ref(), patch: making.patch };
+                compare(first, &bytes, &known, how)
+            }
             None => vanished(first, &known),
         })
     };

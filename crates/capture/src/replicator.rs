@@ -35,6 +35,9 @@ pub struct Replicator {
     status: watch::Sender<Status>,
     schedule: Schedule,
     failures: usize,
+    /// A patch did not fit: what the target has is not what was thought, or cannot be read
+    /// there. Whole clusters mend both.
+    whole: bool,
 }
 
 /// What a turn of the loop came to.
@@ -59,7 +62,7 @@ impl Replicator {
         let record = map.record();
         let status =
             Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
-        Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0 })
+        Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0, whole: false })
     }
 
     /// What is going on, as it changes.
@@ -237,8 +240,10 @@ impl Replicator {
             advance: &advance,
             left_out,
             off,
+            whole: self.whole,
         };
-        let report = cycle.run(stop).await?;
+        let report = cycle.run(stop).await.inspect_err(|e| self.whole |= e.is_bad_patch())?;
+        self.whole = false;
         self.sealed(report);
         let more = self.map.record().scan.is_some() || !report.point;
         Ok(if more { Turn::Again } else { Turn::Rest })

@@ -34,6 +34,9 @@ pub struct Settings {
     pub frequency: Duration,
     /// Compression on the wire, and so of the replica.
     pub compression: Compression,
+    /// Whether of clusters that changed in a few 4 KiB blocks only those are sent, where the
+    /// target takes that: costs hashing what changed twice, and 128 bytes per such cluster.
+    pub small_writes: bool,
     /// Disks the user leaves out.
     pub excluded: BTreeSet<DiskKey>,
     /// Bandwidth limit; may be changed while running.
@@ -49,6 +52,7 @@ impl Default for Settings {
         Settings {
             frequency: Duration::from_secs(30),
             compression: Compression::default(),
+            small_writes: true,
             excluded: BTreeSet::new(),
             rate: RateLimit::new(None),
             slice: Duration::from_secs(20),

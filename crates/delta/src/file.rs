@@ -26,7 +26,7 @@ const MAGIC: &[u8; 8] = b"FSDELTA1";
 const TRAILER_LEN: usize = 32;
 const PAGE: usize = 4096;
 const PAGE_HEAD: usize = 32;
-const PAGE_ENTRIES: usize = (PAGE - PAGE_HEAD) / ENTRY_LEN;
+pub(crate) const PAGE_ENTRIES: usize = (PAGE - PAGE_HEAD) / ENTRY_LEN;
 
 /// Longest footer that is read, in bytes.
 const FOOTER_MAX: u32 = 1 << 20;
@@ -78,7 +78,7 @@ pub struct Footer {
     pub captured_ms: u64,
     /// Arrival of the seal, by the target's clock.
     pub sealed_ms: u64,
-    /// Bytes of data received for it, as they came over the wire.
+    /// Bytes stored for it: as they came over the wire, but that a patch is stored whole.
     pub received: u64,
     /// The machine's disks, in the order of the session.
     pub disks: Vec<DiskInfo>,

@@ -8,11 +8,13 @@
 
 mod entry;
 mod file;
+mod filter;
 pub mod fuzz;
 mod merge;
 mod root;
 
 pub use entry::{ENTRY_LEN, Entry, Place};
 pub use file::{Cursor, DeltaError, DeltaFile, DeltaWriter, DiskInfo, ElementKind, Footer};
+pub use filter::{Filter, Probe, Prober};
 pub use merge::{Merge, Merged, lowest_floor};
 pub use root::{RootBuilder, SourceChange};

@@ -44,6 +44,8 @@ pub struct Replicates<'a> {
     pub frequency: &'a str,
     /// `auto`, `on` or `off`.
     pub compression: &'a str,
+    /// `on` or `off`.
+    pub small_writes: &'a str,
 }
 
 /// What went wrong, in words.
@@ -109,8 +111,8 @@ impl TestHost {
         for r in replicates {
             text += &format!(
                 "[[replicate]]\nmachine = '{}'\nfrequency = '{}'\ncompression = '{}'\n\
-                 target = {{ address = '127.0.0.1:{}', server_name = '{}' }}\n",
-                r.machine, r.frequency, r.compression, r.to.port, r.to.name
+                 small_writes = '{}'\ntarget = {{ address = '127.0.0.1:{}', server_name = '{}' }}\n",
+                r.machine, r.frequency, r.compression, r.small_writes, r.to.port, r.to.name
             );
         }
         to("writing the configuration", fs::write(self.config(), text))

@@ -18,6 +18,7 @@ use farshore_env::{File, Files, OpenMode, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_link::{Server, ServerLimits};
 use farshore_types::{DiskKey, Epoch, MachineId, PointId};
+use farshore_wire::Versions;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,8 @@ pub struct World {
     dir: tempfile::TempDir,
     /// The file system that the target's next start sees.
     pub target_files: Arc<dyn Files>,
+    /// The versions that the target's next start speaks.
+    versions: Versions,
     target: Mutex<Arc<Agent>>,
     running: Option<Running>,
 }
@@ -70,7 +73,7 @@ impl World {
         let target_files: Arc<dyn Files> = Arc::new(RealFiles);
         let target = open_target(&dir.path().join("replicas"), &target_files);
         let dial = PipeDial::new();
-        serve(&dial, target.replicas());
+        serve(&dial, target.replicas(), Versions::OURS);
         let settings = Settings {
             frequency: Duration::from_secs(1),
             compression: Compression::On,
@@ -86,6 +89,7 @@ impl World {
             epoch,
             dir,
             target_files,
+            versions: Versions::OURS,
             target: Mutex::new(target),
             running: None,
         }
@@ -134,6 +138,12 @@ impl World {
         self.begin_target().await;
     }
 
+    /// Ends the target and starts it as one that speaks these versions.
+    pub async fn speak_as_target(&mut self, versions: Versions) {
+        self.versions = versions;
+        self.restart_target().await;
+    }
+
     /// Ends the target, loses all that it stored, and starts it anew.
     pub async fn lose_target(&self) {
         self.end_target().await;
@@ -156,7 +166,7 @@ impl World {
     async fn begin_target(&self) {
         let fresh = open_target(&self.replica_dir(), &self.target_files);
         self.until_free(fresh.replicas()).await;
-        serve(&self.dial, fresh.replicas());
+        serve(&self.dial, fresh.replicas(), self.versions);
         *self.target.lock().unwrap() = fresh;
     }
 
@@ -167,6 +177,12 @@ impl World {
             assert!(begun.elapsed() < PATIENCE, "{locked}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Where the source keeps what it knows.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     /// The directory of all replicas.
@@ -281,8 +297,9 @@ fn open_target(dir: &std::path::Path, files: &Arc<dyn Files>) -> Arc<Agent> {
     Arc::new(Agent::new(config).with_files(files.clone()).with_hypervisor(Arc::new(Simulated::new())))
 }
 
-fn serve(dial: &PipeDial, replicas: &Arc<Replicas>) {
+fn serve(dial: &PipeDial, replicas: &Arc<Replicas>, versions: Versions) {
     let sink = Arc::new(ReplicaSink::new(replicas.clone(), Vec::new()));
     let shutdown = CancellationToken::new();
-    dial.set_server(Server::new(sink, ServerLimits::default(), shutdown.clone()), shutdown);
+    let limits = ServerLimits { versions, ..ServerLimits::default() };
+    dial.set_server(Server::new(sink, limits, shutdown.clone()), shutdown);
 }

@@ -9,3 +9,5 @@ mod faults;
 mod replication;
 #[path = "system/room.rs"]
 mod room;
+#[path = "system/small_writes.rs"]
+mod small_writes;

@@ -6,6 +6,7 @@ mod worker;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use farshore_wire::Versions;
 use rustls::ServerConnection;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,11 +30,13 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Deadlines of each connection.
     pub timing: Timing,
+    /// Versions of the protocol that are spoken; fewer than ours, to be as an older target.
+    pub versions: Versions,
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        ServerLimits { connections: CONNECTIONS_MAX, timing: Timing::default() }
+        ServerLimits { connections: CONNECTIONS_MAX, timing: Timing::default(), versions: Versions::OURS }
     }
 }
 

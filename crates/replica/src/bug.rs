@@ -20,6 +20,8 @@ pub enum Bug {
     NoQuarantine,
     /// A header is written before the tables that it names are durable.
     HeaderBeforeTables,
+    /// What a patch makes is not compared with its digest.
+    SkipPatchCheck,
     /// A seal's root digest is not compared.
     SkipRootCheck,
     /// Points that were pruned stay.

@@ -6,9 +6,10 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use farshore_delta::{DeltaError, DeltaFile, ElementKind, Footer, Place};
+use farshore_delta::{DeltaError, DeltaFile, ElementKind, Filter, Footer, Place};
 use farshore_env::{Files, OpenMode};
 use farshore_types::{DiskKey, PointId, PointRef};
 
@@ -24,9 +25,34 @@ use crate::{
 pub(crate) struct Element {
     pub(crate) delta: DeltaFile,
     pub(crate) path: PathBuf,
+    /// Made when single clusters are first looked for; shared by all copies of this.
+    filter: Arc<Mutex<Option<Arc<Filter>>>>,
 }
 
 impl Element {
+    pub(crate) fn new(delta: DeltaFile, path: PathBuf) -> Element {
+        Element { delta, path, filter: Arc::default() }
+    }
+
+    /// Entries of all its disks.
+    pub(crate) fn entries(&self) -> u64 {
+        self.footer().disks.iter().map(|d| d.entries).sum()
+    }
+
+    /// Its filter. One that cannot be made is none: whoever then reads a page finds out why.
+    pub(crate) fn filter(&self) -> Option<Arc<Filter>> {
+        let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        if filter.is_none() {
+            *filter = Filter::of(&self.delta).ok().map(Arc::new);
+        }
+        filter.clone()
+    }
+
+    /// Gives the filter's memory back.
+    pub(crate) fn drop_filter(&self) {
+        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(crate) fn footer(&self) -> &Footer {
         self.delta.footer()
     }
@@ -87,7 +113,7 @@ impl Chain {
             };
             match open_whole(files, &path) {
                 Ok((delta, used)) if delta.footer().id == id => {
-                    found.push(Found { element: Element { delta, path }, used });
+                    found.push(Found { element: Element::new(delta, path), used });
                 }
                 Ok(_) => set_aside(files, layout, path, "names another point".into(), report)?,
                 Err(DeltaError::Io(e)) => return Err(io(e)),

@@ -260,10 +260,10 @@ impl Replica {
             false => self.files.sync_dir(&self.layout.chain()),
         });
         match named {
-            Ok(()) => Ok(Element { delta, path }),
+            Ok(()) => Ok(Element::new(delta, path)),
             Err(e) => {
                 let error = failed(e.into());
-                Err(WriteFailed { error, perhaps_named: Some(Box::new(Element { delta, path })) })
+                Err(WriteFailed { error, perhaps_named: Some(Box::new(Element::new(delta, path))) })
             }
         }
     }

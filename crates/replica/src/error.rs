@@ -92,6 +92,18 @@ pub enum ReplicaError {
         /// What is wrong.
         source: FormatError,
     },
+    /// A patch does not make what it should of what is here.
+    #[error(
+        "disk '{disk}', cluster {cluster} of the open cycle: {why}; the source must send the cluster whole"
+    )]
+    Patch {
+        /// The disk.
+        disk: DiskKey,
+        /// Index of the cluster.
+        cluster: u64,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// Bytes in the image do not have the digest that they were sealed with.
     #[error(
         "disk '{disk}', cluster {cluster} of point {id}: {why}; take another point, and resync the machine"

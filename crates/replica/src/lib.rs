@@ -14,6 +14,7 @@
 
 mod adopt;
 mod adopted;
+mod base;
 mod bring_up;
 #[cfg(feature = "deliberate-bugs")]
 pub mod bug;
@@ -39,6 +40,7 @@ mod state;
 mod store;
 
 pub use adopted::AdoptedDisk;
+pub use base::{BaseReader, Patch, Patched};
 pub use bring_up::OverlayDisk;
 pub use cycle::{CycleStart, Incoming, SealRequest};
 pub use error::ReplicaError;

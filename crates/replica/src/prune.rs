@@ -83,8 +83,8 @@ impl Replica {
     }
 
     fn is_worth(&self, stretch: &Stretch) -> bool {
-        let entries = |e: &Element| e.footer().disks.iter().map(|d| d.entries).sum::<u64>();
-        let sizes: Vec<u64> = self.chain.elements[stretch.first..=stretch.last].iter().map(entries).collect();
+        let sizes: Vec<u64> =
+            self.chain.elements[stretch.first..=stretch.last].iter().map(Element::entries).collect();
         let largest = sizes.iter().copied().max().unwrap_or(0);
         let rest = sizes.iter().sum::<u64>() - largest;
         // Many tiny deltas are worth merging for their number alone.

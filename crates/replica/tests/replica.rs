@@ -22,6 +22,8 @@ mod faults;
 mod gone;
 #[path = "replica/history.rs"]
 mod history;
+#[path = "replica/patches.rs"]
+mod patches;
 #[path = "replica/points.rs"]
 mod points;
 #[path = "replica/scrub.rs"]

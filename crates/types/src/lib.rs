@@ -15,6 +15,12 @@ pub use names::{DiskKey, MachineId, NameError};
 /// It equals QEMU's default dirty-bitmap granularity and the default qcow2 cluster.
 pub const CLUSTER_SIZE: usize = 64 * 1024;
 
+/// Bytes of a block: the part of a cluster that small writes are told apart by.
+pub const BLOCK_SIZE: usize = 4 * 1024;
+
+/// Blocks of a cluster.
+pub const BLOCKS: usize = CLUSTER_SIZE / BLOCK_SIZE;
+
 /// [`CLUSTER_SIZE`] as a 64-bit count of bytes.
 pub const CLUSTER_BYTES: u64 = 64 * 1024;
 

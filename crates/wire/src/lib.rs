@@ -42,7 +42,7 @@ pub use messages::{
     Abort, Credit, CycleKind, Data, DigestPage, DiskSize, Hello, OpenCycle, OpenHint, Outcome, Seal,
     SessionId, Versions, WantDigests, Welcome,
 };
-pub use record::{Body, Record, RecordError};
+pub use record::{Body, Patch, Record, RecordError};
 pub use refusal::{Failure, FailureCode, Refusal, RefusalCode};
 pub use source::{CycleEnd, Misuse, Notice, Resumption, Source};
 pub use stream::{Encoded, Inbox, RawFrame};

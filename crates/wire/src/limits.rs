@@ -4,7 +4,9 @@
 /// Oldest protocol version this build speaks.
 pub const VERSION_MIN: u16 = 1;
 /// Newest protocol version this build speaks.
-pub const VERSION_MAX: u16 = 1;
+pub const VERSION_MAX: u16 = 2;
+/// First version with patch records.
+pub const VERSION_PATCHES: u16 = 2;
 
 /// Largest payload of one frame, in bytes.
 pub const FRAME_PAYLOAD_MAX: u32 = 4 * 1024 * 1024;

@@ -3,18 +3,20 @@
 //! ```text
 //! offset  bytes  field
 //!      0      8  cluster
-//!      8      1  kind: 1 raw, 2 zstd, 3 zero, 4 discard, 5 patch (not in this version)
-//!      9      3  reserved, 0 (a patch's place within the cluster)
+//!      8      1  kind: 1 raw, 2 zstd, 3 zero, 4 discard, 5 patch (from version 2 on)
+//!      9      2  a patch's blocks: bit n stands for the n-th 4 KiB; else 0
+//!     11      1  a patch's encoding: 0 raw, 1 zstd; else 0
 //!     12      4  stored bytes
-//!     16     16  digest of the plain cluster; zeros for zero and discard
+//!     16     16  digest of the whole plain cluster; zeros for zero and discard
 //! ```
 //!
 //! Heads of a frame stand together before all bodies: the writer then hands the bodies
 //! on as the slices they are, and the reader checks all heads before it looks at data.
-//! Whether a zstd body unpacks to its digest is the replica's to check.
+//! Whether a zstd body unpacks to its digest, and whether a patch makes it out of what the
+//! replica holds, is the replica's to check.
 
 use bytes::Bytes;
-use farshore_types::{CLUSTER_SIZE, Digest};
+use farshore_types::{BLOCK_SIZE, CLUSTER_SIZE, Digest};
 use thiserror::Error;
 
 use crate::{
@@ -24,7 +26,6 @@ use crate::{
 
 /// Bytes of a record's head.
 pub(crate) const RECORD_HEAD_LEN: usize = 32;
-const RESERVED_LEN: usize = 3;
 
 const RAW: u8 = 1;
 const ZSTD: u8 = 2;
@@ -54,16 +55,47 @@ pub enum Body {
     Zero,
     /// The guest gave the cluster back; it reads as zeros.
     Discard,
+    /// Some of the cluster's blocks; the others are as in the cycle's base.
+    Patch(Patch),
+}
+
+/// Some of a cluster's sixteen blocks of 4 KiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Which: bit n stands for the n-th block. Neither none nor all.
+    pub blocks: u16,
+    /// Whether the bytes are one zstd frame.
+    pub packed: bool,
+    /// The blocks in order.
+    pub bytes: Bytes,
+}
+
+impl Patch {
+    /// Plain bytes of the blocks.
+    #[must_use]
+    pub fn plain_len(&self) -> usize {
+        self.blocks.count_ones() as usize * BLOCK_SIZE
+    }
 }
 
 /// A record that breaks a rule.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecordError {
-    /// A patch of part of a cluster, which this version does not know.
-    #[error("cluster {cluster}: a patch smaller than a cluster is not supported by this version")]
-    Patch {
+    /// A patch of no block says nothing, one of all blocks is a whole cluster.
+    #[error("cluster {cluster}: a patch cannot have the blocks {blocks:#06x}")]
+    Blocks {
         /// Which cluster.
         cluster: u64,
+        /// What the head says.
+        blocks: u16,
+    },
+    /// No such encoding of a patch.
+    #[error("cluster {cluster}: no patch has encoding {encoding}")]
+    Encoding {
+        /// Which cluster.
+        cluster: u64,
+        /// What the head says.
+        encoding: u8,
     },
     /// No such kind.
     #[error("cluster {cluster}: no record is of kind {kind}")]
@@ -106,11 +138,18 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// Whether it carries only part of its cluster.
+    #[must_use]
+    pub fn is_patch(&self) -> bool {
+        matches!(self.body, Body::Patch(_))
+    }
+
     /// Bytes stored for the cluster.
     #[must_use]
     pub fn stored(&self) -> &[u8] {
         match &self.body {
             Body::Raw(bytes) | Body::Zstd(bytes) => bytes,
+            Body::Patch(patch) => &patch.bytes,
             Body::Zero | Body::Discard => &[],
         }
     }
@@ -119,6 +158,7 @@ impl Record {
     pub(crate) fn body_bytes(&self) -> Option<Bytes> {
         match &self.body {
             Body::Raw(bytes) | Body::Zstd(bytes) => Some(bytes.clone()),
+            Body::Patch(patch) => Some(patch.bytes.clone()),
             Body::Zero | Body::Discard => None,
         }
     }
@@ -136,7 +176,12 @@ impl Record {
     pub fn check(&self) -> Result<(), RecordError> {
         let (cluster, len) = (self.cluster, self.stored().len());
         let (_, kind) = self.body.kind();
-        let fits = match self.body {
+        if let Body::Patch(Patch { blocks: blocks @ (0 | u16::MAX), .. }) = self.body {
+            return Err(RecordError::Blocks { cluster, blocks });
+        }
+        let fits = match &self.body {
+            Body::Patch(patch) if patch.packed => (1..patch.plain_len()).contains(&len),
+            Body::Patch(patch) => len == patch.plain_len(),
             Body::Raw(_) => len == CLUSTER_SIZE,
             Body::Zstd(_) => (1..CLUSTER_SIZE).contains(&len),
             Body::Zero | Body::Discard => true,
@@ -173,7 +218,12 @@ impl Record {
     pub(crate) fn encode_head(&self, out: &mut Output) {
         out.u64(self.cluster);
         out.u8(self.body.kind().0);
-        out.slice(&[0; RESERVED_LEN]);
+        let (blocks, encoding) = match &self.body {
+            Body::Patch(patch) => (patch.blocks, u8::from(patch.packed)),
+            _ => (0, 0),
+        };
+        out.u16(blocks);
+        out.u8(encoding);
         out.len(self.stored().len());
         out.slice(&self.digest.0);
     }
@@ -186,6 +236,7 @@ impl Body {
             Body::Zstd(_) => (ZSTD, "zstd"),
             Body::Zero => (ZERO, "zero"),
             Body::Discard => (DISCARD, "discard"),
+            Body::Patch(_) => (PATCH, "patch"),
         }
     }
 }
@@ -194,6 +245,8 @@ impl Body {
 pub(crate) struct Head {
     cluster: u64,
     kind: u8,
+    blocks: u16,
+    packed: bool,
     len: u32,
     digest: Digest,
 }
@@ -202,18 +255,27 @@ impl Head {
     pub(crate) fn decode(index: usize, input: &mut Input) -> Result<Head, FrameError> {
         let cluster = input.u64("record cluster")?;
         let kind = input.u8("record kind")?;
-        // A patch will use the reserved bytes; its own refusal is the better answer.
+        let (mut blocks, mut packed) = (0, false);
         if kind == PATCH {
-            return Err(FrameError::Record { index, source: RecordError::Patch { cluster } });
+            blocks = input.u16("patch blocks")?;
+            packed = match input.u8("patch encoding")? {
+                0 => false,
+                1 => true,
+                encoding => {
+                    let source = RecordError::Encoding { cluster, encoding };
+                    return Err(FrameError::Record { index, source });
+                }
+            };
+        } else {
+            input.reserved("record byte 9 to 11", 3)?;
         }
-        input.reserved("record byte 9 to 11", RESERVED_LEN)?;
-        Ok(Head { cluster, kind, len: input.u32("record length")?, digest: input.digest()? })
+        Ok(Head { cluster, kind, blocks, packed, len: input.u32("record length")?, digest: input.digest()? })
     }
 
     /// Takes the body from the input. The length is checked first, so that a wrong one
     /// cannot shift the bodies after it.
     pub(crate) fn body(self, index: usize, input: &mut Input) -> Result<Record, FrameError> {
-        let Head { cluster, kind, len, digest } = self;
+        let Head { cluster, kind, blocks, packed, len, digest } = self;
         let wrong = |source| FrameError::Record { index, source };
         let stored = input.take("record body", len as usize)?;
         let body = match kind {
@@ -225,6 +287,7 @@ impl Head {
             }
             ZERO => Body::Zero,
             DISCARD => Body::Discard,
+            PATCH => Body::Patch(Patch { blocks, packed, bytes: stored }),
             kind => return Err(wrong(RecordError::Kind { cluster, kind })),
         };
         let record = Record { cluster, digest, body };

@@ -83,6 +83,9 @@ codes! {
         RootMismatch = 6, "root digest differs";
         /// The replica's storage reported an error.
         Storage = 7, "storage error";
+        /// A patch does not make what its digest says out of what the replica holds: whole
+        /// clusters will.
+        BadPatch = 8, "patch does not fit";
         /// Anything else; the message says it.
         Other = 99, "failed";
     }

@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use crate::{
     frame::SourceFrame,
+    limits::VERSION_MIN,
     messages::{DigestPage, Hello, SessionId, WantDigests, Welcome},
     record::RecordError,
     refusal::{Failure, Refusal},
@@ -57,6 +58,8 @@ enum Link {
 #[derive(Debug)]
 struct Live {
     numbers: Numbers,
+    /// The version spoken.
+    version: u16,
     /// Most Data bytes on their way.
     window: u64,
 }
@@ -172,6 +175,12 @@ pub enum Misuse {
     /// A record breaks its rules.
     #[error("a record cannot be sent")]
     Record(#[from] RecordError),
+    /// The target takes whole clusters only.
+    #[error("the target does not take patches: cluster {cluster} must be sent whole")]
+    Patch {
+        /// The cluster.
+        cluster: u64,
+    },
     /// A page of digests is on its way already.
     #[error("cannot ask for digests while an answer is awaited")]
     Asked,
@@ -224,6 +233,14 @@ impl Source {
     #[must_use]
     pub fn kept_bytes(&self) -> u64 {
         self.cycle.work().map_or(0, Work::in_flight)
+    }
+
+    /// The version of the live session; the oldest without one.
+    pub(crate) fn version(&self) -> u16 {
+        match &self.link {
+            Link::Live(live) => live.version,
+            _ => VERSION_MIN,
+        }
     }
 
     /// Whether no cycle is open, being sealed or being aborted.

@@ -34,6 +34,9 @@ use cycle::{Cycle, Work};
 /// The machine of one connection.
 #[derive(Debug)]
 pub struct Target {
+    versions: Versions,
+    /// Whether the session is of a version with patches.
+    patches: bool,
     link: Link,
     cycle: Cycle,
     /// Counts opened cycles, so that late reports are told from current ones.
@@ -127,7 +130,14 @@ impl Target {
     /// The machine of a new connection.
     #[must_use]
     pub fn new() -> Target {
-        Target { link: Link::Waiting, cycle: Cycle::None, turn: 0, last: None, window: 0, asked: false }
+        Target::speaking(Versions::OURS)
+    }
+
+    /// The same, speaking these versions and no others of ours.
+    #[must_use]
+    pub fn speaking(versions: Versions) -> Target {
+        let (link, cycle) = (Link::Waiting, Cycle::None);
+        Target { versions, patches: false, link, cycle, turn: 0, last: None, window: 0, asked: false }
     }
 
     /// Name of the state, for errors and logs.
@@ -200,8 +210,8 @@ impl Target {
     }
 
     fn greeted(&mut self, hello: Hello) -> Vec<Effect> {
-        if Versions::OURS.common(&hello.versions).is_none() {
-            let (theirs, ours) = (hello.versions, Versions::OURS);
+        if self.versions.common(&hello.versions).is_none() {
+            let (theirs, ours) = (hello.versions, self.versions);
             let message = format!(
                 "the source speaks versions {} to {}, this target {} to {}",
                 theirs.min, theirs.max, ours.min, ours.max
@@ -238,8 +248,9 @@ impl Target {
             self.turn += 1;
             self.cycle = Cycle::Open(Work::resumed(self.turn, held));
         }
-        let version = Versions::OURS.common(&hello.versions).unwrap_or(Versions::OURS.max);
+        let version = self.versions.common(&hello.versions).unwrap_or(self.versions.max);
         let welcome = Welcome { version, session, last, open, window, disks, free_space };
+        self.patches = welcome.takes_patches();
         self.link = Link::Live(Numbers { session, out: 1, next_in: 1 }, hello.epoch);
         let mut effects = Vec::new();
         effects.extend(unclaimed.map(|held| Effect::Drop {

@@ -61,6 +61,7 @@ fn settings(agent: &Agent, machine: &Machine, wanted: &Replicate) -> Result<Sett
             .compression
             .or(configured.map(|entry| entry.compression))
             .unwrap_or(Compression::Auto),
+        small_writes: configured.map(|entry| entry.small_writes).unwrap_or_default(),
         bandwidth: wanted.bandwidth.or(configured.and_then(|entry| entry.bandwidth)),
         exclude,
     })

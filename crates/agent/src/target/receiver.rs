@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use farshore_delta::ElementKind;
 use farshore_link::Receiver;
-use farshore_replica::{CycleStart, Incoming, Replica, SealRequest, Stored};
+use farshore_replica::{
+    BaseReader, CycleStart, Incoming, Patch, Patched, PointReader, Replica, ReplicaError, SealRequest, Stored,
+};
 use farshore_types::{DiskKey, PointRef};
 use farshore_wire::{
     Body, CycleKind, DigestPage, DiskSize, Failure, FailureCode, Held, OpenCycle, Outcome, Record, Seal,
@@ -73,12 +75,17 @@ impl Receiver for ReplicaReceiver {
         let place = self.place_of(disk)?;
         // Hashed before the store is locked: another session's upkeep need not wait for it.
         let unpack = self.unpack;
-        let append = move |store: &mut Replica, checked: Result<Vec<Record>, Failure>| {
-            let records = checked?;
-            let stored = store.append(place, &records.iter().map(incoming).collect::<Vec<_>>());
-            stored.map_err(|e| failure(&e, FailureCode::BadRecord))
+        let patched = records.iter().any(Record::is_patch);
+        let base = if patched { self.replica.run(|store| store.last_reader()).await } else { None };
+        let disk = disk.clone();
+        // What the base was read from is not freed before the reader is gone.
+        let prepare = move || made_whole(check(records, unpack)?, base, &disk);
+        let append = move |store: &mut Replica, made: Result<_, Failure>| {
+            let made: Vec<_> = made?;
+            let records = made.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
+            store.append(place, &records).map_err(|e| failure(&e, FailureCode::BadRecord))
         };
-        let stored = self.replica.run_after(move || check(records, unpack), append).await;
+        let stored = self.replica.run_after(prepare, append).await;
         if stored.is_err() {
             self.replica.run(Replica::give_up_cycle).await;
         }
@@ -133,19 +140,54 @@ fn check(records: Vec<Record>, unpack: bool) -> Result<Vec<Record>, Failure> {
     };
     for record in &records {
         record.verify().map_err(|error| bad(error.to_string()))?;
-        let packed = matches!(record.body, Body::Zstd(_));
-        if unpack && packed && !incoming(record).stored.holds(&record.digest) {
+        let Body::Zstd(packed) = &record.body else { continue };
+        if unpack && !Stored::Compressed(packed).holds(&record.digest) {
             return Err(bad(format!("cluster {} does not unpack to what its digest says", record.cluster)));
         }
     }
     Ok(records)
 }
 
-fn incoming(record: &Record) -> Incoming<'_> {
+/// Makes whole clusters of patches, by what the last element has; each is checked.
+fn made_whole(
+    mut records: Vec<Record>,
+    base: Option<PointReader>,
+    disk: &DiskKey,
+) -> Result<Vec<Record>, Failure> {
+    let base = base.map(|point| BaseReader::new(point, disk));
+    for record in &mut records {
+        let Body::Patch(patch) = &record.body else { continue };
+        let (cluster, digest, blocks) = (record.cluster, record.digest, patch.blocks);
+        let patch = Patch { cluster, digest, blocks, packed: patch.packed, bytes: &patch.bytes };
+        record.body = match base.as_ref().map(|base| base.apply(&patch)) {
+            Some(Ok(Patched::Raw(bytes))) => Body::Raw(bytes.into()),
+            Some(Ok(Patched::Compressed(bytes))) => Body::Zstd(bytes.into()),
+            Some(Err(error)) => return Err(misfit(&error)),
+            None => return Err(not_whole(cluster)),
+        };
+    }
+    Ok(records)
+}
+
+fn not_whole(cluster: u64) -> Failure {
+    let message = format!("cluster {cluster}: there is nothing to put a patch into");
+    Failure::new(FailureCode::BadPatch, message, "the source sends whole clusters next")
+}
+
+/// Whatever keeps a patch from being put in, whole clusters do not need it.
+fn misfit(error: &ReplicaError) -> Failure {
+    tracing::warn!(%error, "a patch cannot be put in");
+    let Failure { message, .. } = failure(error, FailureCode::BadPatch);
+    Failure::new(FailureCode::BadPatch, message, "the source sends whole clusters next")
+}
+
+/// What is to be stored; a patch must have been made a whole cluster before.
+fn incoming(record: &Record) -> Result<Incoming<'_>, Failure> {
     let stored = match &record.body {
         Body::Raw(bytes) => Stored::Raw(bytes),
         Body::Zstd(bytes) => Stored::Compressed(bytes),
         Body::Zero | Body::Discard => Stored::Zero,
+        Body::Patch(_) => return Err(not_whole(record.cluster)),
     };
-    Incoming { cluster: record.cluster, digest: record.digest, stored }
+    Ok(Incoming { cluster: record.cluster, digest: record.digest, stored })
 }

@@ -319,7 +319,7 @@ async fn a_peer_of_an_unknown_version_is_told_both_versions_and_what_to_do() {
     line.machine = Machine::new(Hello { versions, ..attack.hello() });
     let hello = line.machine.connect().to_bytes();
     let told = attack.refusal(line, &hello).await.unwrap();
-    assert!(told.contains("the source speaks versions 2 to 4, this target 1 to 1"), "{told}");
+    assert!(told.contains("the source speaks versions 3 to 5, this target 1 to 2"), "{told}");
     assert!(told.contains("update the older of the two agents"), "{told}");
     attack.nothing_is_harmed().await;
 }

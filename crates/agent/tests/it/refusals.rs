@@ -92,29 +92,31 @@ fn observer() -> Observer {
 async fn a_record_with_wrong_content_drops_the_cycle_and_nothing_else() {
     use bytes::Bytes;
     use farshore_types::{CLUSTER_SIZE, Digest};
-    use farshore_wire::{Body, Record};
+    use farshore_wire::{Body, Patch, Record};
     let world = World::new().await;
     let (mut source, _) = world.with_points(1).await;
-    let mut session = world.connect(source.epoch).await.unwrap();
-    let open = farshore_wire::OpenCycle {
-        cycle: 5,
-        kind: farshore_wire::CycleKind::Delta,
-        base: session.welcome().last,
-        disks: session.welcome().disks.clone(),
-    };
-    session.open_cycle(open).await.unwrap();
     let plain = Bytes::from(vec![1; CLUSTER_SIZE]);
-    let lie = Record { cluster: 0, digest: Digest::of(b"something else"), body: Body::Raw(plain) };
-    let error = match session.send(0, vec![lie]).await {
-        Err(error) => error,
-        Ok(()) => {
-            let root = farshore_types::RootDigest::NONE;
-            let outcome = farshore_wire::Outcome::Stage;
-            session.seal(outcome, std::time::Instant::now(), root, Bytes::new()).await.unwrap_err()
-        }
-    };
-    assert!(error.to_string().contains("bad record"), "{error}");
-    drop(session);
+    let block = Patch { blocks: 4, packed: false, bytes: plain.slice(..4096) };
+    for (body, why) in [(Body::Raw(plain), "bad record"), (Body::Patch(block), "patch does not fit")] {
+        let mut session = world.connect(source.epoch).await.unwrap();
+        let open = farshore_wire::OpenCycle {
+            cycle: 5,
+            kind: farshore_wire::CycleKind::Delta,
+            base: session.welcome().last,
+            disks: session.welcome().disks.clone(),
+        };
+        session.open_cycle(open).await.unwrap();
+        let lie = Record { cluster: 0, digest: Digest::of(b"something else"), body };
+        let error = match session.send(0, vec![lie]).await {
+            Err(error) => error,
+            Ok(()) => {
+                let root = farshore_types::RootDigest::NONE;
+                let outcome = farshore_wire::Outcome::Stage;
+                session.seal(outcome, std::time::Instant::now(), root, Bytes::new()).await.unwrap_err()
+            }
+        };
+        assert!(error.to_string().contains(why), "{error}");
+    }
     let mut session = world.connect(source.epoch).await.unwrap();
     source.cycle(&mut session).await.expect("the next cycle goes through");
 }

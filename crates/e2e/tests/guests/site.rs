@@ -74,7 +74,8 @@ impl Site {
 
     /// Begins to replicate; waits for the first point.
     pub(crate) fn replicate(&mut self, frequency: &str, more: &str) {
-        let entry = Replicates { machine: MACHINE, to: &self.away, frequency, compression: "on" };
+        let entry =
+            Replicates { machine: MACHINE, to: &self.away, frequency, compression: "on", small_writes: "on" };
         self.home.configure(&[entry]).unwrap();
         self.home.configure_more(more).unwrap();
         self.home.start_agent().unwrap();

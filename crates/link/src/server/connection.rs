@@ -26,8 +26,14 @@ const WORK_PER_FRAME_MAX: usize = 2;
 /// Serves a connection to its end; logs why it ended.
 pub(super) async fn run(server: &Server, stream: Box<dyn Stream>, peer: PeerName) {
     let (reader, writer) = frames_over(stream);
-    let mut connection =
-        Connection { server, peer, reader, writer, machine: Target::new(), heard: Instant::now() };
+    let mut connection = Connection {
+        server,
+        peer,
+        reader,
+        writer,
+        machine: Target::speaking(server.limits.versions),
+        heard: Instant::now(),
+    };
     let greeting = timeout(server.limits.timing.handshake, connection.greeting());
     let greeted = match server.shutdown.run_until_cancelled(greeting).await {
         Some(Ok(greeted)) => greeted,

@@ -151,7 +151,7 @@ impl Receiver for Store {
             for (disk, record) in staged.records {
                 match record.body {
                     Body::Zero | Body::Discard => replica.content.remove(&(disk, record.cluster)),
-                    Body::Raw(_) | Body::Zstd(_) => {
+                    Body::Raw(_) | Body::Zstd(_) | Body::Patch(_) => {
                         replica.content.insert((disk, record.cluster), record.digest)
                     }
                 };

@@ -13,7 +13,7 @@ use farshore_pki::{Authority, Lifetime};
 use farshore_types::{
     CLUSTER_BYTES, CLUSTER_SIZE, Consistency, Digest, Epoch, MachineId, PointRef, RootDigest,
 };
-use farshore_wire::{Body, CycleKind, DiskSize, OpenCycle, Outcome, Record};
+use farshore_wire::{Body, CycleKind, DiskSize, OpenCycle, Outcome, Patch, Record};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +123,7 @@ impl Model {
                 let record = record(cluster, self.seed);
                 match record.body {
                     Body::Zero | Body::Discard => self.content.remove(&(key.clone(), cluster)),
-                    Body::Raw(_) | Body::Zstd(_) => {
+                    Body::Raw(_) | Body::Zstd(_) | Body::Patch(_) => {
                         self.content.insert((key.clone(), cluster), record.digest)
                     }
                 };
@@ -165,6 +165,10 @@ fn record(cluster: u64, seed: u64) -> Record {
         0 => Body::Zero,
         1 => Body::Discard,
         2..=4 => Body::Zstd(Bytes::from(seed.to_le_bytes().repeat(1 + (seed % 100) as usize))),
+        5 => {
+            let blocks = u16::try_from(1 + seed % 65_000).unwrap();
+            Body::Patch(Patch { blocks, packed: true, bytes: Bytes::from(seed.to_le_bytes().repeat(9)) })
+        }
         _ => {
             let mut bytes = vec![0xaa; CLUSTER_SIZE];
             bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -174,6 +178,7 @@ fn record(cluster: u64, seed: u64) -> Record {
     let digest = match &body {
         Body::Zero | Body::Discard => Digest::ZERO,
         Body::Raw(bytes) | Body::Zstd(bytes) => Digest::of(bytes),
+        Body::Patch(patch) => Digest::of(&patch.bytes),
     };
     Record { cluster, digest, body }
 }

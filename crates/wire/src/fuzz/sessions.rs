@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     Acceptance, Body, CycleKind, DiskSize, Effect, Encoded, Failure, FailureCode, Hello, Inbox, OpenCycle,
-    Outcome, RawFrame, Record, SessionId, Source, SourceFrame, Target, TargetFrame, Ticket, Versions,
+    Outcome, Patch, RawFrame, Record, SessionId, Source, SourceFrame, Target, TargetFrame, Ticket, Versions,
     WantDigests, header::Header, limits,
 };
 
@@ -154,7 +154,7 @@ pub fn source_session(input: &[u8]) -> bool {
                 source.open_cycle(opening(cycle, source.last())).ok()
             }
             8 => source.data(0, vec![zeros(u64::from(step))]).ok(),
-            9 => source.data(0, vec![ones(u64::from(step))]).ok(),
+            9 => source.data(0, vec![ones(u64::from(step)), patch(u64::from(step) + 1)]).ok(),
             10 => source.seal(Outcome::Point(Consistency::Crash), 0, RootDigest([1; 32]), Bytes::new()).ok(),
             11 => source.reseal(1).ok(),
             12 => source.abort("as the story wants it").ok().flatten(),
@@ -204,6 +204,11 @@ fn zeros(cluster: u64) -> Record {
 fn ones(cluster: u64) -> Record {
     let bytes = Bytes::from(vec![1; CLUSTER_SIZE]);
     Record { cluster, digest: Digest([1; 16]), body: Body::Raw(bytes) }
+}
+
+fn patch(cluster: u64) -> Record {
+    let patch = Patch { blocks: 2, packed: true, bytes: Bytes::from_static(&[1; 9]) };
+    Record { cluster, digest: Digest([1; 16]), body: Body::Patch(patch) }
 }
 
 fn readable_by_source(frame: &Encoded) -> TargetFrame {

@@ -6,10 +6,12 @@ use super::{DiskSize, SessionId, read_disks, write_disks};
 use crate::{
     codec::{Input, Output},
     error::FrameError,
-    limits::{VERSION_MAX, VERSION_MIN, WINDOW_MAX, WINDOW_MIN},
+    limits::{VERSION_MAX, VERSION_MIN, VERSION_PATCHES, WINDOW_MAX, WINDOW_MIN},
 };
 
 /// A range of protocol versions.
+///
+/// 1: the first. 2: a source may send patch records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// Oldest spoken.
@@ -103,6 +105,12 @@ impl Hello {
 }
 
 impl Welcome {
+    /// Whether the target takes patch records.
+    #[must_use]
+    pub fn takes_patches(&self) -> bool {
+        self.version >= VERSION_PATCHES
+    }
+
     pub(crate) fn encode(&self, out: &mut Output) {
         out.u16(self.version);
         out.u64(self.session.0);

@@ -25,7 +25,7 @@ impl Source {
         let what = "open a cycle";
         let session = self.require_live(what)?;
         let Cycle::None = self.cycle else { return Err(self.misuse(what)) };
-        self.cycle = Cycle::Open(Work::new(session, open.clone(), self.last));
+        self.cycle = Cycle::Open(Work::new(session, self.version(), open.clone(), self.last));
         self.emit(what, &SourceFrame::OpenCycle(open))
     }
 

@@ -6,6 +6,7 @@ use farshore_types::{PointId, PointRef, clusters_in};
 
 use super::Misuse;
 use crate::{
+    limits::VERSION_PATCHES,
     messages::{Credit, Data, OpenCycle, Seal, SessionId},
     record::Record,
 };
@@ -27,6 +28,8 @@ pub(super) struct Work {
     /// The session in which OpenCycle was sent; it names the cycle in a resume.
     pub(super) opened_in: SessionId,
     pub(super) open: OpenCycle,
+    /// The version it was opened by: what is sent in it is chosen by that.
+    pub(super) version: u16,
     /// The replica's last element when the cycle was opened.
     pub(super) last: Option<PointRef>,
     pub(super) next_index: u64,
@@ -71,9 +74,10 @@ impl Cycle {
 }
 
 impl Work {
-    pub(super) fn new(opened_in: SessionId, open: OpenCycle, last: Option<PointRef>) -> Work {
+    pub(super) fn new(opened_in: SessionId, version: u16, open: OpenCycle, last: Option<PointRef>) -> Work {
         let (next_index, records, kept_bytes, taken_bytes) = (0, 0, 0, 0);
-        Work { opened_in, open, last, next_index, records, kept: VecDeque::new(), kept_bytes, taken_bytes }
+        let kept = VecDeque::new();
+        Work { opened_in, open, version, last, next_index, records, kept, kept_bytes, taken_bytes }
     }
 
     pub(super) fn in_flight(&self) -> u64 {
@@ -85,6 +89,9 @@ impl Work {
         for record in records {
             if record.cluster >= clusters {
                 return Err(Misuse::OutOfBounds { disk, cluster: record.cluster });
+            }
+            if record.is_patch() && self.version < VERSION_PATCHES {
+                return Err(Misuse::Patch { cluster: record.cluster });
             }
             record.check()?;
         }

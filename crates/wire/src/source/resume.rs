@@ -28,7 +28,8 @@ impl Source {
             ));
         }
         let numbers = Numbers { session: welcome.session, ..*greeting };
-        self.link = Link::Live(Live { numbers, window: u64::from(welcome.window) });
+        let (version, window) = (welcome.version, u64::from(welcome.window));
+        self.link = Link::Live(Live { numbers, version, window });
         self.last = welcome.last;
         let mut send = Vec::new();
         let resumption = self.resume(&welcome, &mut send)?;
@@ -125,6 +126,12 @@ impl Source {
         if work.kept_bytes > live.window {
             let cycle = work.open.cycle;
             self.give_up(cycle, "the window is smaller than before the cut", send);
+            return Resumption::Lost { cycle };
+        }
+        // What was sent, and is still to be, was chosen for a version that is no longer spoken.
+        if live.version < work.version {
+            let cycle = work.open.cycle;
+            self.give_up(cycle, "the target speaks an older version than before the cut", send);
             return Resumption::Lost { cycle };
         }
         work.taken_bytes = 0;

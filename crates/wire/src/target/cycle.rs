@@ -6,6 +6,7 @@ use super::{Effect, Held, Target, Ticket};
 use crate::{
     frame::TargetFrame,
     messages::{Abort, CycleKind, Data, OpenCycle, Seal, SessionId},
+    record::Record,
     refusal::{Failure, FailureCode},
     violation::Violation,
 };
@@ -162,6 +163,9 @@ impl Target {
 
     pub(super) fn data(&mut self, data: Data) -> Result<Vec<Effect>, Violation> {
         let (state, window) = (self.state(), self.window);
+        if !self.patches && data.records.iter().any(Record::is_patch) {
+            return Err(Violation::new(state, "a patch came in a session of a version without patches"));
+        }
         match &mut self.cycle {
             Cycle::Open(work) => {
                 let (bytes, records) = (Data::wire_len(&data.records), data.records.len() as u64);

@@ -42,13 +42,20 @@ fn to_target(frames: &[SourceFrame]) -> Vec<u8> {
 
 /// What a target hears in its life, with its owner's reports.
 fn target_stories() -> Vec<Vec<u8>> {
-    let data = |index| SourceFrame::Data(Data { cycle: 9, index, disk: 0, records: vec![zstd(index, 7)] });
+    let data = |index| {
+        SourceFrame::Data(Data {
+            cycle: 9,
+            index,
+            disk: 0,
+            records: vec![zstd(index, 7), packed_patch(index + 9, 6, 1)],
+        })
+    };
     let seal = |records| {
         let (outcome, definition) = (Outcome::Stage, bytes::Bytes::new());
         SourceFrame::Seal(Seal { cycle: 9, outcome, age_ms: 1, records, root: root(9), definition })
     };
     let open = SourceFrame::OpenCycle(open_cycle(9, None));
-    let whole = to_target(&[open.clone(), data(0), data(1), seal(2)]);
+    let whole = to_target(&[open.clone(), data(0), data(1), seal(4)]);
     let aborted = to_target(&[open, data(0), SourceFrame::Abort(Abort { cycle: 9, reason: "so".into() })]);
     let others = [SourceFrame::Ping { nonce: 1 }, SourceFrame::Bye];
     [[&whole[..], &[5, 5, 6]].concat(), [&aborted[..], &[5, 7]].concat(), to_target(&others)].into()
@@ -56,7 +63,7 @@ fn target_stories() -> Vec<Vec<u8>> {
 
 fn welcome(last: Option<farshore_types::PointRef>) -> Vec<u8> {
     let welcome = Welcome {
-        version: 1,
+        version: Versions::OURS.max,
         session: SESSION,
         last,
         open: None,

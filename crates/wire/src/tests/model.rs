@@ -147,12 +147,19 @@ impl World {
         Ok(())
     }
 
+    fn small(&mut self, fill: u8) -> Record {
+        match self.dice.roll(3) {
+            0 => packed_patch(self.dice.roll(17), 0x0180, fill),
+            _ => zstd(self.dice.roll(17), fill),
+        }
+    }
+
     fn send_data(&mut self) -> Result<Encoded, Misuse> {
         let disk = u16::try_from(self.dice.roll(2)).unwrap_or(0);
         let fill = u8::try_from(self.dice.roll(250)).unwrap_or(0);
         let size = if self.dice.roll(8) == 0 { 31 } else { 3 };
         let records: Vec<Record> =
-            (0..size).map(|i| if size == 31 { raw(i, 1) } else { zstd(self.dice.roll(17), fill) }).collect();
+            (0..size).map(|i| if size == 31 { raw(i, 1) } else { self.small(fill) }).collect();
         let changes: Vec<Change> = records.iter().map(|r| (disk, r.cluster, r.digest)).collect();
         let frame = self.source.data(disk, records)?;
         self.sent.extend(changes);

@@ -180,13 +180,65 @@ fn versions_without_overlap_are_refused_with_both_ranges() {
     let effects = target.receive(raw_of(&newer.encode(SessionId(0), 0))).unwrap();
     let [TargetFrame::Refuse(refusal)] = &said(&effects)[..] else { panic!("{effects:?}") };
     assert_eq!(refusal.code, RefusalCode::Version);
-    assert!(refusal.message.contains("2 to 5") && refusal.advice.contains("older of the two"));
+    assert!(refusal.message.contains("3 to 6") && refusal.advice.contains("older of the two"));
+}
+
+/// A peer of the first version is still spoken with, and neither gives nor takes patches.
+#[test]
+fn patches_belong_to_sessions_that_have_agreed_on_them() {
+    let first = Versions { min: 1, max: 1 };
+    let (old, new) = (SourceFrame::Hello(Hello { versions: first, ..hello() }), SourceFrame::Hello(hello()));
+    for (mut target, hello, agreed) in [
+        (Target::new(), &old, 1),
+        (Target::speaking(first), &new, 1),
+        (Target::new(), &new, limits::VERSION_PATCHES),
+    ] {
+        target.receive(raw_of(&hello.encode(SessionId(0), 0))).unwrap();
+        let effects = target.accept(acceptance());
+        let [TargetFrame::Welcome(welcome)] = &said(&effects)[..] else { panic!("{effects:?}") };
+        assert_eq!(welcome.version, agreed);
+        give(&mut target, 1, &SourceFrame::OpenCycle(open_cycle(9, None))).unwrap();
+        let records = vec![zstd(0, 1), patch(1, 2, 1)];
+        let data = give(&mut target, 2, &SourceFrame::Data(Data { cycle: 9, index: 0, disk: 0, records }));
+        let mut source = source_of(welcome.version);
+        source.open_cycle(open_cycle(9, None)).unwrap();
+        let sent = source.data(0, vec![zstd(0, 1), patch(1, 2, 1)]);
+        if welcome.takes_patches() {
+            assert!(matches!(data.unwrap()[..], [Effect::Append(..)]));
+            sent.unwrap();
+        } else {
+            assert!(violation(data).contains("patch"));
+            assert_eq!(sent.unwrap_err(), Misuse::Patch { cluster: 1 });
+        }
+    }
+}
+
+/// Patches on their way when the target was replaced by an older one must not be said again.
+#[test]
+fn a_cycle_does_not_go_on_in_an_older_version() {
+    let mut source = source_of(limits::VERSION_PATCHES);
+    source.open_cycle(open_cycle(9, None)).unwrap();
+    source.data(0, vec![patch(1, 2, 1)]).unwrap();
+    source.disconnect();
+    source.connect();
+    let [_, TargetFrame::Welcome(welcome), ..] = &target_frames()[..] else { panic!("no samples") };
+    let welcome = Welcome { version: 1, ..welcome.clone() };
+    let notice = source.receive(raw_of(&TargetFrame::Welcome(welcome).encode(SessionId(0), 0))).unwrap();
+    let Notice::Welcomed { resumption, send, .. } = notice else { panic!("{notice:?}") };
+    assert_eq!(resumption, Resumption::Lost { cycle: 9 });
+    let said = send.iter().map(|frame| SourceFrame::decode(raw_of(frame)).unwrap());
+    assert!(said.into_iter().all(|frame| !matches!(frame, SourceFrame::Data(_))));
 }
 
 fn live_source() -> Source {
+    source_of(Versions::OURS.max)
+}
+
+fn source_of(version: u16) -> Source {
     let mut source = Source::new(hello());
     source.connect();
-    let [welcome, ..] = &target_frames()[1..] else { panic!("no samples") };
+    let [_, TargetFrame::Welcome(welcome), ..] = &target_frames()[..] else { panic!("no samples") };
+    let welcome = TargetFrame::Welcome(Welcome { version, ..welcome.clone() });
     source.receive(raw_of(&welcome.encode(SessionId(0), 0))).unwrap();
     source
 }

@@ -44,13 +44,45 @@ fn codes_survive_and_unknown_ones_become_other() {
     assert_eq!(RefusalCode::from_number(7777), RefusalCode::Other);
 }
 
-#[test]
-fn a_patch_is_refused_as_not_supported_yet() {
-    let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![zstd(6, 1)] });
+/// What a payload of one patch record is refused for, after `damage` of its head.
+fn refusal_of_patch(record: Record, damage: impl Fn(&mut [u8])) -> RecordError {
+    let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![record] });
     let mut payload = raw_of(&frame.encode(SESSION, 0)).payload.to_vec();
-    payload[24 + 8] = 5;
-    let error = decode_payload(0x03, &payload).unwrap_err();
-    assert_eq!(error, FrameError::Record { index: 0, source: RecordError::Patch { cluster: 6 } });
+    damage(&mut payload[24..24 + 32]);
+    match decode_payload(0x03, &payload).unwrap_err() {
+        FrameError::Record { index: 0, source } => source,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_patch_that_makes_no_sense_is_refused_with_its_reason() {
+    let cluster = 6;
+    for blocks in [0, u16::MAX] {
+        let record = packed_patch(cluster, blocks, 1);
+        assert_eq!(record.check(), Err(RecordError::Blocks { cluster, blocks }));
+        assert_eq!(refusal_of_patch(record, |_| ()), RecordError::Blocks { cluster, blocks });
+    }
+    let error = refusal_of_patch(patch(cluster, 6, 1), |head| head[11] = 2);
+    assert_eq!(error, RecordError::Encoding { cluster, encoding: 2 });
+    // A raw patch of two blocks is 8 KiB, a packed one is shorter and has a byte at least.
+    let error = refusal_of_patch(patch(cluster, 6, 1), |head| head[9] = 4);
+    assert_eq!(error, RecordError::Length { cluster, kind: "patch", len: 8192 });
+    let error = refusal_of_patch(patch(cluster, 6, 1), |head| head[11] = 1);
+    assert_eq!(error, RecordError::Length { cluster, kind: "patch", len: 8192 });
+    let empty = Patch { blocks: 1, packed: true, bytes: Bytes::new() };
+    let record = Record { body: Body::Patch(empty), ..patch(cluster, 1, 1) };
+    assert_eq!(refusal_of_patch(record, |_| ()), RecordError::Length { cluster, kind: "patch", len: 0 });
+    let record = Record { digest: Digest::ZERO, ..patch(cluster, 1, 1) };
+    assert!(matches!(refusal_of_patch(record, |_| ()), RecordError::ZeroDigest { kind: "patch", .. }));
+    // What only a patch may have is reserved in all others.
+    let frame = SourceFrame::Data(Data { cycle: 1, index: 0, disk: 0, records: vec![zstd(6, 1)] });
+    let payload = raw_of(&frame.encode(SESSION, 0)).payload;
+    for at in 9..12 {
+        let mut payload = payload.to_vec();
+        payload[24 + at] = 1;
+        assert!(matches!(decode_payload(0x03, &payload).unwrap_err(), FrameError::Reserved { .. }));
+    }
 }
 
 #[test]
@@ -100,11 +132,14 @@ fn decode_payload(kind: u8, payload: &[u8]) -> Result<(), FrameError> {
 
 fn any_record() -> impl Strategy<Value = Record> {
     let digest = any::<[u8; 16]>().prop_filter("not zeros", |d| *d != [0; 16]).prop_map(Digest);
-    (any::<u64>(), 0..4u8, digest, vec(any::<u8>(), 1..200)).prop_map(|(cluster, kind, digest, bytes)| {
+    let parts = (any::<u64>(), 0..6u8, digest, vec(any::<u8>(), 1..200), 1..u16::MAX);
+    parts.prop_map(|(cluster, kind, digest, bytes, blocks)| {
         let body = match kind {
             0 => Body::Raw(vec![bytes[0]; farshore_types::CLUSTER_SIZE].into()),
             1 => Body::Zstd(bytes.into()),
             2 => Body::Zero,
+            3 => patch(cluster, blocks, bytes[0]).body,
+            4 => Body::Patch(Patch { blocks, packed: true, bytes: bytes.into() }),
             _ => Body::Discard,
         };
         let zeros = matches!(body, Body::Zero | Body::Discard);

@@ -1,7 +1,9 @@
 //! One or more frames of every type.
 
 use bytes::Bytes;
-use farshore_types::{CLUSTER_SIZE, Consistency, Digest, Epoch, MachineId, PointId, PointRef, RootDigest};
+use farshore_types::{
+    BLOCK_SIZE, CLUSTER_SIZE, Consistency, Digest, Epoch, MachineId, PointId, PointRef, RootDigest,
+};
 use uuid::Uuid;
 
 use crate::*;
@@ -52,6 +54,17 @@ pub(super) fn zstd(cluster: u64, fill: u8) -> Record {
     Record { cluster, digest: Digest([fill | 1; 16]), body: Body::Zstd(Bytes::from(vec![fill; 24])) }
 }
 
+/// A patch of as many blocks as the mask has.
+pub(super) fn patch(cluster: u64, blocks: u16, fill: u8) -> Record {
+    let bytes = Bytes::from(vec![fill; blocks.count_ones() as usize * BLOCK_SIZE]);
+    Record { cluster, digest: Digest([9; 16]), body: Body::Patch(Patch { blocks, packed: false, bytes }) }
+}
+
+pub(super) fn packed_patch(cluster: u64, blocks: u16, fill: u8) -> Record {
+    let bytes = Bytes::from(vec![fill; 24]);
+    Record { cluster, digest: Digest([8; 16]), body: Body::Patch(Patch { blocks, packed: true, bytes }) }
+}
+
 pub(super) fn zero(cluster: u64) -> Record {
     Record { cluster, digest: Digest::ZERO, body: Body::Zero }
 }
@@ -72,6 +85,12 @@ pub(super) fn source_frames() -> Vec<SourceFrame> {
         SourceFrame::OpenCycle(open_cycle(9, Some(point(8)))),
         SourceFrame::OpenCycle(open_cycle(1, None)),
         SourceFrame::Data(Data { cycle: 9, index: 0, disk: 1, records: vec![zstd(1, 7), zero(2), discard] }),
+        SourceFrame::Data(Data {
+            cycle: 9,
+            index: 1,
+            disk: 0,
+            records: vec![packed_patch(4, 0x8001, 3), patch(5, 0x0010, 7), zstd(6, 1)],
+        }),
         SourceFrame::Seal(seal(Outcome::Stage)),
         SourceFrame::Seal(seal(Outcome::Point(Consistency::Crash))),
         SourceFrame::Seal(seal(Outcome::Point(Consistency::Application))),
@@ -84,7 +103,7 @@ pub(super) fn source_frames() -> Vec<SourceFrame> {
 
 pub(super) fn target_frames() -> Vec<TargetFrame> {
     let welcome = Welcome {
-        version: 1,
+        version: Versions::OURS.max,
         session: SESSION,
         last: Some(point(8)),
         open: Some(OpenHint { cycle: 9, next_index: 4 }),

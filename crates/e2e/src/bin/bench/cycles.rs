@@ -67,7 +67,13 @@ fn one_size(lab: &Lab, size: u64) -> Outcome<Figures> {
     let create = ["create", "-q", "-f", "qcow2"];
     run(Command::new("qemu-img").args(create).arg(&disk).arg(size.to_string()))?;
     let mut machine = Machine::start(&pair.home, &disk)?;
-    let replicates = Replicates { machine: MACHINE, to: &pair.away, frequency: "2s", compression: "auto" };
+    let replicates = Replicates {
+        machine: MACHINE,
+        to: &pair.away,
+        frequency: "2s",
+        compression: "auto",
+        small_writes: "on",
+    };
     pair.home.configure(&[replicates])?;
     pair.home.start_agent()?;
     wait_cycle(&pair.home, "", 0)?;

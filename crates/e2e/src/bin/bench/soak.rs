@@ -118,7 +118,8 @@ fn start(lab: &Lab) -> Outcome<Pair> {
         }
         sleep(Duration::from_millis(200));
     }
-    let every = Replicates { machine: GUEST, to: &pair.away, frequency: "1s", compression: "on" };
+    let every =
+        Replicates { machine: GUEST, to: &pair.away, frequency: "1s", compression: "on", small_writes: "on" };
     pair.home.configure(&[every])?;
     pair.home.start_agent()?;
     wait_cycle(&pair.home, "", 0)?;

@@ -31,6 +31,8 @@ struct Load {
     writes: u64,
     /// Bytes of disk that they are spread over.
     area: u64,
+    /// Where the writes go: the same places for loads of the same kind.
+    random: Random,
     sent_before: u64,
     written_before: u64,
     dirtied: u64,
@@ -38,19 +40,30 @@ struct Load {
 
 pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     // Bytes are counted, not seconds: the loads can run side by side.
-    let mut loads = [Load::start(lab, 64 << 10, 1024, 2 << 30)?, Load::start(lab, 4 << 10, 4096, 256 << 20)?];
-    let mut random = Random(0x5eed);
+    let mut loads = [
+        Load::start(lab, 64 << 10, 1024, 2 << 30, "on")?,
+        Load::start(lab, 4 << 10, 4096, 256 << 20, "off")?,
+        Load::start(lab, 4 << 10, 4096, 256 << 20, "on")?,
+    ];
     for batch in 0..BATCHES {
         let begun = Instant::now();
         for load in &mut loads {
-            load.write(lab, batch, &mut random)?;
+            load.write(lab, batch)?;
         }
         sleep(EVERY.saturating_sub(begun.elapsed()));
     }
-    let [large, small] = loads;
-    let (large, small) = (large.finish()?, small.finish()?);
+    let [large, whole, small] = loads;
+    let (large, whole, small) = (large.finish()?, whole.finish()?, small.finish()?);
     let ratio = large.written as f64 / large.sent.max(1) as f64;
-    let per = |bytes: u64| bytes as f64 / small.dirtied.max(1) as f64;
+    let shown = |measure: &str, load: &Written| {
+        let per = |bytes: u64| bytes as f64 / load.dirtied.max(1) as f64;
+        Row::shown(
+            measure,
+            format!("sent {}, written {}", mib(load.sent), mib(load.written)),
+            format!("dirtied {}", mib(load.dirtied)),
+            format!("sent {:.2} ×, written {:.2} ×", per(load.sent), per(load.written)),
+        )
+    };
     Ok(vec![
         Row::ratio(
             "written to the replica's disk for 1 GiB in 64 KiB writes, points published, against bytes received",
@@ -58,17 +71,13 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
             ratio,
             ("≤ 1.15 ×", 1.15),
         ),
-        Row::shown(
-            "4 KiB random writes: sent and written per byte dirtied",
-            format!("sent {}, written {}", mib(small.sent), mib(small.written)),
-            format!("dirtied {}", mib(small.dirtied)),
-            format!("sent {:.2} ×, written {:.2} ×", per(small.sent), per(small.written)),
-        ),
+        shown("4 KiB random writes, `small_writes` off: sent and written per byte dirtied", &whole),
+        shown("4 KiB random writes, `small_writes` on: sent and written per byte dirtied", &small),
     ])
 }
 
 impl Load {
-    fn start(lab: &Lab, len: u64, writes: u64, area: u64) -> Outcome<Load> {
+    fn start(lab: &Lab, len: u64, writes: u64, area: u64, small_writes: &str) -> Outcome<Load> {
         let mut pair = lab.pair()?;
         let disk = pair.home.dir.join("images/vda.qcow2");
         run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg(DISK.to_string()))?;
@@ -78,19 +87,29 @@ impl Load {
         for at in 0..area >> 20 {
             machine.write(&pieces[at as usize % pieces.len()], at << 20, 1 << 20)?;
         }
-        let on = Replicates { machine: MACHINE, to: &pair.away, frequency: "5s", compression: "on" };
+        let on =
+            Replicates { machine: MACHINE, to: &pair.away, frequency: "5s", compression: "on", small_writes };
         pair.home.configure(&[on])?;
         pair.home.start_agent()?;
         wait_cycle(&pair.home, "", 0)?;
-        let mut load =
-            Load { pair, machine, len, writes, area, sent_before: 0, written_before: 0, dirtied: 0 };
+        let mut load = Load {
+            pair,
+            machine,
+            len,
+            writes,
+            area,
+            random: Random(0x5eed),
+            sent_before: 0,
+            written_before: 0,
+            dirtied: 0,
+        };
         (load.sent_before, load.written_before) = load.counters()?;
         Ok(load)
     }
 
-    fn write(&mut self, lab: &Lab, batch: u64, random: &mut Random) -> Outcome<()> {
+    fn write(&mut self, lab: &Lab, batch: u64) -> Outcome<()> {
         let pieces = lab.pieces(self.len as usize, 512)?;
-        let places = random.places(self.area / self.len, self.writes);
+        let places = self.random.places(self.area / self.len, self.writes);
         for (i, place) in places.into_iter().enumerate() {
             let piece = &pieces[(batch as usize * 131 + i) % pieces.len()];
             self.machine.write(piece, place * self.len, self.len)?;

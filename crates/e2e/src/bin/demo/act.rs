@@ -48,7 +48,13 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
     say("The guest has booted from its disk and keeps its ledger");
 
     away.start_agent()?;
-    home.configure(&[Replicates { machine: MACHINE, to: &away, frequency: "2s", compression: "on" }])?;
+    home.configure(&[Replicates {
+        machine: MACHINE,
+        to: &away,
+        frequency: "2s",
+        compression: "on",
+        small_writes: "on",
+    }])?;
     home.start_agent()?;
     show_initial(&home)?;
     show_cycles(&home)?;
