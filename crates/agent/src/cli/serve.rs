@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, sync::Arc};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use super::{
     Global,
     run::{runtime, stop_by_signal},
@@ -19,9 +21,19 @@ use crate::{Agent, AgentError};
 pub(super) struct ServeArgs {}
 
 pub(super) fn run(global: &Global) -> Result<(), AgentError> {
+    allow_descriptors();
     let agent = Arc::new(Agent::new(global.load()?).serving());
     let watchdog = watchdog_command(global)?;
     runtime()?.block_on(async { crate::serve(agent, Some(watchdog), stop_by_signal()?).await })
+}
+
+/// Takes as many descriptors as the system allows: the usual 1,024 suit no server.
+fn allow_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 pub(super) fn watchdog(global: &Global) -> Result<(), AgentError> {
