@@ -14,6 +14,7 @@
 
 mod adopt;
 mod adopted;
+mod aside;
 mod bring_up;
 #[cfg(feature = "deliberate-bugs")]
 pub mod bug;
