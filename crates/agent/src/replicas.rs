@@ -235,6 +235,9 @@ fn tell_report(store: &Replica) {
     for rebuilt in &report.rebuilt {
         tracing::warn!(machine, path = %rebuilt.path.display(), why = rebuilt.why, "tables rebuilt");
     }
+    if !report.restored.is_empty() {
+        tracing::warn!(machine, points = ?report.restored, "what was set aside is part of the chain again");
+    }
     if !report.rescued.is_empty() {
         tracing::error!(machine, points = ?report.rescued, "only the images still know these points");
     }

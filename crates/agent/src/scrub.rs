@@ -154,7 +154,7 @@ impl Scrubber {
         };
         match done {
             Ok(()) | Err(ReplicaError::BroughtUp { .. }) => {}
-            Err(error @ ReplicaError::Delta { .. }) => self.set_aside(replica, &error).await,
+            Err(error @ ReplicaError::Delta { .. }) => self.tell_damage(replica, error).await,
             Err(error) => tracing::error!(machine = %replica.machine(), %error, "the scrub failed"),
         }
         self.save(replica);
@@ -203,13 +203,12 @@ impl Scrubber {
         Ok(())
     }
 
-    /// A delta that decayed under the open store goes aside as when it is opened: what is
-    /// older can be read, and the source brings the rest again.
-    async fn set_aside(&self, replica: &Arc<OpenReplica>, error: &ReplicaError) {
-        tracing::error!(machine = %replica.machine(), %error, "a damaged delta is moved aside");
-        if let Err(error) = replica.run(Replica::reopen).await {
-            tracing::error!(machine = %replica.machine(), %error, "opening the replica anew failed");
-        }
+    /// A delta that decayed under the open store is only told of: whoever can put the right
+    /// file back must not find newer points gone for it.
+    async fn tell_damage(&self, replica: &Arc<OpenReplica>, error: ReplicaError) {
+        tracing::error!(machine = %replica.machine(), %error,
+            "a delta is damaged; put the right file back, or replicate to a new replica; nothing is pruned until then");
+        replica.run(move |store| store.note_decayed(&error)).await;
     }
 
     fn save(&self, replica: &Arc<OpenReplica>) {

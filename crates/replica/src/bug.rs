@@ -28,6 +28,8 @@ pub enum Bug {
     KeepPruned,
     /// Opening overlooks what the oldest element uses.
     ReuseInUse,
+    /// Opening overlooks what elements refer to that were set aside.
+    ReuseSetAside,
     /// Opening does not finish a bring-up that was cut.
     SkipRedo,
     /// An image's tables are believed whatever they say.

@@ -15,7 +15,9 @@ use farshore_types::{DiskKey, PointId, PointRef};
 
 use crate::{
     ReplicaError,
+    aside::{Aside, Rejoined},
     bug::{self, Bug},
+    handles::{Handles, OnDemand},
     layout::{DELTA_SUFFIX, Layout, UNFINISHED_SUFFIX},
     report::{Dropped, OpenReport},
 };
@@ -27,11 +29,28 @@ pub(crate) struct Element {
     pub(crate) path: PathBuf,
     /// Made when single clusters are first looked for; shared by all copies of this.
     filter: Arc<Mutex<Option<Arc<Filter>>>>,
+    /// Its file, where that is open only while it is read.
+    resting: Option<Arc<OnDemand>>,
 }
 
 impl Element {
     pub(crate) fn new(delta: DeltaFile, path: PathBuf) -> Element {
-        Element { delta, path, filter: Arc::default() }
+        Element { delta, path, filter: Arc::default(), resting: None }
+    }
+
+    /// From here on its file is open only while it is read.
+    pub(crate) fn rest(&mut self, files: &Arc<dyn Files>, handles: &Arc<Handles>) {
+        let file = OnDemand::new(files.clone(), &self.path, handles.clone());
+        self.delta = self.delta.clone().with_file(file.clone());
+        self.resting = Some(file);
+    }
+
+    /// Before its name goes to another file, or away: who reads it reads on.
+    pub(crate) fn hold(&self) -> Result<(), ReplicaError> {
+        match &self.resting {
+            Some(file) => file.hold().map_err(|e| self.error(e.into())),
+            None => Ok(()),
+        }
     }
 
     /// Entries of all its disks.
@@ -73,14 +92,17 @@ impl Element {
 /// Places of each disk that elements refer to, neighbours as one.
 pub(crate) type Used = BTreeMap<DiskKey, Vec<Range<u64>>>;
 
-/// A whole file of the chain's directory, with what it refers to.
-struct Found {
-    element: Element,
-    used: Used,
+/// Readings of a file that the disk does not give back before it counts as damaged.
+const READS_MAX: usize = 3;
+
+/// A whole file, with what it refers to.
+pub(crate) struct Found {
+    pub(crate) element: Element,
+    pub(crate) used: Used,
 }
 
 impl Found {
-    fn id(&self) -> PointId {
+    pub(crate) fn id(&self) -> PointId {
         self.element.id()
     }
 }
@@ -88,17 +110,61 @@ impl Found {
 #[derive(Clone, Default)]
 pub(crate) struct Chain {
     pub(crate) elements: Vec<Element>,
+    /// What keeps their files from all being open at once.
+    pub(crate) handles: Arc<Handles>,
 }
 
 impl Chain {
     /// Reads the directory: the longest whole chain that ends in the newest element is
-    /// kept; what a crash left is removed, what is damaged is moved aside and named. Also
-    /// gives the places that the kept ones refer to: each file is read once.
+    /// kept; what a crash left is removed, what is damaged is moved aside and named, and
+    /// taken back once it is whole again. Also gives the places that the kept ones refer to
+    /// (each file is read once), and what is aside.
     pub(crate) fn open(
         files: &dyn Files,
         layout: &Layout,
         report: &mut OpenReport,
-    ) -> Result<(Chain, Used), ReplicaError> {
+    ) -> Result<(Chain, Used, Aside), ReplicaError> {
+        let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
+        let mut stepped_over = 0;
+        let (kept, aside) = loop {
+            let aside = Aside::read(files, layout)?;
+            let found = Chain::read(files, layout, &aside, report)?;
+            let (kept, mut aside) = Chain::choose(files, layout, found, aside, report)?;
+            match aside.rejoin(files, layout, &kept, report)? {
+                Rejoined::No => {
+                    aside.stepped_over = stepped_over;
+                    break (kept, aside);
+                }
+                Rejoined::Yes(number) => stepped_over = stepped_over.max(number),
+            }
+        };
+        // An agent that was killed may have left names that are seen but not durable: what
+        // is shown and built upon from here on must be, and what is removed must stay away.
+        files.sync_dir(&layout.chain()).map_err(io)?;
+        let (mut chain, mut used) = (Chain::default(), Used::new());
+        for (at, found) in kept.into_iter().enumerate() {
+            chain.elements.push(found.element);
+            let overlooked = at == 0 && bug::is(Bug::ReuseInUse);
+            for (disk, places) in found.used.into_iter().filter(|_| !overlooked) {
+                used.entry(disk).or_default().extend(places);
+            }
+        }
+        Ok((chain, used, aside))
+    }
+
+    /// Lets all files be closed until they are read.
+    pub(crate) fn rest(&mut self, files: &Arc<dyn Files>) {
+        let handles = self.handles.clone();
+        self.elements.iter_mut().for_each(|e| e.rest(files, &handles));
+    }
+
+    /// The whole files of the directory, oldest first.
+    fn read(
+        files: &dyn Files,
+        layout: &Layout,
+        aside: &Aside,
+        report: &mut OpenReport,
+    ) -> Result<Vec<Found>, ReplicaError> {
         let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
         let mut found: Vec<Found> = Vec::new();
         for name in files.list(&layout.chain()).map_err(io)? {
@@ -111,52 +177,43 @@ impl Chain {
             let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else {
                 continue;
             };
-            match open_whole(files, &path) {
-                Ok((delta, used)) if delta.footer().id == id => {
-                    found.push(Found { element: Element::new(delta, path), used });
+            let why = match read_again(files, &path) {
+                Ok(whole) if whole.id() == id => {
+                    found.push(whole);
+                    continue;
                 }
-                Ok(_) => set_aside(files, layout, path, "names another point".into(), report)?,
-                Err(DeltaError::Io(e)) => return Err(io(e)),
-                Err(e) => set_aside(files, layout, path, e.to_string(), report)?,
+                Ok(_) => "names another point".into(),
+                Err(e) => e.to_string(),
+            };
+            // A whole one must not be lost to one that is not: that one gives way to it.
+            if aside.whole.iter().all(|whole| whole.id() != id) {
+                set_aside(files, layout, path, why, report)?;
             }
         }
         found.sort_unstable_by_key(Found::id);
-        let kept = Chain::choose(files, layout, found, report)?;
-        // An agent that was killed may have left names that are seen but not durable: what
-        // is shown and built upon from here on must be, and what is removed must stay away.
-        files.sync_dir(&layout.chain()).map_err(io)?;
-        let (mut chain, mut used) = (Chain::default(), Used::new());
-        for (at, found) in kept.into_iter().enumerate() {
-            chain.elements.push(found.element);
-            let overlooked = at == 0 && bug::is(Bug::ReuseInUse);
-            for (disk, places) in found.used.into_iter().filter(|_| !overlooked) {
-                used.entry(disk).or_default().extend(places);
-            }
-        }
-        Ok((chain, used))
+        Ok(found)
     }
 
     fn choose(
         files: &dyn Files,
         layout: &Layout,
         mut found: Vec<Found>,
+        mut aside: Aside,
         report: &mut OpenReport,
-    ) -> Result<Vec<Found>, ReplicaError> {
+    ) -> Result<(Vec<Found>, Aside), ReplicaError> {
+        let mut chosen: Vec<Found> = Vec::new();
+        let looked_into = !aside.is_empty();
         while let Some(newest) = found.last() {
-            match walk(&found, newest.id()) {
+            match walk(&found, &aside.whole, newest.id()) {
                 Ok(kept) => {
-                    let (chosen, leftovers) = found.into_iter().partition(|e| kept.contains(&e.id()));
-                    let leftovers: Vec<Found> = leftovers;
-                    for path in leftovers.into_iter().map(|left| left.element.path) {
-                        let io = |source| ReplicaError::Io {
-                            what: "removing a leftover",
-                            dir: layout.chain(),
-                            source,
-                        };
-                        files.remove(&path).map_err(io)?;
-                        report.dropped.push(Dropped { path, why: "had been pruned".into() });
+                    let leftovers: Vec<Found>;
+                    (chosen, leftovers) = found.into_iter().partition(|e| kept.contains(&e.id()));
+                    for left in leftovers {
+                        drop_leftover(files, layout, left, &aside, report)?;
                     }
-                    return Ok(chosen);
+                    chosen.extend(aside.take_back(files, layout, &kept, report)?);
+                    chosen.sort_unstable_by_key(Found::id);
+                    break;
                 }
                 Err(missing) => {
                     // Nothing newer than a gap can be read whole; what is older can.
@@ -166,7 +223,12 @@ impl Chain {
                 }
             }
         }
-        Ok(Vec::new())
+        if looked_into || !report.damaged.is_empty() {
+            // Also what this opening has put there, or taken.
+            aside = Aside::read(files, layout)?;
+            aside.look_for_gaps(&chosen);
+        }
+        Ok((chosen, aside))
     }
 
     pub(crate) fn last(&self) -> Option<&Element> {
@@ -196,15 +258,74 @@ impl Chain {
 }
 
 /// Opens a delta file and reads all of it: one damaged page, found later, would keep the
-/// whole store from being opened.
-fn open_whole(files: &dyn Files, path: &Path) -> Result<(DeltaFile, Used), DeltaError> {
+/// whole store from being opened. Where it fails, `seen` has what was read before.
+pub(crate) fn open_whole(files: &dyn Files, path: &Path, seen: &mut Used) -> Result<Found, DeltaError> {
     let delta = DeltaFile::open(files.open(path, OpenMode::Read)?)?;
     let mut used = Used::new();
-    delta.check_each(|disk, entry| match used.get_mut(disk) {
+    let checked = delta.check_each(|disk, entry| match used.get_mut(disk) {
         Some(places) => add_place(places, entry.place),
         None => add_place(used.entry(disk.clone()).or_default(), entry.place),
-    })?;
-    Ok((delta, used))
+    });
+    if let Err(error) = checked {
+        used.into_iter().for_each(|(disk, places)| seen.entry(disk).or_default().extend(places));
+        return Err(error);
+    }
+    Ok(Found { element: Element::new(delta, path.to_owned()), used })
+}
+
+/// As [`open_whole`]: what the disk does not give back at once it may give back the next time.
+fn read_again(files: &dyn Files, path: &Path) -> Result<Found, DeltaError> {
+    let mut reads = 1;
+    loop {
+        match open_whole(files, path, &mut Used::new()) {
+            Err(DeltaError::Io(error)) if reads < READS_MAX => {
+                tracing::warn!(path = %path.display(), %error, "reading it again");
+                reads += 1;
+            }
+            read => return read,
+        }
+    }
+}
+
+/// What the newest element does not need was pruned; where something is aside, it may be
+/// needed by that.
+fn drop_leftover(
+    files: &dyn Files,
+    layout: &Layout,
+    left: Found,
+    aside: &Aside,
+    report: &mut OpenReport,
+) -> Result<(), ReplicaError> {
+    let path = left.element.path;
+    if !aside.is_empty() {
+        return set_aside(files, layout, path, "the newest point does not stand on it".into(), report);
+    }
+    let io = |source| ReplicaError::Io { what: "removing a leftover", dir: layout.chain(), source };
+    files.remove(&path).map_err(io)?;
+    report.dropped.push(Dropped { path, why: "had been pruned".into() });
+    Ok(())
+}
+
+/// Whether any place is among both.
+pub(crate) fn overlap<'a>(
+    some: impl Iterator<Item = &'a Used>,
+    others: impl Iterator<Item = &'a Used>,
+) -> bool {
+    let gather = |all: &mut dyn Iterator<Item = &'a Used>| {
+        let mut out: BTreeMap<&DiskKey, Vec<Range<u64>>> = BTreeMap::new();
+        all.flatten().for_each(|(disk, places)| out.entry(disk).or_default().extend(places.iter().cloned()));
+        out.values_mut().for_each(|places| places.sort_unstable_by_key(|r| r.start));
+        out
+    };
+    let (mut some, mut others) = (some, others);
+    let (some, others) = (gather(&mut some), gather(&mut others));
+    some.iter().any(|(disk, places)| {
+        let there = others.get(disk).map_or(&[][..], Vec::as_slice);
+        places.iter().any(|r| {
+            let after = there.partition_point(|o| o.end <= r.start);
+            there.get(after).is_some_and(|o| o.start < r.end)
+        })
+    })
 }
 
 /// Adds a place to those in use; one that goes on where the last one ends becomes part of it.
@@ -216,14 +337,20 @@ pub(crate) fn add_place(used: &mut Vec<Range<u64>>, place: Place) {
     }
 }
 
-/// Ids from `newest` back to the first element, or the id of the one that is missing.
-fn walk(found: &[Found], newest: PointId) -> Result<Vec<PointId>, PointId> {
+/// Ids from `newest` back to the first element, of two sets, or the id of the one that is
+/// missing.
+pub(crate) fn walk(found: &[Found], aside: &[Found], newest: PointId) -> Result<Vec<PointId>, PointId> {
     let (mut at, mut kept) = (Some(newest), Vec::new());
+    let find = |all: &'_ [Found], id| all.binary_search_by_key(&id, Found::id).ok();
     while let Some(id) = at {
-        let element = found.binary_search_by_key(&id, Found::id).map_err(|_| id)?;
+        let element = match (find(found, id), find(aside, id)) {
+            (Some(at), _) => &found[at],
+            (None, Some(at)) => &aside[at],
+            (None, None) => return Err(id),
+        };
         kept.push(id);
         // Parents are always older, so that a damaged file cannot make a ring.
-        at = found[element].element.footer().parent.filter(|p| *p < id);
+        at = element.element.footer().parent.filter(|p| *p < id);
     }
     Ok(kept)
 }

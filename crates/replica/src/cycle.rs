@@ -17,7 +17,7 @@ use crate::{
     adopt::hidden_by_zeros,
     bug::{self, Bug},
     chain::Element,
-    image::{Image, Opened},
+    image::{Held, Image, Opened},
     layout::unfinished,
     report::Dropped,
 };
@@ -260,7 +260,11 @@ impl Replica {
             false => self.files.sync_dir(&self.layout.chain()),
         });
         match named {
-            Ok(()) => Ok(Element::new(delta, path)),
+            Ok(()) => {
+                let mut element = Element::new(delta, path);
+                element.rest(&self.files, &self.chain.handles);
+                Ok(element)
+            }
             Err(e) => {
                 let error = failed(e.into());
                 Err(WriteFailed { error, perhaps_named: Some(Box::new(Element::new(delta, path))) })
@@ -289,7 +293,8 @@ impl Replica {
         let path = self.layout.image(disk);
         used.extend(self.doubtful.get(disk).into_iter().flatten().cloned());
         let in_chain = |id| self.chain.position(id).is_some();
-        let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, in_chain)?;
+        let held = Held { places: self.aside.used(disk), all: self.aside.hides_places() };
+        let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, held, in_chain)?;
         self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("creating a disk image", e))?;
         match opened {
             Opened::AsLeft => {}

@@ -75,6 +75,16 @@ pub(crate) struct Image {
     buffer: AlignedBuffer,
     /// Data of points that only these tables still know; never freed.
     rescued: Vec<Range<u64>>,
+    /// Places that elements set aside refer to; never freed.
+    held: Vec<Range<u64>>,
+}
+
+/// What of an image is kept for elements that were set aside.
+pub(crate) struct Held {
+    /// Places that they refer to.
+    pub(crate) places: Vec<Range<u64>>,
+    /// Whether they may refer to any other, too.
+    pub(crate) all: bool,
 }
 
 /// Whether it is known what is on disk.
@@ -105,6 +115,7 @@ impl Image {
         size: u64,
         backing: Option<(String, String)>,
         mut used: Vec<Range<u64>>,
+        held: Held,
         in_chain: impl Fn(PointId) -> bool,
     ) -> Result<(Image, Opened), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.clone(), source };
@@ -130,6 +141,10 @@ impl Image {
         let view = View::read(&*file);
         let view_of_nothing = View::empty(size, backing);
         let (space, state) = (Space::default(), Trust::Sure);
+        used.extend(held.places.iter().cloned());
+        if held.all {
+            used.push(0..file.size().map_err(io)?);
+        }
         let mut image = Image {
             path,
             file,
@@ -139,6 +154,7 @@ impl Image {
             unsynced: false,
             buffer: AlignedBuffer::default(),
             rescued: Vec::new(),
+            held: joined(held.places),
         };
         match view {
             Ok(view) => {
@@ -314,12 +330,14 @@ impl Image {
 
     /// Frees places that readers may still be at.
     pub(crate) fn free(&mut self, places: impl IntoIterator<Item = Place>) {
-        let rescued = &self.rescued;
-        let held = |r: &Range<u64>| {
-            let after = rescued.partition_point(|h| h.end <= r.start);
-            rescued.get(after).is_some_and(|h| h.start < r.end)
+        let within = |held: &[Range<u64>], r: &Range<u64>| {
+            let after = held.partition_point(|h| h.end <= r.start);
+            held.get(after).is_some_and(|h| h.start < r.end)
         };
-        let freed = places.into_iter().filter_map(|p| p.range()).filter(|r| !held(r));
+        let kept = |r: &Range<u64>| within(&self.rescued, r) || within(&self.held, r);
+        let freed: Vec<Range<u64>> =
+            places.into_iter().filter_map(|p| p.range()).filter(|r| !kept(r)).collect();
+        let freed = freed.into_iter();
         freed.for_each(|r| self.space.quarantine(r));
     }
 
@@ -348,7 +366,10 @@ impl Image {
 
     /// Whether nothing is published in it, and nothing of it is kept for what was.
     pub(crate) fn is_bare(&self) -> bool {
-        self.view.published.is_empty() && self.rescued.is_empty() && !self.is_uncertain()
+        self.view.published.is_empty()
+            && self.rescued.is_empty()
+            && self.held.is_empty()
+            && !self.is_uncertain()
     }
 
     /// Frees again, but only after a quarantine, all that is free now: so that the space of

@@ -14,6 +14,7 @@
 
 mod adopt;
 mod adopted;
+mod aside;
 mod base;
 mod bring_up;
 #[cfg(feature = "deliberate-bugs")]
@@ -23,6 +24,7 @@ mod bug;
 mod chain;
 mod cycle;
 mod error;
+mod handles;
 mod image;
 mod layout;
 mod open;

@@ -74,30 +74,7 @@ impl Replica {
         };
         // An agent that was killed may have left a record that is seen but not durable.
         files.sync_dir(layout.dir()).map_err(io)?;
-        Self::assemble(files, clock, layout, options, state, lock, ReaderPins::default())
-    }
-
-    /// Opens what the directory holds anew, as after a crash: where the disk has damaged a
-    /// file under the open store, it is moved aside and named, and all else goes on. An open
-    /// cycle is given up.
-    ///
-    /// # Errors
-    /// As [`Replica::open`]; the store is then as it was, but for the open cycle.
-    pub fn reopen(&mut self) -> Result<(), ReplicaError> {
-        self.check_record()?;
-        self.give_up_cycle();
-        // Else our own handles would be taken for another program's.
-        self.images.clear();
-        *self = Self::assemble(
-            Arc::clone(&self.files),
-            Arc::clone(&self.clock),
-            self.layout.clone(),
-            self.options,
-            self.state.clone(),
-            Arc::clone(&self._lock),
-            self.readers.clone(),
-        )?;
-        Ok(())
+        Self::assemble(files, clock, layout, options, state, lock)
     }
 
     fn assemble(
@@ -107,10 +84,10 @@ impl Replica {
         options: Options,
         state: State,
         lock: Arc<dyn File>,
-        readers: ReaderPins,
     ) -> Result<Replica, ReplicaError> {
         let mut report = OpenReport::default();
-        let (chain, used) = Chain::open(&*files, &layout, &mut report)?;
+        let (mut chain, used, aside) = Chain::open(&*files, &layout, &mut report)?;
+        chain.rest(&files);
         let mut replica = Replica {
             files,
             clock,
@@ -118,16 +95,17 @@ impl Replica {
             options,
             state,
             chain,
+            aside,
             images: BTreeMap::new(),
             open: None,
-            readers,
+            readers: ReaderPins::default(),
             record_in_doubt: false,
             doubtful: BTreeMap::new(),
             report,
             _lock: lock,
         };
         replica.open_images(used)?;
-        replica.step_over_rescued()?;
+        replica.step_over_lost()?;
         replica.resume_bring_up()?;
         Ok(replica)
     }
@@ -137,7 +115,7 @@ impl Replica {
     fn open_images(&mut self, mut used: Used) -> Result<(), ReplicaError> {
         let sizes: BTreeMap<DiskKey, u64> = self.disks().into_iter().collect();
         let mut disks = self.chain.disks();
-        if !self.report.damaged.is_empty() {
+        if !self.aside.is_empty() || !self.report.damaged.is_empty() {
             let names =
                 self.files.list(self.layout.dir()).map_err(|e| self.io("looking for disk images", e))?;
             disks.extend(names.iter().filter_map(|n| n.strip_suffix(IMAGE_SUFFIX)?.parse().ok()));
@@ -151,10 +129,14 @@ impl Replica {
         Ok(())
     }
 
-    /// Leaves the numbers of rescued points behind, by an empty stage above them: a new
-    /// point of such a name would be taken for the one that is already in the images.
-    fn step_over_rescued(&mut self) -> Result<(), ReplicaError> {
-        let Some(highest) = self.report.rescued.iter().map(|p| p.number).max() else { return Ok(()) };
+    /// Leaves the numbers of rescued and set-aside points behind, by an empty stage above
+    /// them: a new point of such a name would be taken for the one that is already there.
+    fn step_over_lost(&mut self) -> Result<(), ReplicaError> {
+        let lost = [&self.report.rescued, &self.report.restored, &self.aside.ids()];
+        let highest = lost.into_iter().flatten().map(|p| p.number).max();
+        let Some(highest) = highest.map(|highest| highest.max(self.aside.stepped_over)) else {
+            return Ok(());
+        };
         if self.chain.last().is_some_and(|last| last.id().number > highest) {
             return Ok(());
         }

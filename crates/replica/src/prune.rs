@@ -45,6 +45,9 @@ impl Replica {
         worth: impl Fn(&Replica, &Stretch) -> bool,
     ) -> Result<Vec<PointId>, ReplicaError> {
         self.check_receiving()?;
+        if !self.report.decayed.is_empty() {
+            return Ok(Vec::new());
+        }
         let kept: Vec<Kept> = self
             .chain
             .points()
@@ -68,7 +71,12 @@ impl Replica {
     fn stretches(&self, gone: &[PointId]) -> Vec<Stretch> {
         let mut out = Vec::new();
         let mut first = None;
+        // What is older than what was set aside may be what that stands on.
+        let lowest = self.aside.ids().first().copied();
         for (at, element) in self.chain.elements.iter().enumerate() {
+            if lowest.is_some_and(|lowest| element.id() < lowest) {
+                continue;
+            }
             let goes = !element.is_point() || gone.binary_search(&element.id()).is_ok();
             match (goes, first) {
                 (true, None) => first = Some(at),
@@ -98,6 +106,7 @@ impl Replica {
         if bug::is(Bug::KeepPruned) {
             return Ok(ids);
         }
+        parts.iter().try_for_each(Element::hold)?;
         self.unpublish(&gone.iter().map(Element::id).collect::<Vec<_>>())?;
         let mut losers: Vec<(DiskKey, Vec<Place>)> = Vec::new();
         let mut footer = into.footer().clone();

@@ -21,11 +21,16 @@ pub struct OpenReport {
     pub dropped: Vec<Dropped>,
     /// Damaged files, moved aside; points that need them are gone until a resync.
     pub damaged: Vec<Dropped>,
+    /// Files of the chain that were found damaged since, and are still in their place: while
+    /// there are any, nothing is pruned.
+    pub decayed: Vec<Dropped>,
     /// Images whose tables were built anew.
     pub rebuilt: Vec<Dropped>,
     /// Points that the damaged chain lost but that stock tools still read from the images
     /// by their names. Their space is not used again.
     pub rescued: Vec<PointId>,
+    /// Elements that had been moved aside and are part of the chain again.
+    pub restored: Vec<PointId>,
 }
 
 /// One recovery point.

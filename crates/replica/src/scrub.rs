@@ -65,6 +65,16 @@ impl Replica {
         Ok(faults.into_iter().map(|(_, fault)| fault).collect())
     }
 
+    /// Remembers that a file of the chain has been found damaged. It stays where it is, and
+    /// what needs it is shown until the next open: moving it aside would cost all newer
+    /// points at once, and they may be needed before the right file is put back.
+    pub fn note_decayed(&mut self, error: &ReplicaError) {
+        let ReplicaError::Delta { path, source, .. } = error else { return };
+        if self.report.decayed.iter().all(|known| known.path != *path) {
+            self.report.decayed.push(Dropped { path: path.clone(), why: source.to_string() });
+        }
+    }
+
     fn rebuild_tables(&mut self, disk: &DiskKey) -> Result<(), ReplicaError> {
         let Some(image) = self.images.get_mut(disk) else { return Ok(()) };
         let active = image.active_point();

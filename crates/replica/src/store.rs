@@ -8,6 +8,7 @@ use farshore_types::{DiskKey, Epoch, EpochOrder, MachineId, PointId, PointRef};
 
 use crate::{
     OpenReport, Phase, Pin, PointInfo, ReplicaError,
+    aside::Aside,
     chain::{Chain, Element},
     cycle::OpenCycle,
     image::Image,
@@ -55,6 +56,7 @@ pub struct Replica {
     pub(crate) options: Options,
     pub(crate) state: State,
     pub(crate) chain: Chain,
+    pub(crate) aside: Aside,
     pub(crate) images: BTreeMap<DiskKey, Image>,
     pub(crate) open: Option<OpenCycle>,
     pub(crate) readers: ReaderPins,

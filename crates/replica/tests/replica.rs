@@ -8,6 +8,8 @@
 
 #[path = "replica/adoption.rs"]
 mod adoption;
+#[path = "replica/aside.rs"]
+mod aside;
 #[path = "replica/bugs.rs"]
 mod bugs;
 #[path = "replica/cheap.rs"]

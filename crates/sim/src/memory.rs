@@ -129,6 +129,8 @@ pub struct MemoryFiles {
     error: Option<io::ErrorKind>,
     /// Whether a stock program reads files of this tree.
     read_by_others: Arc<AtomicBool>,
+    /// Files of which so many readings to come fail.
+    unreadable: Arc<Mutex<BTreeMap<Inode, u64>>>,
 }
 
 impl MemoryFiles {
@@ -142,6 +144,7 @@ impl MemoryFiles {
             stays_broken: false,
             error: None,
             read_by_others: Arc::default(),
+            unreadable: Arc::default(),
         }
     }
 
@@ -155,6 +158,13 @@ impl MemoryFiles {
     /// Whether a stock program, such as `qemu-nbd`, is at files of this tree from now on.
     pub fn set_read_by_others(&self, reading: bool) {
         self.read_by_others.store(reading, Ordering::Relaxed);
+    }
+
+    /// Makes the next `times` readings of a file fail, as a bad sector does, whatever its name
+    /// becomes.
+    pub fn fail_reads(&self, path: &Path, times: u64) {
+        let inode = self.tree.lock().unwrap().names[path];
+        self.unreadable.lock().unwrap().insert(inode, times);
     }
 
     /// A copy of the tree as it is now, taken to be durable.
@@ -333,6 +343,13 @@ impl MemoryFile {
 
 impl File for MemoryFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Some(left) = self.files.unreadable.lock().unwrap().get_mut(&self.inode)
+            && *left > 0
+        {
+            *left -= 1;
+            // Linux's EIO has no name of its own in `ErrorKind`.
+            return Err(io::Error::from_raw_os_error(5));
+        }
         Ok(self.files.tree.lock().unwrap().contents[&self.inode].read(buf, offset))
     }
 

@@ -137,6 +137,8 @@ fn replica_line(store: &mut Replica, now_ms: u64, scrub: &scrub::Record) -> Repl
     };
     let newest = store.newest().ok();
     let mut faults: Vec<String> = store.report().damaged.iter().map(damage).collect();
+    faults.extend(store.report().decayed.iter().map(decayed));
+    faults.extend(set_aside(store));
     faults.extend(rescued(store));
     let (scrub, decay) = scrub.told(store);
     faults.extend(decay);
@@ -171,6 +173,27 @@ fn rescued(store: &Replica) -> Option<String> {
          `drop-rescued` frees their space",
         points.len()
     ))
+}
+
+/// Their data is kept until somebody says that it need not be.
+fn set_aside(store: &Replica) -> Option<String> {
+    let elements = store.set_aside();
+    let (first, last) = (elements.first()?, elements.last()?);
+    Some(format!(
+        "{} deltas, {first} to {last}, are set aside in `quarantine`, their data is kept: put the \
+         damaged or missing file into `chain` and start the agent again, or free their space by \
+         `drop-rescued`",
+        elements.len()
+    ))
+}
+
+fn decayed(file: &farshore_replica::Dropped) -> String {
+    format!(
+        "{} has been damaged since it was opened: {}; put the right file in its place before the \
+         agent is started again, or replicate to a new replica; nothing is pruned meanwhile",
+        file.path.display(),
+        file.why
+    )
 }
 
 fn damage(file: &farshore_replica::Dropped) -> String {

@@ -1,5 +1,6 @@
 //! `drop-rescued`: points that a damaged chain has lost, and that images still show to stock
-//! tools, are given up and their space is freed. This module must never touch other points.
+//! tools, are given up and their space is freed;
+//! without a choice of points also what was set aside. This module must never touch other points.
 
 use std::sync::Arc;
 
@@ -22,10 +23,14 @@ pub(crate) async fn drop_rescued(
             advice: if all.is_empty() { "there are none".to_owned() } else { format!("there are: {all}") },
         });
     }
-    let points = if points.is_empty() { rescued } else { points };
+    let all = points.is_empty();
+    let points = if all { rescued } else { points };
     let gone = points.clone();
     let drop = move |store: &mut farshore_replica::Replica| {
         store.drop_rescued(&gone)?;
+        if all {
+            store.drop_set_aside()?;
+        }
         Ok::<_, AgentError>((store.name().to_owned(), store.rescued()))
     };
     let (machine, left) = replica.run(drop).await?;

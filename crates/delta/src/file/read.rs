@@ -64,6 +64,12 @@ impl DeltaFile {
         }
     }
 
+    /// The same file, read through another handle of it.
+    #[must_use]
+    pub fn with_file(self, file: Arc<dyn File>) -> DeltaFile {
+        DeltaFile { file, ..self }
+    }
+
     /// What the file says of itself.
     #[must_use]
     pub fn footer(&self) -> &Footer {

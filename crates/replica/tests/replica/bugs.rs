@@ -226,3 +226,12 @@ fn rescued_points_that_mending_forgets_are_caught() {
 fn a_scrub_of_the_newest_element_alone_is_caught() {
     is_caught(Bug::ScrubNewestOnly, crate::scrub::decay_in_any_point, &["found {"]);
 }
+
+#[test]
+fn places_of_what_was_set_aside_that_are_used_again_are_caught() {
+    is_caught(
+        Bug::ReuseSetAside,
+        crate::aside::right_file_put_back,
+        &["differs", "digest", "decompress", "shown are"],
+    );
+}

@@ -156,6 +156,7 @@ fn dropped_rescued_points_are_gone_and_their_space_is_free() {
     driver.replica.drop_rescued(&[ids[0]]).unwrap();
     assert_eq!(driver.replica.rescued(), all, "points of the chain are passed over");
     driver.replica.drop_rescued(&all).unwrap();
+    driver.replica.drop_set_aside().unwrap();
     driver.replica.release_unread().unwrap();
     assert_eq!(driver.replica.rescued(), []);
     assert!(driver.replica.report().rescued.is_empty());

@@ -10,6 +10,7 @@ use farshore_types::{DiskKey, PointId};
 use crate::{
     damage::{closed, flip, goes_on, path, reopen, store},
     history::{History, told},
+    points::last,
 };
 
 fn vda() -> DiskKey {
@@ -86,7 +87,7 @@ fn a_scrub_of_a_sound_store_finds_nothing_and_holds_no_space_back_afterwards() {
 }
 
 #[test]
-fn a_delta_that_decays_under_the_open_store_is_moved_aside_and_older_points_stay() {
+fn a_delta_that_decays_under_the_open_store_is_named_and_nothing_is_moved_or_pruned() {
     let run = store();
     let ids: Vec<PointId> = run.driver.replica.points().iter().map(|p| p.id).collect();
     let (files, mut replica) = (run.files.clone(), run.driver.replica);
@@ -94,9 +95,13 @@ fn a_delta_that_decays_under_the_open_store_is_moved_aside_and_older_points_stay
     flip(&files, &delta, 100);
     let error = scrub(&replica, usize::MAX).unwrap_err();
     assert!(matches!(&error, ReplicaError::Delta { id, .. } if *id == ids[3]), "{error}");
-    replica.reopen().unwrap();
-    assert!(replica.report().damaged.iter().any(|d| d.path == delta), "{:?}", replica.report());
-    assert!(files.content(&path("quarantine").join(delta.file_name().unwrap())).is_ok());
+    replica.note_decayed(&error);
+    assert!(replica.report().decayed.iter().any(|d| d.path == delta), "{:?}", replica.report());
+    assert!(files.content(&delta).is_ok());
+    assert_eq!(replica.prune_all(&last(1)).unwrap(), []);
+    assert_eq!(replica.points().iter().map(|p| p.id).collect::<Vec<_>>(), ids);
+    drop(replica);
+    let replica = reopen(&files).unwrap();
     assert_eq!(replica.points().iter().map(|p| p.id).collect::<Vec<_>>(), ids[..3]);
     assert_eq!(scrub(&replica, usize::MAX).unwrap().0, []);
     goes_on(replica, &run.history);

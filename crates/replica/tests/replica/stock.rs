@@ -10,12 +10,15 @@ use std::{
 
 use farshore_env::{Files, OpenMode, RealFiles};
 use farshore_sim::{
-    ManualClock, ModelDisk,
+    ManualClock, MemoryFiles, ModelDisk,
     driver::{self, Driver, check_point},
 };
 use farshore_types::Epoch;
 
-use crate::points::{eager, last};
+use crate::{
+    points::{DIR, eager, last},
+    tool,
+};
 
 fn qemu_img(args: &[&str]) -> String {
     let out = Command::new("qemu-img").args(args).output().expect("qemu-img is installed");
@@ -204,4 +207,38 @@ fn freed_places_wait_while_another_program_reads_the_image() {
     drop(readers);
     assert!(driver.replica.release_unread().unwrap() > 0);
     judge(dir.path(), &driver);
+}
+
+/// Clusters of an image's refcount table, by its header.
+fn table_clusters(image: &[u8]) -> u32 {
+    u32::from_be_bytes(image[56..60].try_into().unwrap())
+}
+
+#[test]
+fn the_refcount_table_of_a_small_disk_stays_small_over_hundreds_of_publications() {
+    let (files, clock) = (MemoryFiles::new(), ManualClock::at(1_700_000_000_000));
+    let replica = driver::open(Arc::new(files.clone()), clock.clone(), Path::new(DIR), eager()).unwrap();
+    let mut driver = Driver::start(replica, &[8 << 20, 1 << 20]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut published = 0;
+    for cycle in 0..300_u64 {
+        clock.advance(4000);
+        driver.write(&[(0, cycle * 70_000, 90_000, cycle), (1, 0, 5000, cycle)]);
+        driver.point().unwrap();
+        published += u32::from(driver.replica.publish_if_due().unwrap());
+        if cycle % 3 == 2 {
+            driver.replica.prune_all(&last(4)).unwrap();
+        }
+        for disk in ["vda", "vdb"] {
+            let image = files.content(&Path::new(DIR).join(format!("{disk}.qcow2"))).unwrap();
+            assert_eq!(table_clusters(&image), 1, "{disk} after {published} publications");
+        }
+        if cycle % 100 == 50 {
+            tool::write_out(&files, Path::new(DIR), dir.path());
+            qemu_img(&["info", &image(dir.path(), "vda")]);
+        }
+    }
+    assert_eq!(published, 300);
+    tool::write_out(&files, Path::new(DIR), dir.path());
+    tool::check_images(dir.path());
 }
