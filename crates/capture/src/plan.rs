@@ -6,6 +6,7 @@ use farshore_hypervisor::{Checkpoint, Machine, Tracking};
 use farshore_types::{CLUSTER_BYTES, DiskKey};
 
 use crate::{
+    CaptureError,
     bug::{self, Bug},
     map::{Record, Scan, ScanReason},
 };
@@ -49,12 +50,29 @@ pub(crate) struct Plan {
 }
 
 /// The disks that are replicated, and why the others are not.
-pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (Vec<DiskKey>, Vec<String>) {
-    let (mut chosen, mut notes) = (Vec::new(), Vec::new());
+///
+/// # Errors
+/// Where a disk would be left out that only a look later, or a person, can decide about:
+/// one that could not be looked at, and one of the target's last element (`held`) that the
+/// definition now keeps from being replicated.
+pub(crate) fn choose_disks(
+    machine: &Machine,
+    excluded: &BTreeSet<DiskKey>,
+    held: &[(DiskKey, u64)],
+) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
+    let (mut chosen, mut notes, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
     for disk in &machine.disks {
         match &disk.tracking {
             _ if excluded.contains(&disk.key) => notes.push(format!("{}: left out as configured", disk.key)),
+            Tracking::LeftOut { why } if held.iter().any(|(key, _)| *key == disk.key) => {
+                return Err(CaptureError::TurnedAway {
+                    machine: machine.name.clone(),
+                    disk: disk.key.clone(),
+                    why: why.clone(),
+                });
+            }
             Tracking::LeftOut { why } => notes.push(format!("{}: left out: {why}", disk.key)),
+            Tracking::Unknown { why } => unseen.push(format!("{}: {why}", disk.key)),
             Tracking::Compare { why } => {
                 notes.push(format!("{}: {why}", disk.key));
                 chosen.push(disk.key.clone());
@@ -70,7 +88,10 @@ pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (
             }
         }
     }
-    (chosen, notes)
+    match unseen.is_empty() {
+        true => Ok((chosen, notes)),
+        false => Err(CaptureError::Unseen { machine: machine.name.clone(), why: unseen.join("; ") }),
+    }
 }
 
 /// Decides what the next cycle is.

@@ -253,7 +253,7 @@ impl Replicator {
                 has: machine.disks.iter().map(|d| d.key.to_string()).collect::<Vec<_>>().join(", "),
             });
         }
-        let (chosen, notes) = plan::choose_disks(machine, excluded);
+        let (chosen, notes) = plan::choose_disks(machine, excluded, &self.map.record().disks)?;
         if chosen.is_empty() {
             return Err(CaptureError::NoDisks { machine: machine.name.clone(), why: notes.join("; ") });
         }

@@ -142,8 +142,24 @@ fn a_resized_disk_says_what_it_was() {
 fn excluded_and_unsupported_disks_are_left_out_and_named() {
     let left = Tracking::LeftOut { why: "shared".into() };
     let all = machine(vec![disk("vda", Tracking::Bitmap), disk("vdb", left), disk("vdc", Tracking::Bitmap)]);
-    let (chosen, notes) = choose_disks(&all, &BTreeSet::from([key("vdc")]));
+    let (chosen, notes) = choose_disks(&all, &BTreeSet::from([key("vdc")]), &[]).unwrap();
     assert_eq!(chosen, [key("vda")]);
     assert!(notes.iter().any(|n| n.contains("vdb") && n.contains("shared")), "{notes:?}");
     assert!(notes.iter().any(|n| n.contains("vdc") && n.contains("configured")), "{notes:?}");
+}
+
+#[test]
+fn no_disk_is_dropped_because_it_could_not_be_looked_at_or_turned_unfit() {
+    let unknown = Tracking::Unknown { why: "locked".into() };
+    let all = machine(vec![disk("vda", unknown), disk("vdb", Tracking::Bitmap)]);
+    let error = choose_disks(&all, &BTreeSet::new(), &[]).unwrap_err();
+    assert!(error.heals() && error.to_string().contains("vda: locked"), "{error}");
+    let without = choose_disks(&all, &BTreeSet::from([key("vda")]), &[]).unwrap();
+    assert_eq!(without.0, [key("vdb")], "excluded: nobody needs to look at it");
+    let left = Tracking::LeftOut { why: "read-only".into() };
+    let all = machine(vec![disk("vda", left), disk("vdb", Tracking::Bitmap)]);
+    assert_eq!(choose_disks(&all, &BTreeSet::new(), &[(key("vdb"), GIB)]).unwrap().0, [key("vdb")]);
+    let error = choose_disks(&all, &BTreeSet::new(), &[(key("vda"), GIB)]).unwrap_err();
+    assert!(error.heals() && error.to_string().contains("exclude the disk"), "{error}");
+    choose_disks(&all, &BTreeSet::from([key("vda")]), &[(key("vda"), GIB)]).unwrap();
 }

@@ -1,0 +1,44 @@
+//! Which disks a point has, whatever becomes of them between two looks.
+
+use farshore_capture::{Activity, Status};
+use farshore_e2e::world::{World, key};
+use farshore_hypervisor::Hypervisor;
+
+fn retries(status: &Status, word: &str) -> bool {
+    matches!(&status.activity, Activity::Retrying { why, .. } if why.contains(word))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_be_looked_at_for_a_moment_stays_in_every_point() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &[7; 300_000]);
+    world.start();
+    world.check_newest().await;
+    world.host.set_unseen(world.machine, &key("vda"), true).unwrap();
+    let status = world.until("a fault", |s| retries(s, "vda: its image cannot be opened")).await;
+    for id in world.points().await {
+        assert_eq!(world.point_bytes(id, "vda").await.len(), world.bytes("vda").len(), "{status:?}");
+    }
+    world.host.set_unseen(world.machine, &key("vda"), false).unwrap();
+    world.check_newest().await;
+    assert_eq!(world.status().totals.resyncs, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replicated_disk_that_turns_read_only_is_left_out_only_when_the_user_says_so() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &[7; 300_000]);
+    world.start();
+    world.check_newest().await;
+    let xml = world.host.machine(world.machine).await.unwrap().definition;
+    let readonly = xml.replace("<target dev='vda'", "<readonly/><target dev='vda'");
+    let readonly = readonly.replace("<target dev=\"vda\"", "<readonly/><target dev=\"vda\"");
+    assert_ne!(xml, readonly);
+    world.host.define(&readonly).await.unwrap();
+    world.until("a fault", |s| retries(s, "exclude the disk")).await;
+    world.stop().await;
+    world.settings.excluded.insert(key("vda"));
+    world.start();
+    let id = world.next_point().await;
+    assert!(world.point_bytes(id, "vdb").await == world.bytes("vdb"));
+}
