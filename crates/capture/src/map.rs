@@ -28,6 +28,9 @@ use crate::CaptureError;
 /// Longest record that is read, in bytes.
 const RECORD_MAX: u64 = 1 << 20;
 
+/// How the names of files of digests end.
+const DIGESTS: &str = ".digests";
+
 const DIGEST: u64 = Digest::LEN as u64;
 
 /// What the source knows of the target's last element.
@@ -149,6 +152,11 @@ impl DigestMap {
 
     /// Compares with the target's last element and brings the map to it where it can.
     pub(crate) fn settle(&mut self, last: Option<PointRef>) -> Result<Settled, CaptureError> {
+        if self.record.sealed.is_none() {
+            // What is there is of a map that was being forgotten, or filled, when we were
+            // killed: the first copy compared with it would leave clusters out.
+            self.empty_digests()?;
+        }
         let pending = self.pending()?;
         if last == self.record.sealed {
             if pending.is_some() {
@@ -193,12 +201,28 @@ impl DigestMap {
 
     /// Forgets everything: the map is to be filled from the target.
     pub(crate) fn reset(&mut self) -> Result<(), CaptureError> {
-        let disks: Vec<DiskKey> = self.record.disks.iter().map(|(d, _)| d.clone()).collect();
+        // In this order, killed anywhere: with the old record the digests are whole, and
+        // without it `settle` empties them. A pending element must never meet emptied ones.
+        self.remove_pending()?;
+        self.files.sync_dir(&self.dir).map_err(|e| self.error("removing", "pending", e))?;
         self.record = Record::default();
         self.save()?;
-        self.remove_pending()?;
-        for disk in disks {
-            self.write_digests(&disk, 0, std::iter::empty())?;
+        self.empty_digests()
+    }
+
+    /// Cuts the digests of every disk that ever had some to nothing.
+    fn empty_digests(&self) -> Result<(), CaptureError> {
+        let all = self.files.list(&self.dir).map_err(|e| self.error("listing", "", e))?;
+        for name in all.iter().filter(|name| name.ends_with(DIGESTS)) {
+            let empty = || {
+                let file = self.files.open(&self.dir.join(name), OpenMode::Write)?;
+                if file.size()? == 0 {
+                    return Ok(());
+                }
+                file.set_size(0)?;
+                file.sync()
+            };
+            empty().map_err(|e| self.error("emptying", name, e))?;
         }
         Ok(())
     }
@@ -321,5 +345,8 @@ fn write_run(file: &dyn File, run: &mut Vec<u8>, at: u64) -> io::Result<()> {
 }
 
 fn digests_name(disk: &DiskKey) -> String {
-    format!("{disk}.digests")
+    format!("{disk}{DIGESTS}")
 }
+
+#[cfg(test)]
+mod tests;
