@@ -271,6 +271,7 @@ impl Cycle<'_> {
             captured_ms: Some(captured_ms),
             scan: None,
             off: self.off,
+            stamps: Vec::new(),
             ..record
         };
         match &self.plan.scan {

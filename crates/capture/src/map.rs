@@ -51,6 +51,10 @@ pub(crate) struct Record {
     /// The machine was off at the instant of the last point.
     #[serde(default)]
     pub(crate) off: bool,
+    /// The disks' files after that, where the machine was off: it has run since where they
+    /// differ.
+    #[serde(default)]
+    pub(crate) stamps: Vec<(DiskKey, Option<String>)>,
 }
 
 /// How far a reading of whole disks has come, in slices.

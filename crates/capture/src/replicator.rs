@@ -35,6 +35,8 @@ pub struct Replicator {
     status: watch::Sender<Status>,
     schedule: Schedule,
     failures: usize,
+    /// Whether a cycle of this session has seen the machine off.
+    looked: bool,
 }
 
 /// What a turn of the loop came to.
@@ -59,7 +61,14 @@ impl Replicator {
         let record = map.record();
         let status =
             Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
-        Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0 })
+        Ok(Replicator {
+            parts,
+            map,
+            status: watch::Sender::new(status),
+            schedule,
+            failures: 0,
+            looked: false,
+        })
     }
 
     /// What is going on, as it changes.
@@ -104,6 +113,7 @@ impl Replicator {
 
     /// One session with the target, for as long as it lasts.
     async fn session(&mut self, stop: &CancellationToken) -> Result<(), CaptureError> {
+        self.looked = false;
         self.clear_leftovers().await?;
         self.show(Activity::Connecting);
         let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
@@ -186,7 +196,7 @@ impl Replicator {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }
         let off = machine.power.is_off();
-        if off && self.map.record().off && self.map.record().scan.is_none() {
+        if off && self.looked && self.is_as_left(&machine) {
             self.show(Activity::Off);
             return Ok(Turn::Rest);
         }
@@ -196,8 +206,26 @@ impl Replicator {
         let result = self.started_turn(session, &machine, off, stop).await;
         if off {
             self.put_back().await;
+            if matches!(result, Ok(Turn::Rest)) {
+                self.remember_as_left().await?;
+                self.looked = true;
+            }
         }
         result
+    }
+
+    /// Whether a machine that is off has not run since its last point.
+    fn is_as_left(&self, machine: &Machine) -> bool {
+        let record = self.map.record();
+        record.off && record.scan.is_none() && record.stamps == stamps(machine)
+    }
+
+    /// Notes what the disks' files look like now that the last point has all of them.
+    async fn remember_as_left(&mut self) -> Result<(), CaptureError> {
+        let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
+        // Somebody may have set it going meanwhile; then nothing is known.
+        let stamps = if machine.power.is_off() { stamps(&machine) } else { Vec::new() };
+        self.map.set_record(Record { stamps, ..self.map.record().clone() })
     }
 
     /// A machine that was started paused for a cycle is stopped again, unless somebody has
@@ -391,6 +419,11 @@ impl Replicator {
             changed
         });
     }
+}
+
+fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
+    let replicated = machine.disks.iter().filter(|d| d.tracking.replicates());
+    replicated.map(|d| (d.key.clone(), d.stamp.clone())).collect()
 }
 
 /// Sleeps; true where asked to stop.

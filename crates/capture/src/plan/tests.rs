@@ -21,6 +21,7 @@ fn disk(name: &str, tracking: Tracking) -> Disk {
         size: GIB,
         tracking,
         discard: true,
+        stamp: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use farshore_capture::{Activity, Status};
 use farshore_e2e::world::{World, key};
-use farshore_hypervisor::Hypervisor;
+use farshore_hypervisor::{Hypervisor, Start, simulated::Operation};
 
 fn retries(status: &Status, word: &str) -> bool {
     matches!(&status.activity, Activity::Retrying { why, .. } if why.contains(word))
@@ -41,4 +41,41 @@ async fn a_replicated_disk_that_turns_read_only_is_left_out_only_when_the_user_s
     world.start();
     let id = world.next_point().await;
     assert!(world.point_bytes(id, "vdb").await == world.bytes("vdb"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_ran_and_stopped_between_two_looks_is_replicated() {
+    let mut world = World::new().await;
+    world.start();
+    world.next_point().await;
+    world.host.destroy(world.machine).await.unwrap();
+    world.until_off().await;
+    let points = world.points().await.len();
+    // Not seen by any look.
+    let gate = world.host.hold(Operation::Machine);
+    world.host.start(world.machine, Start::Running).await.unwrap();
+    world.write("vda", 0, &[9; 300_000]);
+    world.host.destroy(world.machine).await.unwrap();
+    drop(gate);
+    let before = world.status().last_point;
+    world.until("another point", |s| s.last_point != before).await;
+    world.until_off().await;
+    let all = world.points().await;
+    assert!(all.len() > points);
+    assert!(world.point_bytes(*all.last().unwrap(), "vda").await == world.bytes("vda"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_off_is_looked_at_once_by_each_session() {
+    let mut world = World::new().await;
+    world.start();
+    world.next_point().await;
+    world.host.destroy(world.machine).await.unwrap();
+    world.until_off().await;
+    world.stop().await;
+    let before = world.points().await.len();
+    world.start();
+    world.until_off().await;
+    assert_eq!(world.points().await.len(), before + 1);
+    assert!(world.host.machine(world.machine).await.unwrap().power.is_off());
 }

@@ -100,6 +100,9 @@ pub struct Disk {
     pub tracking: Tracking,
     /// Whether what the guest discards is given back to the host.
     pub discard: bool,
+    /// Differs from an earlier look's wherever the image may have been written since; none
+    /// where that cannot be told. To be compared, not read.
+    pub stamp: Option<String>,
 }
 
 /// How the changes of a disk are found.

@@ -1,6 +1,12 @@
 //! A host and its machines as libvirt describes them. This module must never change anything.
 
-use std::{fs::File, io::Read, path::Path, time::Duration};
+use std::{
+    fs::{File, Metadata},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::Duration,
+};
 
 use farshore_types::MachineId;
 use virt::{connect::Connect, domain::Domain};
@@ -148,6 +154,7 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
         None => (0, tracking(&disk)),
     };
     Ok(Disk {
+        stamp: disk.source.path().and_then(|path| stamp(path)),
         path: disk.source.path().cloned(),
         key: disk.key,
         format: disk.format,
@@ -155,6 +162,13 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
         tracking,
         discard: disk.discard,
     })
+}
+
+/// What differs once a file is written, or is another one. A device node tells nothing.
+fn stamp(path: &Path) -> Option<String> {
+    let m = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
+    Some(format!("{}:{}:{}:{modified:?}:{changed:?}", m.dev(), m.ino(), m.size()))
 }
 
 /// How changes of the disk are found, by what its definition and its image's header say.

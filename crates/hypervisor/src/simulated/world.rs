@@ -114,6 +114,7 @@ impl World {
                 known => known,
             },
             discard: disk.discard,
+            stamp: image.map(|image| image.changes.to_string()),
         }
     }
 
@@ -145,6 +146,12 @@ impl World {
         let model = self.machine_mut(verb, id)?;
         model.power = PowerState::ShutOff { crashed };
         model.backup = None;
+        // As QEMU does, which writes its bitmaps then.
+        for path in model.paths() {
+            if let Some(image) = self.images.get_mut(&path) {
+                image.changes += 1;
+            }
+        }
         Ok(())
     }
 
