@@ -12,7 +12,7 @@
 mod pending;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -67,6 +67,24 @@ pub(crate) struct Scan {
     pub(crate) checkpoint: Option<String>,
     /// Clusters of each disk that are done.
     pub(crate) done: BTreeMap<DiskKey, u64>,
+    /// The checkpoint since which changes are all that is left to read, where this is the
+    /// rest of a cycle. Without it the disks are read whole.
+    #[serde(default)]
+    pub(crate) since: Option<String>,
+}
+
+impl Record {
+    /// The checkpoints of ours that are still needed.
+    pub(crate) fn checkpoints(&self) -> BTreeSet<&str> {
+        let scan = self.scan.as_ref();
+        let scans = scan.into_iter().flat_map(|s| s.checkpoint.iter().chain(&s.since));
+        self.checkpoint.iter().chain(scans).map(String::as_str).collect()
+    }
+
+    /// The checkpoints that this record needs and `other` does not.
+    pub(crate) fn checkpoints_beside(&self, other: &Record) -> Vec<String> {
+        self.checkpoints().difference(&other.checkpoints()).map(|name| (*name).to_owned()).collect()
+    }
 }
 
 /// Why whole disks are read.
@@ -76,6 +94,8 @@ pub(crate) enum ScanReason {
     Initial,
     /// The record of changes was lost.
     Resync(String),
+    /// A cycle was too large for one element.
+    Rest,
 }
 
 /// The next element: what the record becomes, and what changed.
@@ -91,10 +111,10 @@ pub(crate) struct Pending {
 pub(crate) enum Settled {
     /// As the record says; a pending element had not been sealed and was dropped, with
     /// the checkpoint that was taken for it.
-    Same { dropped: Option<String> },
+    Same { dropped: Vec<String> },
     /// The pending element had been sealed: its acknowledgement was lost. The checkpoint
     /// before it is of no more use.
-    Applied { superseded: Option<String> },
+    Applied { superseded: Vec<String> },
     /// The target is somewhere else.
     Unknown,
 }
@@ -166,13 +186,14 @@ impl DigestMap {
             if pending.is_some() {
                 self.remove_pending()?;
             }
-            let dropped = pending.map(|p| p.record).filter(|r| r.checkpoint != self.record.checkpoint);
-            return Ok(Settled::Same { dropped: dropped.and_then(|r| r.checkpoint) });
+            // The last slice of a scan names the scan's own checkpoint, which the repeated
+            // slice needs: what the record holds is never dropped.
+            let dropped = pending.map_or_else(Vec::new, |p| p.record.checkpoints_beside(&self.record));
+            return Ok(Settled::Same { dropped });
         }
         match pending {
             Some(pending) if pending.record.sealed == last => {
-                let superseded =
-                    self.record.checkpoint.clone().filter(|c| Some(c) != pending.record.checkpoint.as_ref());
+                let superseded = self.record.checkpoints_beside(&pending.record);
                 self.apply(pending)?;
                 Ok(Settled::Applied { superseded })
             }

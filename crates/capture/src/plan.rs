@@ -32,7 +32,12 @@ pub(crate) struct PlannedDisk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// What its bitmap says since the checkpoint.
-    Dirty { since: String },
+    Dirty {
+        /// The checkpoint.
+        since: String,
+        /// The cluster from which on.
+        from: u64,
+    },
     /// All of it, from a cluster on.
     From(u64),
     /// Nothing more: this slice's scan has been through it.
@@ -111,7 +116,7 @@ pub(crate) fn next(
         trusted(&record.scan.as_ref().and_then(|s| s.checkpoint.clone())),
     );
     let since = match &scan {
-        Some(_) => None,
+        Some(scan) => trusted(&scan.since),
         None => trusted(&record.checkpoint),
     };
     let tracked_any = chosen.iter().any(|key| is_tracked(machine, key));
@@ -130,8 +135,8 @@ pub(crate) fn next(
             let covered =
                 since.filter(|c| tracked && c.disks.contains(&disk.key) && sizes.contains_key(&disk.key));
             let read = match (&scan, covered) {
-                (Some(scan), _) => scan_read(scan, &disk.key, size),
-                (None, Some(checkpoint)) => Read::Dirty { since: checkpoint.name.clone() },
+                (Some(scan), covered) => scan_read(scan, &disk.key, size, covered),
+                (None, Some(checkpoint)) => Read::Dirty { since: checkpoint.name.clone(), from: 0 },
                 (None, None) => Read::From(0),
             };
             let was = sizes.get(&disk.key).copied().filter(|s| *s != size);
@@ -163,19 +168,26 @@ fn running_scan(
         return Some(scan);
     }
     // What was read before counts for nothing now, but the digest map makes it cheap.
-    Some(Scan { checkpoint: None, done: BTreeMap::new(), why: scan.why })
+    let why = match scan.why {
+        ScanReason::Rest => ScanReason::Resync("the checkpoint of a large cycle is gone".to_owned()),
+        why => why,
+    };
+    Some(begin_scan(why))
 }
 
 fn begin_scan(why: ScanReason) -> Scan {
-    Scan { why, checkpoint: None, done: BTreeMap::new() }
+    Scan { why, checkpoint: None, done: BTreeMap::new(), since: None }
 }
 
-fn scan_read(scan: &Scan, key: &DiskKey, size: u64) -> Read {
+fn scan_read(scan: &Scan, key: &DiskKey, size: u64, covered: Option<&Checkpoint>) -> Read {
     let trusts = bug::is(Bug::TrustTracking) && matches!(scan.why, ScanReason::Resync(_));
     match scan.done.get(key).copied().unwrap_or(0) {
         _ if trusts => Read::Nothing,
         done if done >= size.div_ceil(CLUSTER_BYTES) => Read::Nothing,
-        done => Read::From(done),
+        done => match covered {
+            Some(checkpoint) => Read::Dirty { since: checkpoint.name.clone(), from: done },
+            None => Read::From(done),
+        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! One machine's replication from start to stop: sessions, cycles, retries. The one owner
 //! of its digest map, its checkpoints and its status.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use farshore_hypervisor::{JobState, Kind, Machine, Start};
 use farshore_link::{CycleOver, Greeting, LinkError, Session, SessionOptions};
@@ -37,6 +37,8 @@ pub struct Replicator {
     failures: usize,
     /// Whether a cycle of this session has seen the machine off.
     looked: bool,
+    /// Cycles since the last point that were cut.
+    cuts: u32,
 }
 
 /// What a turn of the loop came to.
@@ -68,6 +70,7 @@ impl Replicator {
             schedule,
             failures: 0,
             looked: false,
+            cuts: 0,
         })
     }
 
@@ -264,9 +267,16 @@ impl Replicator {
             map: &mut self.map,
             advance: &advance,
             left_out,
+            cuts: self.cuts,
             off,
         };
+        let ordinary = cycle.plan.scan.is_none();
         let report = cycle.run(stop).await?;
+        if report.point {
+            self.cuts = 0;
+        } else if ordinary {
+            self.cuts += 1;
+        }
         self.sealed(report);
         let more = self.map.record().scan.is_some() || !report.point;
         Ok(if more { Turn::Again } else { Turn::Rest })
@@ -297,10 +307,11 @@ impl Replicator {
     async fn settle(&mut self, session: &mut Session) -> Result<(), CaptureError> {
         let last = session.welcome().last;
         match tokio::task::block_in_place(|| self.map.settle(last))? {
-            Settled::Same { dropped: Some(name) } | Settled::Applied { superseded: Some(name) } => {
-                delete_checkpoint(&self.parts, &name).await;
+            Settled::Same { dropped: old } | Settled::Applied { superseded: old } => {
+                for name in old {
+                    delete_checkpoint(&self.parts, &name).await;
+                }
             }
-            Settled::Same { .. } | Settled::Applied { .. } => {}
             Settled::Unknown => self.rebuild(session).await?,
         }
         let record = self.map.record().clone();
@@ -355,9 +366,7 @@ impl Replicator {
 
     /// Deletes checkpoints of ours that nothing needs.
     async fn sweep(&self, names: Vec<&str>) {
-        let record = self.map.record();
-        let scan = record.scan.as_ref().and_then(|s| s.checkpoint.as_ref());
-        let needed: BTreeSet<&str> = record.checkpoint.iter().chain(scan).map(String::as_str).collect();
+        let needed = self.map.record().checkpoints();
         for name in names.into_iter().filter(|n| n.starts_with(PREFIX) && !needed.contains(n)) {
             delete_checkpoint(&self.parts, name).await;
         }
@@ -367,11 +376,15 @@ impl Replicator {
         let mut record = self.map.record().clone();
         record.checkpoint = None;
         if let Some(scan) = &mut record.scan {
-            scan.checkpoint = None;
+            (scan.checkpoint, scan.since) = (None, None);
             scan.done.clear();
+            if scan.why == ScanReason::Rest {
+                scan.why = ScanReason::Resync(why.to_owned());
+            }
         } else if record.sealed.is_some() {
             let why = ScanReason::Resync(why.to_owned());
-            record.scan = Some(crate::map::Scan { why, checkpoint: None, done: Default::default() });
+            record.scan =
+                Some(crate::map::Scan { why, checkpoint: None, done: Default::default(), since: None });
         }
         self.map.set_record(record)
     }
@@ -380,7 +393,7 @@ impl Replicator {
         let total = plan.disks.iter().map(|d| d.size).sum();
         let resyncing = matches!(self.status.borrow().activity, Activity::Resynchronizing { .. });
         let activity = match plan.scan.as_ref().map(|s| &s.why) {
-            None => Activity::Replicating,
+            None | Some(ScanReason::Rest) => Activity::Replicating,
             Some(ScanReason::Initial) => Activity::InitialReplication { done: 0, total },
             Some(ScanReason::Resync(why)) => Activity::Resynchronizing { why: why.clone(), done: 0, total },
         };

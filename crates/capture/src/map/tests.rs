@@ -80,3 +80,19 @@ fn a_map_killed_while_it_is_rebuilt_says_nothing_of_a_target_that_lost_everythin
     drop(map);
     check(&files, "killed while filling");
 }
+
+#[test]
+fn the_lost_last_slice_of_a_scan_does_not_drop_the_scans_own_checkpoint() {
+    let files = MemoryFiles::new();
+    let mut map = open(&files);
+    let name = Some("farshore-a".to_owned());
+    let scan =
+        Scan { why: ScanReason::Initial, checkpoint: name.clone(), done: BTreeMap::new(), since: None };
+    map.apply(Pending { record: Record { scan: Some(scan), ..record(1) }, changes: vec![all(OLD)] }).unwrap();
+    let last = Record { checkpoint: name, ..record(2) };
+    map.set_pending(&Pending { record: last, changes: vec![all(NEW)] }).unwrap();
+    assert_eq!(map.settle(element(1)).unwrap(), Settled::Same { dropped: vec![] });
+    let other = Record { checkpoint: Some("farshore-b".into()), ..record(2) };
+    map.set_pending(&Pending { record: other, changes: vec![all(NEW)] }).unwrap();
+    assert_eq!(map.settle(element(1)).unwrap(), Settled::Same { dropped: vec!["farshore-b".into()] });
+}

@@ -65,7 +65,7 @@ fn reads(plan: &Plan) -> Vec<Read> {
 }
 
 fn dirty(since: &str) -> Read {
-    Read::Dirty { since: since.into() }
+    Read::Dirty { since: since.into(), from: 0 }
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_machine_of_raw_disks_alone_needs_no_checkpoint() {
 #[test]
 fn a_scan_goes_on_where_it_was_and_starts_over_without_its_checkpoint() {
     let done = BTreeMap::from([(key("vda"), 100)]);
-    let scan = Scan { why: ScanReason::Initial, checkpoint: Some("farshore-a".into()), done };
+    let scan = Scan { why: ScanReason::Initial, checkpoint: Some("farshore-a".into()), done, since: None };
     let record = Record { scan: Some(scan), ..sealed(None) };
     let one = machine(vec![disk("vda", Tracking::Bitmap)]);
     let plan = next(&one, &[key("vda")], &record, &[checkpoint("farshore-a", &["vda"])]);
@@ -163,4 +163,26 @@ fn no_disk_is_dropped_because_it_could_not_be_looked_at_or_turned_unfit() {
     let error = choose_disks(&all, &BTreeSet::new(), &[(key("vda"), GIB)]).unwrap_err();
     assert!(error.heals() && error.to_string().contains("exclude the disk"), "{error}");
     choose_disks(&all, &BTreeSet::from([key("vda")]), &[(key("vda"), GIB)]).unwrap();
+}
+
+#[test]
+fn the_rest_of_a_large_cycle_is_what_changed_and_the_whole_disk_only_without_its_checkpoint() {
+    let done = BTreeMap::from([(key("vda"), 100)]);
+    let (checkpoint, since) = (Some("farshore-b".into()), Some("farshore-a".into()));
+    let scan = Scan { why: ScanReason::Rest, checkpoint, done, since };
+    let record = Record { scan: Some(scan), ..sealed(None) };
+    let one = machine(vec![disk("vda", Tracking::Bitmap)]);
+    let (a, b) = (checkpoint_of("farshore-a"), checkpoint_of("farshore-b"));
+    let plan = |all: &[Checkpoint]| next(&one, &[key("vda")], &record, all);
+    let both = plan(&[a.clone(), b.clone()]);
+    let rest = Read::Dirty { since: "farshore-a".into(), from: 100 };
+    assert_eq!((both.checkpoint, reads(&both)), (false, vec![rest]));
+    assert_eq!(reads(&plan(&[b])), [Read::From(100)]);
+    let lost = plan(&[a]);
+    assert_eq!((lost.checkpoint, reads(&lost)), (true, vec![Read::From(0)]));
+    assert!(matches!(lost.scan, Some(Scan { why: ScanReason::Resync(_), since: None, .. })));
+}
+
+fn checkpoint_of(name: &str) -> Checkpoint {
+    checkpoint(name, &["vda"])
 }

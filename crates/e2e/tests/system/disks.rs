@@ -79,3 +79,25 @@ async fn a_machine_that_is_off_is_looked_at_once_by_each_session() {
     assert_eq!(world.points().await.len(), before + 1);
     assert!(world.host.machine(world.machine).await.unwrap().power.is_off());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cycle_of_more_clusters_than_one_may_have_goes_in_stages_and_ends_in_a_true_point() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &farshore_sim::driver::content(2, 6 << 20));
+    world.write("vdb", 0, &farshore_sim::driver::content(3, 6 << 20));
+    world.settings.clusters_max = 8;
+    world.start();
+    world.check_newest().await;
+    let before = world.status().totals;
+    // Zeros and data, all over both disks, at one instant.
+    let gate = world.host.hold(Operation::BeginBackup);
+    world.host.guest_discard(world.machine, &key("vda"), 0, 6 << 20).unwrap();
+    world.write("vdb", 65_536, &farshore_sim::driver::content(4, 5 << 20));
+    drop(gate);
+    let id = world.check_newest().await;
+    let after = world.status().totals;
+    assert_eq!(after.resyncs, before.resyncs, "only what changed was read");
+    assert!(id.number > 3, "{id}");
+    assert!(world.points().await.len() < usize::try_from(id.number).unwrap(), "stages are no points");
+    assert_eq!(world.checkpoints().await.len(), 1, "one checkpoint is kept, no more");
+}
