@@ -32,6 +32,9 @@ const NOTED_MAX: usize = 16 << 20;
 /// Told how far a cycle is: bytes of disk looked at, of how many.
 pub(crate) type Advance<'a> = dyn Fn(u64, u64) + Send + Sync + 'a;
 
+/// Most times that the bound of a cycle's time is doubled.
+const CUTS_MAX: u32 = 6;
+
 /// A cycle about to run.
 pub(crate) struct Cycle<'a> {
     pub(crate) parts: &'a Parts,
@@ -41,6 +44,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) map: &'a mut DigestMap,
     pub(crate) advance: &'a Advance<'a>,
     pub(crate) left_out: Vec<DiskKey>,
+    /// Cycles since the last point that were cut.
+    pub(crate) cuts: u32,
     /// Whether the machine is off, and only started for this.
     pub(crate) off: bool,
     /// Whether clusters are sent whole, because a patch did not fit the last time.
@@ -101,7 +106,7 @@ impl Cycle<'_> {
         match sealed {
             Ok((mut report, superseded)) => {
                 let deleting = Instant::now();
-                if let Some(old) = superseded {
+                for old in superseded {
                     delete_checkpoint(self.parts, &old).await;
                 }
                 in_hypervisor += deleting.elapsed();
@@ -122,7 +127,7 @@ impl Cycle<'_> {
         let disk = |d: &PlannedDisk| BackupDisk {
             key: d.key.clone(),
             mode: match &d.read {
-                Read::Dirty { since } => BackupMode::Incremental { since: since.clone() },
+                Read::Dirty { since, .. } => BackupMode::Incremental { since: since.clone() },
                 Read::From(_) | Read::Nothing => BackupMode::Full,
             },
             tracked: d.tracked && checkpoint.is_some(),
@@ -144,12 +149,12 @@ impl Cycle<'_> {
         self.session.open_cycle(self.opening()).await?;
         let mut out = Gathered { changes: vec![Vec::new(); self.plan.disks.len()], ..Gathered::default() };
         let total = self.plan.disks.iter().map(|d| d.size).sum();
-        let slice = self.plan.scan.as_ref().map(|_| self.parts.settings.slice);
+        let slice = self.slice();
         let mut before = 0;
         for index in 0..self.plan.disks.len() {
             let disk = self.plan.disks[index].clone();
             // Time is for all disks of a slice together.
-            let left = slice.map(|s| if out.cut_short { Duration::ZERO } else { s });
+            let left = if out.cut_short || self.is_full(&out) { Duration::ZERO } else { slice };
             self.gather_disk(index, &disk, backup, left, (before, total), &mut out).await?;
             before += disk.size;
         }
@@ -161,7 +166,7 @@ impl Cycle<'_> {
         index: usize,
         disk: &PlannedDisk,
         backup: &Backup,
-        slice: Option<Duration>,
+        slice: Duration,
         (before, total): (u64, u64),
         out: &mut Gathered,
     ) -> Result<(), CaptureError> {
@@ -180,6 +185,10 @@ impl Cycle<'_> {
                 self.session.send(u16::try_from(index).unwrap_or(u16::MAX), found.changes.records).await?;
             }
             (self.advance)(before + reading.position(), total);
+            // Held in memory here, and at the target, until the element is sealed.
+            if self.is_full(out) {
+                reading.cut_short();
+            }
         }
         out.changes[index].sort_unstable();
         out.done.push((disk.key.clone(), reading.clusters_done()));
@@ -213,6 +222,21 @@ impl Cycle<'_> {
         }
     }
 
+    /// Whether one element shall hold no more changes.
+    fn is_full(&self, gathered: &Gathered) -> bool {
+        gathered.changes.iter().map(Vec::len).sum::<usize>() >= self.parts.settings.clusters_max
+    }
+
+    /// How long this cycle's backup may be read. Each cycle in a row that was cut doubles
+    /// the time: a guest that writes as fast as the link carries must still get its points.
+    fn slice(&self) -> Duration {
+        let settings = &self.parts.settings;
+        match &self.plan.scan {
+            Some(_) => settings.slice,
+            None => settings.hold.saturating_mul(1 << self.cuts.min(CUTS_MAX)),
+        }
+    }
+
     fn opening(&self) -> OpenCycle {
         let kind = match &self.plan.scan {
             None => CycleKind::Delta,
@@ -233,24 +257,20 @@ impl Cycle<'_> {
     }
 
     /// Makes the changes durable as pending, seals, and moves the map on. Returns the
-    /// checkpoint that is of no more use.
+    /// checkpoints that are of no more use.
     async fn seal(
         &mut self,
         gathered: Gathered,
         name: Option<String>,
         captured: Instant,
         captured_ms: u64,
-    ) -> Result<(CycleReport, Option<String>), CaptureError> {
+    ) -> Result<(CycleReport, Vec<String>), CaptureError> {
         let id = self.next_id();
         let root = self.root(id, &gathered);
         let element = PointRef { id, root };
         let record = self.record_after(&gathered, name, element, captured_ms);
         let is_point = record.point == Some(element);
-        let superseded =
-            self.map.record().checkpoint.clone().filter(|c| record.checkpoint.as_ref() != Some(c));
-        // A scan's own checkpoint must outlive its stages.
-        let superseded =
-            superseded.filter(|c| record.scan.as_ref().and_then(|s| s.checkpoint.as_ref()) != Some(c));
+        let superseded = self.map.record().checkpoints_beside(&record);
         let report = CycleReport {
             id,
             point: is_point,
@@ -301,9 +321,20 @@ impl Cycle<'_> {
             captured_ms: Some(captured_ms),
             scan: None,
             off: self.off,
+            stamps: Vec::new(),
             ..record
         };
         match &self.plan.scan {
+            // Too large for one element: this is a stage, and what is left of the old
+            // checkpoint follows. The new one has what changes meanwhile. A bitmap does not
+            // tell all of a disk that was resized; that one is read whole.
+            None if gathered.cut_short => {
+                let resized = self.plan.disks.iter().any(|d| d.was.is_some());
+                let since = before.checkpoint.clone().filter(|_| !resized);
+                let done = gathered.done.iter().cloned().collect();
+                let rest = Scan { why: ScanReason::Rest, checkpoint: name, done, since };
+                Record { checkpoint: None, scan: Some(rest), ..base }
+            }
             // A cycle, or a scan that one backup's instant was enough for.
             None => point(Record { checkpoint: name, ..base }),
             Some(scan) if !gathered.cut_short && scan.done.is_empty() => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use farshore_hypervisor::{HypervisorError, Kind};
 use farshore_link::{CycleOver, LinkError};
+use farshore_types::DiskKey;
 use farshore_wire::FailureCode;
 use thiserror::Error;
 
@@ -54,6 +55,26 @@ pub enum CaptureError {
         /// Why each is left out.
         why: String,
     },
+    /// Disks that could not be looked at: never a reason to go on without them.
+    #[error("machine '{machine}' has disks that cannot be looked at now: {why}; it is tried again")]
+    Unseen {
+        /// Its name.
+        machine: String,
+        /// Which, and why.
+        why: String,
+    },
+    /// A disk that the points at the target have can no longer be replicated.
+    #[error(
+        "disk '{disk}' of machine '{machine}' is replicated, but now it would be left out ({why}), and the next points would lack it: undo that, or exclude the disk in the configuration"
+    )]
+    TurnedAway {
+        /// Its name.
+        machine: String,
+        /// The disk.
+        disk: DiskKey,
+        /// What the definition says of it now.
+        why: String,
+    },
     /// A named disk is not there.
     #[error("machine '{machine}' has no disk '{disk}' to exclude; it has {has}")]
     NoSuchDisk {
@@ -90,7 +111,9 @@ impl CaptureError {
             }
             CaptureError::Link(e) => e.is_recoverable(),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
-            CaptureError::GuestStopped => true,
+            CaptureError::GuestStopped | CaptureError::Unseen { .. } | CaptureError::TurnedAway { .. } => {
+                true
+            }
             CaptureError::NoRoom { .. } | CaptureError::NoDisks { .. } | CaptureError::NoSuchDisk { .. } => {
                 false
             }

@@ -13,7 +13,7 @@
 mod pending;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,6 +31,9 @@ use crate::{
 
 /// Longest record that is read, in bytes.
 const RECORD_MAX: u64 = 1 << 20;
+
+/// How the names of files of digests end.
+const DIGESTS: &str = ".digests";
 
 const DIGEST: u64 = Digest::LEN as u64;
 
@@ -52,6 +55,10 @@ pub(crate) struct Record {
     /// The machine was off at the instant of the last point.
     #[serde(default)]
     pub(crate) off: bool,
+    /// The disks' files after that, where the machine was off: it has run since where they
+    /// differ.
+    #[serde(default)]
+    pub(crate) stamps: Vec<(DiskKey, Option<String>)>,
 }
 
 /// How far a reading of whole disks has come, in slices.
@@ -64,6 +71,24 @@ pub(crate) struct Scan {
     pub(crate) checkpoint: Option<String>,
     /// Clusters of each disk that are done.
     pub(crate) done: BTreeMap<DiskKey, u64>,
+    /// The checkpoint since which changes are all that is left to read, where this is the
+    /// rest of a cycle. Without it the disks are read whole.
+    #[serde(default)]
+    pub(crate) since: Option<String>,
+}
+
+impl Record {
+    /// The checkpoints of ours that are still needed.
+    pub(crate) fn checkpoints(&self) -> BTreeSet<&str> {
+        let scan = self.scan.as_ref();
+        let scans = scan.into_iter().flat_map(|s| s.checkpoint.iter().chain(&s.since));
+        self.checkpoint.iter().chain(scans).map(String::as_str).collect()
+    }
+
+    /// The checkpoints that this record needs and `other` does not.
+    pub(crate) fn checkpoints_beside(&self, other: &Record) -> Vec<String> {
+        self.checkpoints().difference(&other.checkpoints()).map(|name| (*name).to_owned()).collect()
+    }
 }
 
 /// Why whole disks are read.
@@ -73,6 +98,8 @@ pub(crate) enum ScanReason {
     Initial,
     /// The record of changes was lost.
     Resync(String),
+    /// A cycle was too large for one element.
+    Rest,
 }
 
 /// The next element: what the record becomes, and what changed.
@@ -88,10 +115,10 @@ pub(crate) struct Pending {
 pub(crate) enum Settled {
     /// As the record says; a pending element had not been sealed and was dropped, with
     /// the checkpoint that was taken for it.
-    Same { dropped: Option<String> },
+    Same { dropped: Vec<String> },
     /// The pending element had been sealed: its acknowledgement was lost. The checkpoint
     /// before it is of no more use.
-    Applied { superseded: Option<String> },
+    Applied { superseded: Vec<String> },
     /// The target is somewhere else.
     Unknown,
 }
@@ -181,18 +208,24 @@ impl DigestMap {
 
     /// Compares with the target's last element and brings the map to it where it can.
     pub(crate) fn settle(&mut self, last: Option<PointRef>) -> Result<Settled, CaptureError> {
+        if self.record.sealed.is_none() {
+            // What is there is of a map that was being forgotten, or filled, when we were
+            // killed: the first copy compared with it would leave clusters out.
+            self.empty_digests()?;
+        }
         let pending = self.pending()?;
         if last == self.record.sealed {
             if pending.is_some() {
                 self.remove_pending()?;
             }
-            let dropped = pending.map(|p| p.record).filter(|r| r.checkpoint != self.record.checkpoint);
-            return Ok(Settled::Same { dropped: dropped.and_then(|r| r.checkpoint) });
+            // The last slice of a scan names the scan's own checkpoint, which the repeated
+            // slice needs: what the record holds is never dropped.
+            let dropped = pending.map_or_else(Vec::new, |p| p.record.checkpoints_beside(&self.record));
+            return Ok(Settled::Same { dropped });
         }
         match pending {
             Some(pending) if pending.record.sealed == last => {
-                let superseded =
-                    self.record.checkpoint.clone().filter(|c| Some(c) != pending.record.checkpoint.as_ref());
+                let superseded = self.record.checkpoints_beside(&pending.record);
                 self.apply(pending)?;
                 Ok(Settled::Applied { superseded })
             }
@@ -225,12 +258,28 @@ impl DigestMap {
 
     /// Forgets everything: the map is to be filled from the target.
     pub(crate) fn reset(&mut self) -> Result<(), CaptureError> {
-        let disks: Vec<DiskKey> = self.record.disks.iter().map(|(d, _)| d.clone()).collect();
+        // In this order, killed anywhere: with the old record the digests are whole, and
+        // without it `settle` empties them. A pending element must never meet emptied ones.
+        self.remove_pending()?;
+        self.files.sync_dir(&self.dir).map_err(|e| self.error("removing", "pending", e))?;
         self.record = Record::default();
         self.save()?;
-        self.remove_pending()?;
-        for disk in disks {
-            self.write_digests(&disk, 0, std::iter::empty())?;
+        self.empty_digests()
+    }
+
+    /// Cuts the digests of every disk that ever had some to nothing.
+    fn empty_digests(&self) -> Result<(), CaptureError> {
+        let all = self.files.list(&self.dir).map_err(|e| self.error("listing", "", e))?;
+        for name in all.iter().filter(|name| name.ends_with(DIGESTS)) {
+            let empty = || {
+                let file = self.files.open(&self.dir.join(name), OpenMode::Write)?;
+                if file.size()? == 0 {
+                    return Ok(());
+                }
+                file.set_size(0)?;
+                file.sync()
+            };
+            empty().map_err(|e| self.error("emptying", name, e))?;
         }
         Ok(())
     }
@@ -356,5 +405,8 @@ fn write_run(file: &dyn File, run: &mut Vec<u8>, at: u64) -> io::Result<()> {
 }
 
 fn digests_name(disk: &DiskKey) -> String {
-    format!("{disk}.digests")
+    format!("{disk}{DIGESTS}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use farshore_hypervisor::{Checkpoint, Machine, Tracking};
 use farshore_types::{CLUSTER_BYTES, DiskKey};
 
 use crate::{
+    CaptureError,
     bug::{self, Bug},
     map::{Record, Scan, ScanReason},
 };
@@ -31,7 +32,12 @@ pub(crate) struct PlannedDisk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
     /// What its bitmap says since the checkpoint.
-    Dirty { since: String },
+    Dirty {
+        /// The checkpoint.
+        since: String,
+        /// The cluster from which on.
+        from: u64,
+    },
     /// All of it, from a cluster on.
     From(u64),
     /// Nothing more: this slice's scan has been through it.
@@ -49,12 +55,29 @@ pub(crate) struct Plan {
 }
 
 /// The disks that are replicated, and why the others are not.
-pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (Vec<DiskKey>, Vec<String>) {
-    let (mut chosen, mut notes) = (Vec::new(), Vec::new());
+///
+/// # Errors
+/// Where a disk would be left out that only a look later, or a person, can decide about:
+/// one that could not be looked at, and one of the target's last element (`held`) that the
+/// definition now keeps from being replicated.
+pub(crate) fn choose_disks(
+    machine: &Machine,
+    excluded: &BTreeSet<DiskKey>,
+    held: &[(DiskKey, u64)],
+) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
+    let (mut chosen, mut notes, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
     for disk in &machine.disks {
         match &disk.tracking {
             _ if excluded.contains(&disk.key) => notes.push(format!("{}: left out as configured", disk.key)),
+            Tracking::LeftOut { why } if held.iter().any(|(key, _)| *key == disk.key) => {
+                return Err(CaptureError::TurnedAway {
+                    machine: machine.name.clone(),
+                    disk: disk.key.clone(),
+                    why: why.clone(),
+                });
+            }
             Tracking::LeftOut { why } => notes.push(format!("{}: left out: {why}", disk.key)),
+            Tracking::Unknown { why } => unseen.push(format!("{}: {why}", disk.key)),
             Tracking::Compare { why } => {
                 notes.push(format!("{}: {why}", disk.key));
                 chosen.push(disk.key.clone());
@@ -70,7 +93,10 @@ pub(crate) fn choose_disks(machine: &Machine, excluded: &BTreeSet<DiskKey>) -> (
             }
         }
     }
-    (chosen, notes)
+    match unseen.is_empty() {
+        true => Ok((chosen, notes)),
+        false => Err(CaptureError::Unseen { machine: machine.name.clone(), why: unseen.join("; ") }),
+    }
 }
 
 /// Decides what the next cycle is.
@@ -90,7 +116,7 @@ pub(crate) fn next(
         trusted(&record.scan.as_ref().and_then(|s| s.checkpoint.clone())),
     );
     let since = match &scan {
-        Some(_) => None,
+        Some(scan) => trusted(&scan.since),
         None => trusted(&record.checkpoint),
     };
     let tracked_any = chosen.iter().any(|key| is_tracked(machine, key));
@@ -109,8 +135,8 @@ pub(crate) fn next(
             let covered =
                 since.filter(|c| tracked && c.disks.contains(&disk.key) && sizes.contains_key(&disk.key));
             let read = match (&scan, covered) {
-                (Some(scan), _) => scan_read(scan, &disk.key, size),
-                (None, Some(checkpoint)) => Read::Dirty { since: checkpoint.name.clone() },
+                (Some(scan), covered) => scan_read(scan, &disk.key, size, covered),
+                (None, Some(checkpoint)) => Read::Dirty { since: checkpoint.name.clone(), from: 0 },
                 (None, None) => Read::From(0),
             };
             let was = sizes.get(&disk.key).copied().filter(|s| *s != size);
@@ -142,19 +168,26 @@ fn running_scan(
         return Some(scan);
     }
     // What was read before counts for nothing now, but the digest map makes it cheap.
-    Some(Scan { checkpoint: None, done: BTreeMap::new(), why: scan.why })
+    let why = match scan.why {
+        ScanReason::Rest => ScanReason::Resync("the checkpoint of a large cycle is gone".to_owned()),
+        why => why,
+    };
+    Some(begin_scan(why))
 }
 
 fn begin_scan(why: ScanReason) -> Scan {
-    Scan { why, checkpoint: None, done: BTreeMap::new() }
+    Scan { why, checkpoint: None, done: BTreeMap::new(), since: None }
 }
 
-fn scan_read(scan: &Scan, key: &DiskKey, size: u64) -> Read {
+fn scan_read(scan: &Scan, key: &DiskKey, size: u64, covered: Option<&Checkpoint>) -> Read {
     let trusts = bug::is(Bug::TrustTracking) && matches!(scan.why, ScanReason::Resync(_));
     match scan.done.get(key).copied().unwrap_or(0) {
         _ if trusts => Read::Nothing,
         done if done >= size.div_ceil(CLUSTER_BYTES) => Read::Nothing,
-        done => Read::From(done),
+        done => match covered {
+            Some(checkpoint) => Read::Dirty { since: checkpoint.name.clone(), from: done },
+            None => Read::From(done),
+        },
     }
 }
 

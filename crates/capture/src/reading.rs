@@ -86,23 +86,23 @@ struct Piece {
 }
 
 impl DiskReading {
-    /// Starts reading what `disk` plans, for no longer than `slice` where it is read whole.
+    /// Starts reading what `disk` plans, for no longer than `slice`.
     /// Returns it with the number of bytes that may have changed.
     pub(crate) async fn start(
         export: Box<dyn Export>,
         disk: &PlannedDisk,
         digests: Digests,
         making: Making,
-        slice: Option<Duration>,
+        slice: Duration,
     ) -> Result<(DiskReading, u64), CaptureError> {
         let export: Arc<dyn Export> = export.into();
         let size = export.size().min(disk.size);
         let (wanted, from) = match &disk.read {
             Read::From(first) => (Wanted::Everything, first * CLUSTER_BYTES),
             Read::Nothing => (Wanted::These(Runs::new()), 0),
-            Read::Dirty { .. } => match export.dirty(Run { start: 0, len: size }).await? {
-                Some(dirty) => (Wanted::These(with_ends(&dirty, disk.was, size)), 0),
-                None => (Wanted::Everything, 0),
+            Read::Dirty { from, .. } => match export.dirty(Run { start: 0, len: size }).await? {
+                Some(dirty) => (Wanted::These(with_ends(&dirty, disk.was, size)), from * CLUSTER_BYTES),
+                None => (Wanted::Everything, from * CLUSTER_BYTES),
             },
         };
         let dirty = match &wanted {
@@ -123,7 +123,7 @@ impl DiskReading {
             wanted,
             pieces: Vec::new(),
             tasks: JoinSet::new(),
-            until: slice.map(|s| Instant::now() + s),
+            until: Instant::now().checked_add(slice),
             handed_out: false,
             size,
             stopped_at: None,
@@ -143,6 +143,11 @@ impl DiskReading {
         let Some(done) = self.tasks.join_next().await else { return Ok(None) };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         done.map_err(|e| CaptureError::Worker(e.to_string()))?.map(Some)
+    }
+
+    /// Lets nothing more be read than what is being read now.
+    pub(crate) fn cut_short(&mut self) {
+        self.until = Some(Instant::now());
     }
 
     /// Clusters looked at from the start of the disk, once [`DiskReading::next`] is at its end.

@@ -1,7 +1,7 @@
 //! One machine's replication from start to stop: sessions, cycles, retries. The one owner
 //! of its digest map, its checkpoints and its status.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use farshore_hypervisor::{JobState, Kind, Machine, Start};
 use farshore_link::{CycleOver, Greeting, LinkError, Session, SessionOptions};
@@ -38,6 +38,10 @@ pub struct Replicator {
     /// A patch did not fit: what the target has is not what was thought, or cannot be read
     /// there. Whole clusters mend both.
     whole: bool,
+    /// Whether a cycle of this session has seen the machine off.
+    looked: bool,
+    /// Cycles since the last point that were cut.
+    cuts: u32,
 }
 
 /// What a turn of the loop came to.
@@ -62,7 +66,16 @@ impl Replicator {
         let record = map.record();
         let status =
             Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
-        Ok(Replicator { parts, map, status: watch::Sender::new(status), schedule, failures: 0, whole: false })
+        Ok(Replicator {
+            parts,
+            map,
+            status: watch::Sender::new(status),
+            schedule,
+            failures: 0,
+            looked: false,
+            cuts: 0,
+            whole: false,
+        })
     }
 
     /// What is going on, as it changes.
@@ -107,6 +120,7 @@ impl Replicator {
 
     /// One session with the target, for as long as it lasts.
     async fn session(&mut self, stop: &CancellationToken) -> Result<(), CaptureError> {
+        self.looked = false;
         self.clear_leftovers().await?;
         self.show(Activity::Connecting);
         let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
@@ -189,7 +203,7 @@ impl Replicator {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }
         let off = machine.power.is_off();
-        if off && self.map.record().off && self.map.record().scan.is_none() {
+        if off && self.looked && self.is_as_left(&machine) {
             self.show(Activity::Off);
             return Ok(Turn::Rest);
         }
@@ -199,8 +213,26 @@ impl Replicator {
         let result = self.started_turn(session, &machine, off, stop).await;
         if off {
             self.put_back().await;
+            if matches!(result, Ok(Turn::Rest)) {
+                self.remember_as_left().await?;
+                self.looked = true;
+            }
         }
         result
+    }
+
+    /// Whether a machine that is off has not run since its last point.
+    fn is_as_left(&self, machine: &Machine) -> bool {
+        let record = self.map.record();
+        record.off && record.scan.is_none() && record.stamps == stamps(machine)
+    }
+
+    /// Notes what the disks' files look like now that the last point has all of them.
+    async fn remember_as_left(&mut self) -> Result<(), CaptureError> {
+        let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
+        // Somebody may have set it going meanwhile; then nothing is known.
+        let stamps = if machine.power.is_off() { stamps(&machine) } else { Vec::new() };
+        self.map.set_record(Record { stamps, ..self.map.record().clone() })
     }
 
     /// A machine that was started paused for a cycle is stopped again, unless somebody has
@@ -239,11 +271,18 @@ impl Replicator {
             map: &mut self.map,
             advance: &advance,
             left_out,
+            cuts: self.cuts,
             off,
             whole: self.whole,
         };
+        let ordinary = cycle.plan.scan.is_none();
         let report = cycle.run(stop).await.inspect_err(|e| self.whole |= e.is_bad_patch())?;
         self.whole = false;
+        if report.point {
+            self.cuts = 0;
+        } else if ordinary {
+            self.cuts += 1;
+        }
         self.sealed(report);
         let more = self.map.record().scan.is_some() || !report.point;
         Ok(if more { Turn::Again } else { Turn::Rest })
@@ -258,7 +297,7 @@ impl Replicator {
                 has: machine.disks.iter().map(|d| d.key.to_string()).collect::<Vec<_>>().join(", "),
             });
         }
-        let (chosen, notes) = plan::choose_disks(machine, excluded);
+        let (chosen, notes) = plan::choose_disks(machine, excluded, &self.map.record().disks)?;
         if chosen.is_empty() {
             return Err(CaptureError::NoDisks { machine: machine.name.clone(), why: notes.join("; ") });
         }
@@ -274,10 +313,11 @@ impl Replicator {
     async fn settle(&mut self, session: &mut Session) -> Result<(), CaptureError> {
         let last = session.welcome().last;
         match tokio::task::block_in_place(|| self.map.settle(last))? {
-            Settled::Same { dropped: Some(name) } | Settled::Applied { superseded: Some(name) } => {
-                delete_checkpoint(&self.parts, &name).await;
+            Settled::Same { dropped: old } | Settled::Applied { superseded: old } => {
+                for name in old {
+                    delete_checkpoint(&self.parts, &name).await;
+                }
             }
-            Settled::Same { .. } | Settled::Applied { .. } => {}
             Settled::Unknown => self.rebuild(session).await?,
         }
         let record = self.map.record().clone();
@@ -332,9 +372,7 @@ impl Replicator {
 
     /// Deletes checkpoints of ours that nothing needs.
     async fn sweep(&self, names: Vec<&str>) {
-        let record = self.map.record();
-        let scan = record.scan.as_ref().and_then(|s| s.checkpoint.as_ref());
-        let needed: BTreeSet<&str> = record.checkpoint.iter().chain(scan).map(String::as_str).collect();
+        let needed = self.map.record().checkpoints();
         for name in names.into_iter().filter(|n| n.starts_with(PREFIX) && !needed.contains(n)) {
             delete_checkpoint(&self.parts, name).await;
         }
@@ -344,11 +382,15 @@ impl Replicator {
         let mut record = self.map.record().clone();
         record.checkpoint = None;
         if let Some(scan) = &mut record.scan {
-            scan.checkpoint = None;
+            (scan.checkpoint, scan.since) = (None, None);
             scan.done.clear();
+            if scan.why == ScanReason::Rest {
+                scan.why = ScanReason::Resync(why.to_owned());
+            }
         } else if record.sealed.is_some() {
             let why = ScanReason::Resync(why.to_owned());
-            record.scan = Some(crate::map::Scan { why, checkpoint: None, done: Default::default() });
+            record.scan =
+                Some(crate::map::Scan { why, checkpoint: None, done: Default::default(), since: None });
         }
         self.map.set_record(record)
     }
@@ -357,7 +399,7 @@ impl Replicator {
         let total = plan.disks.iter().map(|d| d.size).sum();
         let resyncing = matches!(self.status.borrow().activity, Activity::Resynchronizing { .. });
         let activity = match plan.scan.as_ref().map(|s| &s.why) {
-            None => Activity::Replicating,
+            None | Some(ScanReason::Rest) => Activity::Replicating,
             Some(ScanReason::Initial) => Activity::InitialReplication { done: 0, total },
             Some(ScanReason::Resync(why)) => Activity::Resynchronizing { why: why.clone(), done: 0, total },
         };
@@ -396,6 +438,11 @@ impl Replicator {
             changed
         });
     }
+}
+
+fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
+    let replicated = machine.disks.iter().filter(|d| d.tracking.replicates());
+    replicated.map(|d| (d.key.clone(), d.stamp.clone())).collect()
 }
 
 /// Sleeps; true where asked to stop.

@@ -43,6 +43,13 @@ pub struct Settings {
     pub rate: RateLimit,
     /// Longest time that one backup of an initial copy or resync is kept open.
     pub slice: Duration,
+    /// Longest time that the backup of an ordinary cycle is kept open: then a stage is
+    /// sealed, and the rest of the changes follows in slices.
+    pub hold: Duration,
+    /// Changed clusters of one cycle, all disks together, at which a stage is sealed. They
+    /// are held in memory, 24 bytes each, here and at the target, which takes about two
+    /// million per disk.
+    pub clusters_max: usize,
     /// A cycle is given up when less than this is free where scratch files are, in bytes.
     pub scratch_reserve: u64,
 }
@@ -56,6 +63,8 @@ impl Default for Settings {
             excluded: BTreeSet::new(),
             rate: RateLimit::new(None),
             slice: Duration::from_secs(20),
+            hold: Duration::from_secs(300),
+            clusters_max: 512 << 10,
             scratch_reserve: 256 << 20,
         }
     }

@@ -3,6 +3,8 @@
 
 #[path = "system/adoption.rs"]
 mod adoption;
+#[path = "system/disks.rs"]
+mod disks;
 #[path = "system/faults.rs"]
 mod faults;
 #[path = "system/replication.rs"]

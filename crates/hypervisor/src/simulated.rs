@@ -138,6 +138,21 @@ impl Simulated {
         Ok(())
     }
 
+    /// Whether a disk's image can be looked at; at first it can. The guest does not notice.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn set_unseen(&self, machine: MachineId, disk: &DiskKey, unseen: bool) -> Result<()> {
+        let mut world = self.world();
+        let path = world.model("change", machine)?.path_of(disk).cloned();
+        match (path, unseen) {
+            (Some(path), true) => drop(world.unseen.insert(path)),
+            (Some(path), false) => drop(world.unseen.remove(&path)),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
     /// Whether the guest has an agent that can freeze file systems; at first it has none.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ use crate::{
     report::Dropped,
 };
 
-/// Most clusters in one cycle; the source seals a stage before it gets there.
+/// Most clusters of a disk in one cycle. The source seals a stage at a quarter of that, all
+/// disks together, and what it was reading then comes on top.
 const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
 
 /// What a cycle begins with.

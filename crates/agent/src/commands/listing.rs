@@ -45,6 +45,7 @@ fn disk_line(disk: Disk) -> DiskLine {
         Tracking::Bitmap => ("bitmap", None),
         Tracking::Compare { why } => ("compare", Some(why)),
         Tracking::LeftOut { why } => ("left-out", Some(why)),
+        Tracking::Unknown { why } => ("unknown", Some(why)),
     };
     DiskLine {
         disk: disk.key,

@@ -21,6 +21,7 @@ fn disk(name: &str, tracking: Tracking) -> Disk {
         size: GIB,
         tracking,
         discard: true,
+        stamp: None,
     }
 }
 
@@ -64,7 +65,7 @@ fn reads(plan: &Plan) -> Vec<Read> {
 }
 
 fn dirty(since: &str) -> Read {
-    Read::Dirty { since: since.into() }
+    Read::Dirty { since: since.into(), from: 0 }
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn a_machine_of_raw_disks_alone_needs_no_checkpoint() {
 #[test]
 fn a_scan_goes_on_where_it_was_and_starts_over_without_its_checkpoint() {
     let done = BTreeMap::from([(key("vda"), 100)]);
-    let scan = Scan { why: ScanReason::Initial, checkpoint: Some("farshore-a".into()), done };
+    let scan = Scan { why: ScanReason::Initial, checkpoint: Some("farshore-a".into()), done, since: None };
     let record = Record { scan: Some(scan), ..sealed(None) };
     let one = machine(vec![disk("vda", Tracking::Bitmap)]);
     let plan = next(&one, &[key("vda")], &record, &[checkpoint("farshore-a", &["vda"])]);
@@ -142,8 +143,46 @@ fn a_resized_disk_says_what_it_was() {
 fn excluded_and_unsupported_disks_are_left_out_and_named() {
     let left = Tracking::LeftOut { why: "shared".into() };
     let all = machine(vec![disk("vda", Tracking::Bitmap), disk("vdb", left), disk("vdc", Tracking::Bitmap)]);
-    let (chosen, notes) = choose_disks(&all, &BTreeSet::from([key("vdc")]));
+    let (chosen, notes) = choose_disks(&all, &BTreeSet::from([key("vdc")]), &[]).unwrap();
     assert_eq!(chosen, [key("vda")]);
     assert!(notes.iter().any(|n| n.contains("vdb") && n.contains("shared")), "{notes:?}");
     assert!(notes.iter().any(|n| n.contains("vdc") && n.contains("configured")), "{notes:?}");
+}
+
+#[test]
+fn no_disk_is_dropped_because_it_could_not_be_looked_at_or_turned_unfit() {
+    let unknown = Tracking::Unknown { why: "locked".into() };
+    let all = machine(vec![disk("vda", unknown), disk("vdb", Tracking::Bitmap)]);
+    let error = choose_disks(&all, &BTreeSet::new(), &[]).unwrap_err();
+    assert!(error.heals() && error.to_string().contains("vda: locked"), "{error}");
+    let without = choose_disks(&all, &BTreeSet::from([key("vda")]), &[]).unwrap();
+    assert_eq!(without.0, [key("vdb")], "excluded: nobody needs to look at it");
+    let left = Tracking::LeftOut { why: "read-only".into() };
+    let all = machine(vec![disk("vda", left), disk("vdb", Tracking::Bitmap)]);
+    assert_eq!(choose_disks(&all, &BTreeSet::new(), &[(key("vdb"), GIB)]).unwrap().0, [key("vdb")]);
+    let error = choose_disks(&all, &BTreeSet::new(), &[(key("vda"), GIB)]).unwrap_err();
+    assert!(error.heals() && error.to_string().contains("exclude the disk"), "{error}");
+    choose_disks(&all, &BTreeSet::from([key("vda")]), &[(key("vda"), GIB)]).unwrap();
+}
+
+#[test]
+fn the_rest_of_a_large_cycle_is_what_changed_and_the_whole_disk_only_without_its_checkpoint() {
+    let done = BTreeMap::from([(key("vda"), 100)]);
+    let (checkpoint, since) = (Some("farshore-b".into()), Some("farshore-a".into()));
+    let scan = Scan { why: ScanReason::Rest, checkpoint, done, since };
+    let record = Record { scan: Some(scan), ..sealed(None) };
+    let one = machine(vec![disk("vda", Tracking::Bitmap)]);
+    let (a, b) = (checkpoint_of("farshore-a"), checkpoint_of("farshore-b"));
+    let plan = |all: &[Checkpoint]| next(&one, &[key("vda")], &record, all);
+    let both = plan(&[a.clone(), b.clone()]);
+    let rest = Read::Dirty { since: "farshore-a".into(), from: 100 };
+    assert_eq!((both.checkpoint, reads(&both)), (false, vec![rest]));
+    assert_eq!(reads(&plan(&[b])), [Read::From(100)]);
+    let lost = plan(&[a]);
+    assert_eq!((lost.checkpoint, reads(&lost)), (true, vec![Read::From(0)]));
+    assert!(matches!(lost.scan, Some(Scan { why: ScanReason::Resync(_), since: None, .. })));
+}
+
+fn checkpoint_of(name: &str) -> Checkpoint {
+    checkpoint(name, &["vda"])
 }

@@ -100,6 +100,9 @@ pub struct Disk {
     pub tracking: Tracking,
     /// Whether what the guest discards is given back to the host.
     pub discard: bool,
+    /// Differs from an earlier look's wherever the image may have been written since; none
+    /// where that cannot be told. To be compared, not read.
+    pub stamp: Option<String>,
 }
 
 /// How the changes of a disk are found.
@@ -112,9 +115,15 @@ pub enum Tracking {
         /// Why there is no bitmap, and how to get one.
         why: String,
     },
-    /// It cannot, or need not, be replicated.
+    /// It cannot, or need not, be replicated: the definition says so.
     LeftOut {
         /// Why.
+        why: String,
+    },
+    /// It could not be looked at just now, so that nothing is known. Never a reason to go on
+    /// without it: look again.
+    Unknown {
+        /// Why not.
         why: String,
     },
 }
@@ -123,7 +132,7 @@ impl Tracking {
     /// Whether the disk can be replicated, by bitmap or by comparison.
     #[must_use]
     pub fn replicates(&self) -> bool {
-        !matches!(self, Tracking::LeftOut { .. })
+        matches!(self, Tracking::Bitmap | Tracking::Compare { .. })
     }
 }
 

@@ -1,6 +1,12 @@
 //! A host and its machines as libvirt describes them. This module must never change anything.
 
-use std::{fs::File, io::Read, path::Path, time::Duration};
+use std::{
+    fs::{File, Metadata},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::Duration,
+};
 
 use farshore_types::MachineId;
 use virt::{connect::Connect, domain::Domain};
@@ -139,10 +145,16 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
         Some(Err(fault)) if matches!(fault.kind, Kind::NotRunning | Kind::Connection | Kind::Timeout) => {
             return Err(fault);
         }
-        Some(Err(fault)) => (0, left_out(&format!("its image cannot be opened: {}", fault.detail))),
+        // Only the definition may leave a disk out: what cannot be looked at now (a machine
+        // that is locked, a storage that is away for a moment) may be back at the next look.
+        Some(Err(fault)) => {
+            let unknown = || unknown(&format!("its image cannot be opened: {}", fault.detail));
+            (0, left_out_by_definition(&disk).unwrap_or_else(unknown))
+        }
         None => (0, tracking(&disk)),
     };
     Ok(Disk {
+        stamp: disk.source.path().and_then(|path| stamp(path)),
         path: disk.source.path().cloned(),
         key: disk.key,
         format: disk.format,
@@ -152,45 +164,47 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
     })
 }
 
+/// What differs once a file is written, or is another one. A device node tells nothing.
+fn stamp(path: &Path) -> Option<String> {
+    let m = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
+    Some(format!("{}:{}:{}:{modified:?}:{changed:?}", m.dev(), m.ino(), m.size()))
+}
+
 /// How changes of the disk are found, by what its definition and its image's header say.
 fn tracking(disk: &DiskText) -> Tracking {
-    match disk.device.as_str() {
-        "cdrom" => return left_out("a CD drive"),
-        "floppy" => return left_out("a floppy drive"),
-        "lun" => {
-            return left_out(
-                "a SCSI device passed through: the guest's writes bypass QEMU; use device='disk'",
-            );
-        }
-        _ => {}
+    if let Some(left_out) = left_out_by_definition(disk) {
+        return left_out;
     }
-    if disk.readonly {
-        return left_out("read-only");
-    }
-    if disk.shareable {
-        return left_out(
-            "shared with other machines, whose writes this host does not see; it is NOT protected",
-        );
-    }
-    if disk.transient {
-        return left_out("transient: its changes are thrown away at every stop");
-    }
-    let path = match &disk.source {
-        DiskSource::File(path) | DiskSource::Block(path) => path,
-        DiskSource::None => return left_out("no content"),
-        DiskSource::Other(kind) => {
-            return left_out(&format!(
-                "its source is of type '{kind}', which is not supported; it is NOT protected"
-            ));
-        }
-    };
-    match disk.format.as_str() {
-        "qcow2" => tracking_of_qcow2(path),
-        "raw" => compare("raw: no change tracking; read whole and compared by digest each cycle"),
-        other => {
+    match (disk.format.as_str(), &disk.source) {
+        ("qcow2", DiskSource::File(path) | DiskSource::Block(path)) => tracking_of_qcow2(path),
+        ("raw", _) => compare("raw: no change tracking; read whole and compared by digest each cycle"),
+        (other, _) => {
             compare(&format!("{other}: no change tracking; read whole and compared by digest each cycle"))
         }
     }
+}
+
+/// Why the definition alone keeps a disk from being replicated, if it does.
+fn left_out_by_definition(disk: &DiskText) -> Option<Tracking> {
+    let why = match (disk.device.as_str(), &disk.source) {
+        ("cdrom", _) => "a CD drive",
+        ("floppy", _) => "a floppy drive",
+        ("lun", _) => "a SCSI device passed through: the guest's writes bypass QEMU; use device='disk'",
+        _ if disk.readonly => "read-only",
+        _ if disk.shareable => {
+            "shared with other machines, whose writes this host does not see; it is NOT protected"
+        }
+        _ if disk.transient => "transient: its changes are thrown away at every stop",
+        (_, DiskSource::None) => "no content",
+        (_, DiskSource::Other(kind)) => {
+            return Some(left_out(&format!(
+                "its source is of type '{kind}', which is not supported; it is NOT protected"
+            )));
+        }
+        (_, DiskSource::File(_) | DiskSource::Block(_)) => return None,
+    };
+    Some(left_out(why))
 }
 
 fn tracking_of_qcow2(path: &Path) -> Tracking {
@@ -200,8 +214,8 @@ fn tracking_of_qcow2(path: &Path) -> Tracking {
             "qcow2 version {version} cannot keep bitmaps (qemu-img amend -o compat=1.1 while it is off changes \
              that); read whole and compared by digest each cycle"
         )),
-        Ok(None) => left_out("defined as qcow2, but its image is not"),
-        Err(error) => left_out(&format!("its image cannot be read: {error}")),
+        Ok(None) => unknown("defined as qcow2, but its image is not"),
+        Err(error) => unknown(&format!("its image cannot be read: {error}")),
     }
 }
 
@@ -219,4 +233,8 @@ fn compare(why: &str) -> Tracking {
 
 fn left_out(why: &str) -> Tracking {
     Tracking::LeftOut { why: why.to_owned() }
+}
+
+fn unknown(why: &str) -> Tracking {
+    Tracking::Unknown { why: why.to_owned() }
 }

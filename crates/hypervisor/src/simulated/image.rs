@@ -17,6 +17,8 @@ pub(super) type Content = BTreeMap<u64, Arc<[u8]>>;
 pub(super) struct Image {
     pub(super) size: u64,
     pub(super) content: Content,
+    /// Times that its file was written.
+    pub(super) changes: u64,
     /// Clusters written while each bitmap recorded, by name of checkpoint.
     bitmaps: BTreeMap<String, Bitmap>,
     /// The bitmap that records now.
@@ -69,6 +71,7 @@ impl Image {
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
             return Err(wrong(operation, Kind::Invalid, format!("the disk ends at {}", self.size)));
         }
+        self.changes += 1;
         if let Some(bitmap) = self.active.as_ref().and_then(|name| self.bitmaps.get_mut(name)) {
             let first = offset / CLUSTER_BYTES;
             bitmap.dirty.insert(Run::between(first, clusters_in(offset + len)));

@@ -2,7 +2,7 @@
 //! This module must never know about planned failures.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
 };
@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) images: BTreeMap<PathBuf, Image>,
     pub(super) machines: BTreeMap<MachineId, Model>,
     pub(super) start_problems: Vec<Problem>,
+    /// Images that cannot be looked at now.
+    pub(super) unseen: BTreeSet<PathBuf>,
 }
 
 /// A machine.
@@ -98,14 +100,21 @@ impl World {
     }
 
     fn describe_disk(&self, disk: &DiskText) -> Disk {
-        let image = disk.source.path().and_then(|path| self.images.get(path));
+        let unseen = disk.source.path().is_some_and(|path| self.unseen.contains(path));
+        let image = disk.source.path().and_then(|path| self.images.get(path)).filter(|_| !unseen);
         Disk {
             key: disk.key.clone(),
             path: disk.source.path().cloned(),
             format: disk.format.clone(),
             size: image.map_or(0, |image| image.size),
-            tracking: tracking(disk),
+            tracking: match tracking(disk) {
+                Tracking::Bitmap | Tracking::Compare { .. } if unseen => {
+                    Tracking::Unknown { why: "its image cannot be opened".to_owned() }
+                }
+                known => known,
+            },
             discard: disk.discard,
+            stamp: image.map(|image| image.changes.to_string()),
         }
     }
 
@@ -137,6 +146,12 @@ impl World {
         let model = self.machine_mut(verb, id)?;
         model.power = PowerState::ShutOff { crashed };
         model.backup = None;
+        // As QEMU does, which writes its bitmaps then.
+        for path in model.paths() {
+            if let Some(image) = self.images.get_mut(&path) {
+                image.changes += 1;
+            }
+        }
         Ok(())
     }
 
@@ -286,7 +301,7 @@ impl Model {
         wrong(verb, kind, detail).of(&self.text.name)
     }
 
-    fn path_of(&self, disk: &DiskKey) -> Option<&PathBuf> {
+    pub(super) fn path_of(&self, disk: &DiskKey) -> Option<&PathBuf> {
         self.text.disks.iter().find(|d| d.key == *disk)?.source.path()
     }
 

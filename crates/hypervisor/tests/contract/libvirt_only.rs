@@ -88,11 +88,12 @@ async fn disks_that_cannot_be_tracked_say_why(rig: &RealRig) {
     let why = |name: &str| match disks.iter().find(|d| d.key == key(name)).unwrap().tracking.clone() {
         Tracking::Compare { why } => format!("compare: {why}"),
         Tracking::LeftOut { why } => format!("left out: {why}"),
+        Tracking::Unknown { why } => format!("unknown: {why}"),
         Tracking::Bitmap => "bitmap".to_owned(),
     };
     assert!(why("vda").starts_with("compare: qcow2 version 2"), "{}", why("vda"));
     assert!(why("vdb").contains("NOT protected"), "{}", why("vdb"));
-    assert!(why("vdc").contains("cannot be opened"), "{}", why("vdc"));
+    assert!(why("vdc").starts_with("unknown: its image cannot be opened"), "{}", why("vdc"));
     assert_eq!(why("hda"), "left out: a CD drive");
 }
 

@@ -1,0 +1,103 @@
+//! Which disks a point has, whatever becomes of them between two looks.
+
+use farshore_capture::{Activity, Status};
+use farshore_e2e::world::{World, key};
+use farshore_hypervisor::{Hypervisor, Start, simulated::Operation};
+
+fn retries(status: &Status, word: &str) -> bool {
+    matches!(&status.activity, Activity::Retrying { why, .. } if why.contains(word))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_cannot_be_looked_at_for_a_moment_stays_in_every_point() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &[7; 300_000]);
+    world.start();
+    world.check_newest().await;
+    world.host.set_unseen(world.machine, &key("vda"), true).unwrap();
+    let status = world.until("a fault", |s| retries(s, "vda: its image cannot be opened")).await;
+    for id in world.points().await {
+        assert_eq!(world.point_bytes(id, "vda").await.len(), world.bytes("vda").len(), "{status:?}");
+    }
+    world.host.set_unseen(world.machine, &key("vda"), false).unwrap();
+    world.check_newest().await;
+    assert_eq!(world.status().totals.resyncs, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replicated_disk_that_turns_read_only_is_left_out_only_when_the_user_says_so() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &[7; 300_000]);
+    world.start();
+    world.check_newest().await;
+    let xml = world.host.machine(world.machine).await.unwrap().definition;
+    let readonly = xml.replace("<target dev='vda'", "<readonly/><target dev='vda'");
+    let readonly = readonly.replace("<target dev=\"vda\"", "<readonly/><target dev=\"vda\"");
+    assert_ne!(xml, readonly);
+    world.host.define(&readonly).await.unwrap();
+    world.until("a fault", |s| retries(s, "exclude the disk")).await;
+    world.stop().await;
+    world.settings.excluded.insert(key("vda"));
+    world.start();
+    let id = world.next_point().await;
+    assert!(world.point_bytes(id, "vdb").await == world.bytes("vdb"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_ran_and_stopped_between_two_looks_is_replicated() {
+    let mut world = World::new().await;
+    world.start();
+    world.next_point().await;
+    world.host.destroy(world.machine).await.unwrap();
+    world.until_off().await;
+    let points = world.points().await.len();
+    // Not seen by any look.
+    let gate = world.host.hold(Operation::Machine);
+    world.host.start(world.machine, Start::Running).await.unwrap();
+    world.write("vda", 0, &[9; 300_000]);
+    world.host.destroy(world.machine).await.unwrap();
+    drop(gate);
+    let before = world.status().last_point;
+    world.until("another point", |s| s.last_point != before).await;
+    world.until_off().await;
+    let all = world.points().await;
+    assert!(all.len() > points);
+    assert!(world.point_bytes(*all.last().unwrap(), "vda").await == world.bytes("vda"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_off_is_looked_at_once_by_each_session() {
+    let mut world = World::new().await;
+    world.start();
+    world.next_point().await;
+    world.host.destroy(world.machine).await.unwrap();
+    world.until_off().await;
+    world.stop().await;
+    let before = world.points().await.len();
+    world.start();
+    world.until_off().await;
+    assert_eq!(world.points().await.len(), before + 1);
+    assert!(world.host.machine(world.machine).await.unwrap().power.is_off());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cycle_of_more_clusters_than_one_may_have_goes_in_stages_and_ends_in_a_true_point() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &farshore_sim::driver::content(2, 6 << 20));
+    world.write("vdb", 0, &farshore_sim::driver::content(3, 6 << 20));
+    world.settings.clusters_max = 8;
+    world.start();
+    world.check_newest().await;
+    let before = world.status().totals;
+    // Zeros and data, all over both disks, at one instant.
+    let gate = world.host.hold(Operation::BeginBackup);
+    world.host.guest_discard(world.machine, &key("vda"), 0, 6 << 20).unwrap();
+    world.write("vdb", 65_536, &farshore_sim::driver::content(4, 5 << 20));
+    drop(gate);
+    let id = world.check_newest().await;
+    let after = world.status().totals;
+    assert_eq!(after.resyncs, before.resyncs, "only what changed was read");
+    assert!(id.number > 3, "{id}");
+    assert!(world.points().await.len() < usize::try_from(id.number).unwrap(), "stages are no points");
+    assert_eq!(world.checkpoints().await.len(), 1, "one checkpoint is kept, no more");
+}
