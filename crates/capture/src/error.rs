@@ -103,21 +103,15 @@ impl CaptureError {
     #[must_use]
     pub fn heals(&self) -> bool {
         match self {
-            CaptureError::Hypervisor(e) => {
-                matches!(
-                    e.kind,
-                    Kind::Busy | Kind::Timeout | Kind::Connection | Kind::BitmapBroken | Kind::Other
-                ) || matches!(e.kind, Kind::NotRunning | Kind::NoSuchCheckpoint | Kind::AlreadyExists)
-            }
-            CaptureError::Link(e) => e.is_recoverable(),
+            // Machines are defined again, disks plugged in again, certificates renewed, rights
+            // given: none of that should need a restart of the agent.
+            CaptureError::Hypervisor(_) | CaptureError::NoDisks { .. } => true,
+            CaptureError::Link(e) => link_heals(e),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
             CaptureError::GuestStopped | CaptureError::Unseen { .. } | CaptureError::TurnedAway { .. } => {
                 true
             }
-            CaptureError::NoRoom { .. } | CaptureError::NoDisks { .. } | CaptureError::NoSuchDisk { .. } => {
-                false
-            }
-            CaptureError::Stopped => false,
+            CaptureError::NoRoom { .. } | CaptureError::NoSuchDisk { .. } | CaptureError::Stopped => false,
         }
     }
 
@@ -148,6 +142,13 @@ impl CaptureError {
     }
 }
 
+fn link_heals(error: &LinkError) -> bool {
+    // A cycle that was refused, for whatever reason, is run again by a new session; and why a
+    // session ended is said anew by the next.
+    let again = matches!(error, LinkError::Untrusted { .. } | LinkError::Cycle(_) | LinkError::Ended { .. });
+    again || error.is_recoverable()
+}
+
 /// The error with the causes that its own text leaves out.
 fn chain(error: &LinkError) -> String {
     let mut text = error.to_string();
@@ -157,4 +158,29 @@ fn chain(error: &LinkError) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_link::CycleOver;
+    use farshore_wire::{Failure, FailureCode, Refusal, RefusalCode};
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_a_lost_ownership_is_not() {
+        for kind in [Kind::Invalid, Kind::NoSuchMachine, Kind::Denied, Kind::Other] {
+            assert!(CaptureError::Hypervisor(HypervisorError::new("begin", kind, "")).heals(), "{kind:?}");
+        }
+        for code in FailureCode::ALL {
+            let failure = Failure::new(*code, "", "");
+            assert!(CaptureError::Link(LinkError::Cycle(CycleOver::Failed { cycle: 1, failure })).heals());
+        }
+        let (peer, why) = (String::new(), String::new());
+        assert!(CaptureError::Link(LinkError::Untrusted { peer, why, advice: "" }).heals());
+        for code in [RefusalCode::OlderEpoch, RefusalCode::EpochConflict, RefusalCode::BroughtUp] {
+            let (peer, refusal) = (String::new(), Refusal::new(code, "", ""));
+            assert!(!CaptureError::Link(LinkError::Refused { peer, refusal }).heals(), "{code}");
+        }
+    }
 }

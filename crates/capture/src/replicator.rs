@@ -1,11 +1,12 @@
 //! One machine's replication from start to stop: sessions, cycles, retries. The one owner
 //! of its digest map, its checkpoints and its status.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use farshore_hypervisor::{JobState, Kind, Machine, Start};
+use farshore_hypervisor::{Kind, Machine, Start};
 use farshore_link::{CycleOver, Greeting, LinkError, Session, SessionOptions};
 use farshore_types::DiskKey;
+use farshore_wire::FailureCode;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::{
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
     schedule::Schedule,
-    watch::{is_halted, rescue},
+    watch::{end_own_backup, is_halted, rescue},
 };
 
 /// Pauses before the next try after a failure that may heal, in seconds; then the last one
@@ -42,6 +43,8 @@ pub struct Replicator {
     looked: bool,
     /// Cycles since the last point that were cut.
     cuts: u32,
+    /// Times since the last point that the record of changes was lost.
+    lost: u32,
 }
 
 /// What a turn of the loop came to.
@@ -75,6 +78,7 @@ impl Replicator {
             looked: false,
             cuts: 0,
             whole: false,
+            lost: 0,
         })
     }
 
@@ -152,7 +156,7 @@ impl Replicator {
             }
             match self.turn(session, stop).await {
                 Ok(Turn::Again) => continue,
-                Ok(Turn::Rest) => self.failures = 0,
+                Ok(Turn::Rest) => (self.failures, self.lost) = (0, 0),
                 Err(e) if e.in_the_way() => {
                     self.show(Activity::Waiting { why: e.to_string() });
                     if rest(WAIT_FOR_OTHERS, stop).await {
@@ -162,7 +166,13 @@ impl Replicator {
                 Err(e) if e.lost_tracking() => {
                     tracing::warn!(machine = %self.parts.machine, error = %e, "the record of changes is lost");
                     self.forget_checkpoints(&e.to_string())?;
-                    continue;
+                    self.lost += 1;
+                    if self.lost == 1 {
+                        continue;
+                    }
+                    // An image that takes no bitmap: beginning anew does not help at once.
+                    self.status.send_modify(|s| s.totals.failed += 1);
+                    self.pause_after(e, stop).await?;
                 }
                 Err(e) => {
                     self.status.send_modify(|s| s.totals.failed += 1);
@@ -197,6 +207,8 @@ impl Replicator {
 
     /// One cycle, if one is needed.
     async fn turn(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<Turn, CaptureError> {
+        // Also what a begin left that was late, or an end that failed.
+        self.clear_leftovers().await?;
         let machine = self.parts.hypervisor.machine(self.parts.machine).await?;
         // Stopped by an earlier backup whose cycle did not see it.
         if is_halted(&machine.power) && rescue(&self.parts).await? {
@@ -346,15 +358,8 @@ impl Replicator {
 
     /// Ends what a killed agent left: its backup, and the guest's standstill.
     async fn clear_leftovers(&mut self) -> Result<(), CaptureError> {
-        let id = self.parts.machine;
-        let job = self.parts.hypervisor.job(id).await?;
-        let ours = |socket: &PathBuf| socket.starts_with(&self.parts.places.runtime);
-        if matches!(&job, JobState::Backup { socket: Some(socket), .. } if ours(socket)) {
-            tracing::warn!(machine = %id, "ending a backup that was left behind");
-            self.parts.hypervisor.end_backup(id).await?;
-            if rescue(&self.parts).await? {
-                self.status.send_modify(|s| s.totals.rescued += 1);
-            }
+        if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
+            self.status.send_modify(|s| s.totals.rescued += 1);
         }
         let io = |source| CaptureError::State {
             what: "clearing",
@@ -466,12 +471,33 @@ fn advance(status: &watch::Sender<Status>, at: u64, of: u64) {
 /// Whether the session is still good after an error of a cycle.
 fn keeps_session(error: &CaptureError) -> bool {
     match error {
-        CaptureError::Link(LinkError::Cycle(CycleOver::Failed { .. })) => true,
+        // Where the target is may be another place than this session knows (restarted, brought
+        // up, owned by another): the next session's beginning tells, and settles it.
+        CaptureError::Link(LinkError::Cycle(CycleOver::Failed { failure, .. })) => {
+            matches!(failure.code, FailureCode::NoSpace | FailureCode::Storage | FailureCode::Aborted)
+        }
         CaptureError::Link(_)
         | CaptureError::Stopped
         | CaptureError::Worker(_)
         | CaptureError::State { .. } => false,
         CaptureError::Hypervisor(e) => !matches!(e.kind, Kind::NoSuchMachine | Kind::Connection),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_wire::Failure;
+
+    use super::*;
+
+    #[test]
+    fn a_session_ends_where_the_target_may_be_elsewhere_than_it_knows() {
+        for code in FailureCode::ALL {
+            let failure = Failure::new(*code, "", "");
+            let error = CaptureError::Link(LinkError::Cycle(CycleOver::Failed { cycle: 1, failure }));
+            let full = matches!(code, FailureCode::NoSpace | FailureCode::Storage | FailureCode::Aborted);
+            assert_eq!(keeps_session(&error), full, "{code}");
+        }
     }
 }

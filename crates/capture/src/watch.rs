@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use farshore_hypervisor::{Change, Event, PowerState};
+use farshore_hypervisor::{Change, Event, JobState, PowerState};
 use farshore_types::MachineId;
 use tokio::sync::broadcast;
 
@@ -84,8 +84,22 @@ pub(crate) async fn rescue(parts: &Parts) -> Result<bool, CaptureError> {
             machine = machine.name,
             "the guest stood still after an I/O error; setting it going again"
         );
+        // With the scratch file still full it would stand still again at once.
+        end_own_backup(parts).await?;
         parts.hypervisor.resume(parts.machine).await?;
         return Ok(true);
     }
     Ok(false)
+}
+
+/// Ends a backup of ours that runs now although no cycle does. Returns whether one did.
+pub(crate) async fn end_own_backup(parts: &Parts) -> Result<bool, CaptureError> {
+    let job = parts.hypervisor.job(parts.machine).await?;
+    let JobState::Backup { socket: Some(socket), .. } = job else { return Ok(false) };
+    if !socket.starts_with(&parts.places.runtime) {
+        return Ok(false);
+    }
+    tracing::warn!(machine = %parts.machine, "ending a backup that was left behind");
+    parts.hypervisor.end_backup(parts.machine).await?;
+    Ok(true)
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use farshore_capture::{Activity, CaptureError};
 use farshore_e2e::world::{Cut, World, key};
 use farshore_hypervisor::{
-    BackupDisk, BackupMode, BackupSpec, BlockJob, Deletion, Hypervisor, Kind, Start, simulated::Operation,
+    BackupDisk, BackupMode, BackupSpec, BlockJob, Deletion, GuestState, Hypervisor, Kind, Start,
+    simulated::Operation,
 };
 use farshore_types::Epoch;
 
@@ -210,5 +211,45 @@ async fn a_replica_that_was_lost_is_made_anew() {
     world.stop().await;
     world.lose_target().await;
     world.start();
+    world.check_newest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_late_backup_is_ended_and_not_waited_for() {
+    let mut world = seeded().await;
+    // The call misses its deadline and takes effect all the same; nothing ends it.
+    world.host.fail_after_effect(Operation::BeginBackup, 1, Kind::Timeout);
+    world.until("a failed cycle", |s| s.totals.failed >= 1).await;
+    world.write("vda", 0, &NEW);
+    world.check_newest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_withdrawn_and_defined_again_goes_on() {
+    let mut world = seeded().await;
+    let xml = world.host.machine(world.machine).await.unwrap().definition;
+    world.host.destroy(world.machine).await.unwrap();
+    while world.host.undefine(world.machine, GuestState::Keep).await.is_err() {
+        // A cycle may have started it, paused.
+        world.host.destroy(world.machine).await.unwrap();
+    }
+    world
+        .until(
+            "a fault",
+            |s| matches!(&s.activity, Activity::Retrying { why, .. } if why.contains("no such")),
+        )
+        .await;
+    world.host.define(&xml).await.unwrap();
+    world.host.start(world.machine, Start::Running).await.unwrap();
+    world.check_newest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_takes_no_bitmap_is_a_fault_and_no_endless_loop() {
+    let mut world = seeded().await;
+    for nth in 1..=3 {
+        world.host.fail(Operation::BeginBackup, nth, Kind::BitmapBroken);
+    }
+    world.until("a fault", |s| matches!(s.activity, Activity::Retrying { .. })).await;
     world.check_newest().await;
 }

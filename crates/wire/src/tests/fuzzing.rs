@@ -115,7 +115,7 @@ fn no_story_makes_a_session_machine_lie_or_panic() {
 /// The fuzzer is tested: a source that ignores its window is caught.
 #[test]
 fn a_source_that_keeps_more_than_the_window_is_caught() {
-    let greedy = [&welcome(None)[..], &[7], &[9; 100]].concat();
+    let greedy = [&welcome(None)[..], &[7], &[9; 300]].concat();
     assert!(source_session(&greedy));
     let _planted = plant(Bug::IgnoreWindow);
     assert!(std::panic::catch_unwind(|| source_session(&greedy)).is_err());
