@@ -28,6 +28,8 @@ pub enum Bug {
     ReuseInUse,
     /// Opening overlooks what elements refer to that were set aside.
     ReuseSetAside,
+    /// Points age by the wall clock, however it jumps.
+    AgeByWallClock,
     /// Opening does not finish a bring-up that was cut.
     SkipRedo,
     /// An image's tables are believed whatever they say.

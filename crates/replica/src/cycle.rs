@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
+    time::Duration,
 };
 
 use farshore_delta::{
@@ -24,6 +25,9 @@ use crate::{
 
 /// Most clusters in one cycle; the source seals a stage before it gets there.
 const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
+
+/// Most that points age while no agent was there to count, in milliseconds. Less keeps more.
+const DOWN_MS_MAX: u64 = 3600 * 1000;
 
 /// What a cycle begins with.
 #[derive(Clone, Debug)]
@@ -216,12 +220,15 @@ impl Replica {
             }
         }
         let now = self.clock.wall_ms();
+        let captured_ms = now.saturating_sub(request.age_ms);
+        let captured = self.clock.monotonic().saturating_sub(Duration::from_millis(request.age_ms));
         let footer = Footer {
             id: open.id,
             parent: before.map(|b| b.id),
             root,
             kind: request.kind,
-            captured_ms: now.saturating_sub(request.age_ms),
+            captured_ms,
+            steady_ms: Some(self.steady_ms(captured_ms, captured)),
             sealed_ms: now,
             received: open.received,
             disks: Vec::new(),
@@ -235,7 +242,25 @@ impl Replica {
             write_changes(writer, open, self.chain.last(), &self.state.adopted).map_err(failed)
         })?;
         self.chain.elements.push(element);
+        self.captured = Some((id, captured));
         Ok(PointRef { id, root })
+    }
+
+    /// An instant by a clock that the wall clock's jumps do not reach: given by both clocks
+    /// of this host.
+    pub(crate) fn steady_ms(&self, wall_ms: u64, monotonic: Duration) -> u64 {
+        let Some(last) = self.chain.last() else { return wall_ms };
+        let passed = match self.captured {
+            Some((id, before)) if id == last.id() && !bug::is(Bug::AgeByWallClock) => {
+                u64::try_from(monotonic.saturating_sub(before).as_millis()).unwrap_or(u64::MAX)
+            }
+            // While the agent was down, only the wall clock has gone on.
+            _ => {
+                let passed = wall_ms.saturating_sub(last.footer().captured_ms);
+                if bug::is(Bug::AgeByWallClock) { passed } else { passed.min(DOWN_MS_MAX) }
+            }
+        };
+        last.footer().steady_ms().saturating_add(passed)
     }
 
     /// Writes a delta file and puts it in its place, durably. `entries` may still change

@@ -65,6 +65,8 @@ pub struct Replica {
     pub(crate) record_in_doubt: bool,
     /// Places of elements whose seal failed but that a crash may yet show.
     pub(crate) doubtful: BTreeMap<DiskKey, Vec<Range<u64>>>,
+    /// When the last element that was sealed here was captured, by the monotonic clock.
+    pub(crate) captured: Option<(PointId, Duration)>,
     /// Holds the directory's lock for as long as the store lives.
     pub(crate) _lock: Arc<dyn File>,
 }

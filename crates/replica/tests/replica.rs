@@ -14,6 +14,8 @@ mod aside;
 mod bugs;
 #[path = "replica/cheap.rs"]
 mod cheap;
+#[path = "replica/clock.rs"]
+mod clock;
 #[path = "replica/crash.rs"]
 mod crash;
 #[path = "replica/damage.rs"]

@@ -235,3 +235,8 @@ fn places_of_what_was_set_aside_that_are_used_again_are_caught() {
         &["differs", "digest", "decompress", "shown are"],
     );
 }
+
+#[test]
+fn points_that_age_by_the_wall_clock_are_caught() {
+    is_caught(Bug::AgeByWallClock, crate::clock::jumps, &["were pruned", "publications"]);
+}
