@@ -94,7 +94,7 @@ fn brought_up(pair: &Pair, point: &str) -> Outcome<Duration> {
     if up.power != "running" {
         return Err(format!("brought up, it is {}", up.power));
     }
-    let _: Discarded = pair.away.command(&["discard", MACHINE])?;
+    let _: Discarded = pair.away.command(&["discard", MACHINE, "--force"])?;
     Ok(took)
 }
 
