@@ -89,7 +89,7 @@ fn bring_up(lab: &Lab) -> Outcome<Vec<Row>> {
 /// How long a bring-up took by an operator's watch; it is discarded again.
 fn brought_up(pair: &Pair, point: &str) -> Outcome<Duration> {
     let begun = Instant::now();
-    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--point", point])?;
+    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--point", point, "--force"])?;
     let took = begun.elapsed();
     if up.power != "running" {
         return Err(format!("brought up, it is {}", up.power));
