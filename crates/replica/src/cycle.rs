@@ -3,14 +3,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     ops::Range,
+    path::Path,
     time::Duration,
 };
 
 use farshore_delta::{
     DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange,
 };
-use farshore_env::OpenMode;
+use farshore_env::{Files, OpenMode};
 use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
 
 use crate::{
@@ -25,6 +27,9 @@ use crate::{
 
 /// Most clusters in one cycle; the source seals a stage before it gets there.
 const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
+
+/// Bytes of tables for each cluster of a disk.
+const L2_ENTRY_LEN: u64 = 8;
 
 /// Most that points age while no agent was there to count, in milliseconds. Less keeps more.
 const DOWN_MS_MAX: u64 = 3600 * 1000;
@@ -140,6 +145,7 @@ impl Replica {
             return Err(self.refused(number, why));
         };
         let stored: Vec<Stored<'_>> = records.iter().map(|r| r.stored).collect();
+        check_reserve(&*self.files, self.layout.dir(), self.options.reserve, &open.disks)?;
         let places = image.append(&stored)?;
         for (record, place) in records.iter().zip(places) {
             open.received += place.range().map_or(0, |r| r.end - r.start);
@@ -159,7 +165,7 @@ impl Replica {
         self.open.as_ref().is_some_and(|open| open.disks.iter().any(|(key, _)| key == disk))
     }
 
-    /// Gives the open cycle up; its places are free again. Nothing happens without one.
+    /// Gives the open cycle up; its places are free again, for others, too. Nothing happens without one.
     pub fn give_up_cycle(&mut self) {
         let Some(open) = self.open.take() else { return };
         for ((disk, _), changes) in open.disks.iter().zip(&open.changes) {
@@ -329,6 +335,22 @@ impl Replica {
     pub(crate) fn refused(&self, cycle: u64, why: String) -> ReplicaError {
         ReplicaError::Cycle { machine: self.state.name.clone(), cycle, why }
     }
+}
+
+/// Whether there is more space left than what cycles must leave.
+fn check_reserve(
+    files: &dyn Files,
+    dir: &Path,
+    reserve: u64,
+    disks: &[(DiskKey, u64)],
+) -> Result<(), ReplicaError> {
+    let io = |what, source| ReplicaError::Io { what, dir: dir.to_owned(), source };
+    let tables = disks.iter().map(|(_, size)| clusters_in(*size) * L2_ENTRY_LEN).max().unwrap_or(0);
+    let free = files.free_space(dir).map_err(|e| io("asking for free space", e))?;
+    if reserve == 0 || free >= reserve.saturating_add(tables) || bug::is(Bug::NoReserve) {
+        return Ok(());
+    }
+    Err(io("storing clusters (the last of the space is kept for bring-ups)", ErrorKind::StorageFull.into()))
 }
 
 /// An element was not written.

@@ -22,6 +22,8 @@ mod crash;
 mod damage;
 #[path = "replica/faults.rs"]
 mod faults;
+#[path = "replica/full.rs"]
+mod full;
 #[path = "replica/gone.rs"]
 mod gone;
 #[path = "replica/history.rs"]
