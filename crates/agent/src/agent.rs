@@ -144,7 +144,9 @@ impl Agent {
             Request::DropRescued { machine, points } => {
                 commands::drop_rescued(self, &machine, points).await.map(Reply::RescuedDropped)
             }
-            Request::Discard { machine } => commands::discard(self, &machine).await.map(Reply::Discarded),
+            Request::Discard { machine, force } => {
+                commands::discard(self, &machine, force).await.map(Reply::Discarded)
+            }
             Request::Replicate(wanted) => {
                 commands::replicate(self, wanted, observer).await.map(Reply::Replicated)
             }

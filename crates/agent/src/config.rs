@@ -62,7 +62,7 @@ pub struct Config {
     /// How often all data of the replicas is read and checked; zero: never.
     pub scrub_interval: Period,
     /// Whether a machine is brought up only with force where its own host cannot be asked
-    /// because its address is not in `peer_addresses`.
+    /// because its address is not in `peer_addresses`; else that is only said.
     pub require_probe: bool,
     /// How long points are kept here.
     pub retention: KeepPoints,
@@ -180,7 +180,7 @@ impl Default for Config {
             peers: Vec::new(),
             check_received: CheckReceived::default(),
             scrub_interval: Period::secs(7 * 24 * 3600),
-            require_probe: false,
+            require_probe: true,
             retention: KeepPoints::default(),
             networks: BTreeMap::new(),
             peer_addresses: BTreeMap::new(),

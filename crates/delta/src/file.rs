@@ -76,6 +76,11 @@ pub struct Footer {
     /// The instant it shows, milliseconds since the Unix epoch by the target's clock (the
     /// arrival minus the age the source stated). For people; it orders nothing.
     pub captured_ms: u64,
+    /// The same instant by a clock that neither goes back nor jumps: the element before it,
+    /// and the time that really passed since. What is due and what is old goes by this. None
+    /// in files of before it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady_ms: Option<u64>,
     /// Arrival of the seal, by the target's clock.
     pub sealed_ms: u64,
     /// Bytes stored for it: as they came over the wire, but that a patch is stored whole.
@@ -86,6 +91,14 @@ pub struct Footer {
     pub definition: (u64, u64),
     /// CRC-32C of the definition.
     pub definition_crc: u32,
+}
+
+impl Footer {
+    /// The instant by the steady clock, in milliseconds.
+    #[must_use]
+    pub fn steady_ms(&self) -> u64 {
+        self.steady_ms.unwrap_or(self.captured_ms)
+    }
 }
 
 /// A delta file could not be read or written.

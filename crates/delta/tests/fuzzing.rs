@@ -31,6 +31,7 @@ fn sample(clusters: u64) -> Vec<u8> {
         root: RootDigest([9; 32]),
         kind: ElementKind::Point(Consistency::Crash),
         captured_ms: 5,
+        steady_ms: Some(5),
         sealed_ms: 6,
         received: 7,
         disks: vec![],

@@ -78,7 +78,7 @@ impl Aside {
 
     /// When the newest that can be read was captured, in milliseconds; none where one cannot.
     pub(crate) fn newest_ms(&self) -> Option<u64> {
-        self.whole.iter().map(|found| found.element.footer().captured_ms).max()
+        self.whole.iter().map(|found| found.element.footer().steady_ms()).max()
     }
 
     /// Whether they may refer to places that nobody knows.

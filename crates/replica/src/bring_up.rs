@@ -1,7 +1,7 @@
 //! Setting the replica to a point, so that a machine can run on it: the point is
 //! published, the active tables become its copy, and a fresh overlay goes on top.
 
-use farshore_env::OpenMode;
+use farshore_env::{OpenMode, read_exact_at};
 use farshore_qcow2::{HEADER_MAX, Header, Overlay};
 use farshore_types::{DiskKey, Epoch, PointId};
 
@@ -96,6 +96,30 @@ impl Replica {
         self.remove_overlays().map_err(|e| self.io("removing overlays", e))
     }
 
+    /// Whether a machine has written into any overlay since the bring-up.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn overlays_hold_data(&self) -> Result<bool, ReplicaError> {
+        let io = |e| self.io("looking at overlays", e);
+        for name in self.files.list(self.layout.dir()).map_err(io)? {
+            if !name.ends_with(OVERLAY_SUFFIX) {
+                continue;
+            }
+            let file = self.files.open(&self.layout.dir().join(name), OpenMode::Read).map_err(io)?;
+            let mut head = vec![0; HEADER_MAX + 1024];
+            let read = file.read_at(&mut head, 0).map_err(io)?;
+            // One that cannot be read may hold anything.
+            let Ok(header) = Header::decode(&head[..read]) else { return Ok(true) };
+            let mut l1 = vec![0; header.l1_entries as usize * 8];
+            read_exact_at(&*file, &mut l1, header.l1_offset).map_err(io)?;
+            if l1.iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// By their names, so that it works even where damage took the point.
     fn remove_overlays(&self) -> std::io::Result<()> {
         for name in self.files.list(self.layout.dir())? {
@@ -163,7 +187,7 @@ impl Replica {
         let read = || {
             let file = self.files.open(&overlay.path, OpenMode::Read)?;
             let mut head = vec![0; HEADER_MAX + 1024];
-            farshore_env::read_exact_at(&*file, &mut head, 0)?;
+            read_exact_at(&*file, &mut head, 0)?;
             Ok(head)
         };
         let head: Vec<u8> = read().map_err(|e| self.io("reading an overlay", e))?;

@@ -30,6 +30,12 @@ pub enum Bug {
     ReuseInUse,
     /// Opening overlooks what elements refer to that were set aside.
     ReuseSetAside,
+    /// Points age by the wall clock, however it jumps.
+    AgeByWallClock,
+    /// Cycles fill the disk to its last byte.
+    NoReserve,
+    /// A cycle that was given up keeps its space.
+    KeepGivenUp,
     /// Opening does not finish a bring-up that was cut.
     SkipRedo,
     /// An image's tables are believed whatever they say.

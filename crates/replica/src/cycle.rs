@@ -3,13 +3,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     ops::Range,
+    path::Path,
+    time::Duration,
 };
 
 use farshore_delta::{
     DeltaError, DeltaFile, DeltaWriter, ElementKind, Entry, Footer, Place, RootBuilder, SourceChange,
 };
-use farshore_env::OpenMode;
+use farshore_env::{Files, OpenMode};
 use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
 
 use crate::{
@@ -25,6 +28,12 @@ use crate::{
 /// Most clusters of a disk in one cycle. The source seals a stage at a quarter of that, all
 /// disks together, and what it was reading then comes on top.
 const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
+
+/// Bytes of tables for each cluster of a disk.
+const L2_ENTRY_LEN: u64 = 8;
+
+/// Most that points age while no agent was there to count, in milliseconds. Less keeps more.
+const DOWN_MS_MAX: u64 = 3600 * 1000;
 
 /// What a cycle begins with.
 #[derive(Clone, Debug)]
@@ -137,6 +146,7 @@ impl Replica {
             return Err(self.refused(number, why));
         };
         let stored: Vec<Stored<'_>> = records.iter().map(|r| r.stored).collect();
+        check_reserve(&*self.files, self.layout.dir(), self.options.reserve, &open.disks)?;
         let places = image.append(&stored)?;
         for (record, place) in records.iter().zip(places) {
             open.received += place.range().map_or(0, |r| r.end - r.start);
@@ -156,7 +166,7 @@ impl Replica {
         self.open.as_ref().is_some_and(|open| open.disks.iter().any(|(key, _)| key == disk))
     }
 
-    /// Gives the open cycle up; its places are free again. Nothing happens without one.
+    /// Gives the open cycle up; its places are free again, for others, too. Nothing happens without one.
     pub fn give_up_cycle(&mut self) {
         let Some(open) = self.open.take() else { return };
         for ((disk, _), changes) in open.disks.iter().zip(&open.changes) {
@@ -217,12 +227,15 @@ impl Replica {
             }
         }
         let now = self.clock.wall_ms();
+        let captured_ms = now.saturating_sub(request.age_ms);
+        let captured = self.clock.monotonic().saturating_sub(Duration::from_millis(request.age_ms));
         let footer = Footer {
             id: open.id,
             parent: before.map(|b| b.id),
             root,
             kind: request.kind,
-            captured_ms: now.saturating_sub(request.age_ms),
+            captured_ms,
+            steady_ms: Some(self.steady_ms(captured_ms, captured)),
             sealed_ms: now,
             received: open.received,
             disks: Vec::new(),
@@ -236,7 +249,25 @@ impl Replica {
             write_changes(writer, open, self.chain.last(), &self.state.adopted).map_err(failed)
         })?;
         self.chain.elements.push(element);
+        self.captured = Some((id, captured));
         Ok(PointRef { id, root })
+    }
+
+    /// An instant by a clock that the wall clock's jumps do not reach: given by both clocks
+    /// of this host.
+    pub(crate) fn steady_ms(&self, wall_ms: u64, monotonic: Duration) -> u64 {
+        let Some(last) = self.chain.last() else { return wall_ms };
+        let passed = match self.captured {
+            Some((id, before)) if id == last.id() && !bug::is(Bug::AgeByWallClock) => {
+                u64::try_from(monotonic.saturating_sub(before).as_millis()).unwrap_or(u64::MAX)
+            }
+            // While the agent was down, only the wall clock has gone on.
+            _ => {
+                let passed = wall_ms.saturating_sub(last.footer().captured_ms);
+                if bug::is(Bug::AgeByWallClock) { passed } else { passed.min(DOWN_MS_MAX) }
+            }
+        };
+        last.footer().steady_ms().saturating_add(passed)
     }
 
     /// Writes a delta file and puts it in its place, durably. `entries` may still change
@@ -309,6 +340,22 @@ impl Replica {
     pub(crate) fn refused(&self, cycle: u64, why: String) -> ReplicaError {
         ReplicaError::Cycle { machine: self.state.name.clone(), cycle, why }
     }
+}
+
+/// Whether there is more space left than what cycles must leave.
+fn check_reserve(
+    files: &dyn Files,
+    dir: &Path,
+    reserve: u64,
+    disks: &[(DiskKey, u64)],
+) -> Result<(), ReplicaError> {
+    let io = |what, source| ReplicaError::Io { what, dir: dir.to_owned(), source };
+    let tables = disks.iter().map(|(_, size)| clusters_in(*size) * L2_ENTRY_LEN).max().unwrap_or(0);
+    let free = files.free_space(dir).map_err(|e| io("asking for free space", e))?;
+    if reserve == 0 || free >= reserve.saturating_add(tables) || bug::is(Bug::NoReserve) {
+        return Ok(());
+    }
+    Err(io("storing clusters (the last of the space is kept for bring-ups)", ErrorKind::StorageFull.into()))
 }
 
 /// An element was not written.

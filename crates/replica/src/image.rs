@@ -323,9 +323,27 @@ impl Image {
         Ok(())
     }
 
-    /// Takes back places of a cycle that was given up: no reader can know them.
+    /// Takes back places of a cycle that was given up: no reader can know them. Their space
+    /// goes back to the file system, for what failed may have failed for want of it.
     pub(crate) fn give_back(&mut self, places: &[Place]) {
-        places.iter().filter_map(Place::range).for_each(|r| self.space.give_back(r));
+        let ranges: Vec<Range<u64>> = places.iter().filter_map(Place::range).collect();
+        ranges.iter().cloned().for_each(|r| self.space.give_back(r));
+        if bug::is(Bug::KeepGivenUp) || self.is_uncertain() {
+            return;
+        }
+        for range in joined(ranges) {
+            if let Err(error) = self.punch(&range) {
+                tracing::warn!(image = %self.path.display(), %error, "the space of a cycle that was given up stays taken");
+                return;
+            }
+        }
+    }
+
+    fn punch(&self, range: &Range<u64>) -> std::io::Result<()> {
+        // Whole clusters only: file systems free nothing smaller.
+        let start = range.start.next_multiple_of(CLUSTER);
+        let end = range.end / CLUSTER * CLUSTER;
+        if start < end { self.file.punch(start, end - start) } else { Ok(()) }
     }
 
     /// Frees places that readers may still be at.
@@ -349,12 +367,7 @@ impl Image {
             return Ok(0);
         }
         for range in self.space.release() {
-            // Whole clusters only: file systems free nothing smaller.
-            let start = range.start.next_multiple_of(CLUSTER);
-            let end = range.end / CLUSTER * CLUSTER;
-            if start < end {
-                self.file.punch(start, end - start).map_err(|e| self.io("giving space back", e))?;
-            }
+            self.punch(&range).map_err(|e| self.io("giving space back", e))?;
         }
         Ok(waiting)
     }

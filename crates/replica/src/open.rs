@@ -101,6 +101,7 @@ impl Replica {
             readers: ReaderPins::default(),
             record_in_doubt: false,
             doubtful: BTreeMap::new(),
+            captured: None,
             report,
             _lock: lock,
         };

@@ -51,7 +51,7 @@ impl Replica {
         let kept: Vec<Kept> = self
             .chain
             .points()
-            .map(|e| Kept { id: e.id(), captured_ms: e.footer().captured_ms, pinned: self.is_pinned(e.id()) })
+            .map(|e| Kept { id: e.id(), steady_ms: e.footer().steady_ms(), pinned: self.is_pinned(e.id()) })
             .collect();
         let gone = plan(&kept, retention);
         let mut done = Vec::new();

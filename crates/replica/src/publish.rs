@@ -4,7 +4,7 @@ use farshore_delta::Entry;
 use farshore_types::{DiskKey, PointId};
 
 use crate::{
-    Options, Replica, ReplicaError,
+    Replica, ReplicaError,
     bug::{self, Bug},
     chain::Element,
     image::{Active, Change, NewTable},
@@ -32,13 +32,13 @@ impl Replica {
             return Ok(false);
         }
         let Some(newest) = self.chain.points().next_back() else { return Ok(false) };
-        let (id, captured) = (newest.id(), newest.footer().captured_ms);
+        let (id, captured) = (newest.id(), newest.footer().steady_ms());
         let published = self.published_points();
         let due = published.last().is_none_or(|(last, at)| {
             *last != id && captured.saturating_sub(*at) >= millis(self.options.publish_every)
         });
         if due {
-            let over = self.no_longer_published(&published, &self.options);
+            let over = self.no_longer_published(&published, captured);
             self.publish_with(id, &over, true)?;
         }
         self.release_unread()?;
@@ -172,15 +172,17 @@ impl Replica {
     /// Published points and their instants, oldest first.
     pub(crate) fn published_points(&self) -> Vec<(PointId, u64)> {
         let is = |e: &&Element| self.images.values().any(|i| i.view().find(e.id()).is_some());
-        self.chain.points().filter(is).map(|e| (e.id(), e.footer().captured_ms)).collect()
+        self.chain.points().filter(is).map(|e| (e.id(), e.footer().steady_ms())).collect()
     }
 
-    /// Of the published points, those that neither a pin nor the hourly rule keeps.
-    fn no_longer_published(&self, published: &[(PointId, u64)], options: &Options) -> Vec<PointId> {
-        let slot = |at: u64| at / millis(options.keep_published_every).max(1);
+    /// Of the published points, those that neither a pin nor the hourly rule keeps once a
+    /// point of the instant `next` is published, too.
+    fn no_longer_published(&self, published: &[(PointId, u64)], next: u64) -> Vec<PointId> {
+        let slot = |at: u64| at / millis(self.options.keep_published_every).max(1);
         let mut over = Vec::new();
         for (i, (id, at)) in published.iter().enumerate() {
-            let last_of_its_hour = published.get(i + 1).is_some_and(|(_, next)| slot(*next) != slot(*at));
+            let after = published.get(i + 1).map_or(next, |(_, after)| *after);
+            let last_of_its_hour = slot(after) != slot(*at);
             if !last_of_its_hour && !self.is_pinned(*id) {
                 over.push(*id);
             }

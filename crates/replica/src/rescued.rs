@@ -113,7 +113,7 @@ impl Replica {
     /// Drops those that are older than every point that retention keeps, when nobody is in
     /// the way; else the next time.
     pub(crate) fn expire_rescued(&mut self, retention: &Retention) -> Result<(), ReplicaError> {
-        let Some(newest) = self.chain.points().next_back().map(|e| e.footer().captured_ms / 1000) else {
+        let Some(newest) = self.chain.points().next_back().map(|e| e.footer().steady_ms() / 1000) else {
             return Ok(());
         };
         let kept = retention.every_point_secs.max(retention.hourly_secs).max(retention.daily_secs);

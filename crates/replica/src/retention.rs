@@ -5,7 +5,7 @@
 use farshore_types::PointId;
 use serde::{Deserialize, Serialize};
 
-/// How long points are kept. Times in seconds of captured time.
+/// How long points are kept. Times in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
@@ -35,8 +35,8 @@ impl Default for Retention {
 pub struct Kept {
     /// Its name.
     pub id: PointId,
-    /// The instant it shows, in milliseconds.
-    pub captured_ms: u64,
+    /// The instant it shows, in milliseconds by a clock that does not jump.
+    pub steady_ms: u64,
     /// Whether something holds it.
     pub pinned: bool,
 }
@@ -51,8 +51,8 @@ pub fn plan(points: &[Kept], retention: &Retention) -> Vec<PointId> {
     let mut after = newest;
     for point in older.iter().rev() {
         // A clock that was set back must not make a point look older than it is.
-        let age = newest.captured_ms.saturating_sub(point.captured_ms) / 1000;
-        let bucket = |p: &Kept, secs: u64| p.captured_ms / 1000 / secs;
+        let age = newest.steady_ms.saturating_sub(point.steady_ms) / 1000;
+        let bucket = |p: &Kept, secs: u64| p.steady_ms / 1000 / secs;
         let wanted = if age < retention.every_point_secs {
             true
         } else if age < retention.hourly_secs {
@@ -81,7 +81,7 @@ mod tests {
         (0..count)
             .map(|n| Kept {
                 id: PointId { epoch: 1, number: n },
-                captured_ms: (1_000_000 + n * every_secs) * 1000,
+                steady_ms: (1_000_000 + n * every_secs) * 1000,
                 pinned: false,
             })
             .collect()
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_prunes_nothing() {
         let mut all = points(60, 10);
-        all[9].captured_ms = 5000;
+        all[9].steady_ms = 5000;
         assert_eq!(left(&all, &SMALL).len(), 10);
     }
 }

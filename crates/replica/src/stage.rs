@@ -25,6 +25,7 @@ impl Replica {
             root: RootDigest::NONE,
             kind: ElementKind::Stage,
             captured_ms: now,
+            steady_ms: Some(self.steady_ms(now, self.clock.monotonic())),
             sealed_ms: now,
             received: 0,
             disks: Vec::new(),

@@ -27,6 +27,9 @@ pub struct Options {
     /// Deltas are merged when those waiting have at least one entry for this many of what
     /// they would be merged into; larger costs fewer writes and holds dead data longer.
     pub merge_ratio: u64,
+    /// Bytes of the file system, besides those of the largest disk's tables, that cycles
+    /// leave free: pruning and bringing up must write before they free anything.
+    pub reserve: u64,
 }
 
 impl Default for Options {
@@ -35,6 +38,7 @@ impl Default for Options {
             publish_every: Duration::from_secs(300),
             keep_published_every: Duration::from_secs(3600),
             merge_ratio: 8,
+            reserve: 256 << 20,
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct Replica {
     pub(crate) record_in_doubt: bool,
     /// Places of elements whose seal failed but that a crash may yet show.
     pub(crate) doubtful: BTreeMap<DiskKey, Vec<Range<u64>>>,
+    /// When the last element that was sealed here was captured, by the monotonic clock.
+    pub(crate) captured: Option<(PointId, Duration)>,
     /// Holds the directory's lock for as long as the store lives.
     pub(crate) _lock: Arc<dyn File>,
 }

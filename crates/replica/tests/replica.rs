@@ -14,12 +14,16 @@ mod aside;
 mod bugs;
 #[path = "replica/cheap.rs"]
 mod cheap;
+#[path = "replica/clock.rs"]
+mod clock;
 #[path = "replica/crash.rs"]
 mod crash;
 #[path = "replica/damage.rs"]
 mod damage;
 #[path = "replica/faults.rs"]
 mod faults;
+#[path = "replica/full.rs"]
+mod full;
 #[path = "replica/gone.rs"]
 mod gone;
 #[path = "replica/history.rs"]

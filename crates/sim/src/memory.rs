@@ -131,6 +131,8 @@ pub struct MemoryFiles {
     read_by_others: Arc<AtomicBool>,
     /// Files of which so many readings to come fail.
     unreadable: Arc<Mutex<BTreeMap<Inode, u64>>>,
+    /// What `free_space` says.
+    free: Arc<AtomicU64>,
 }
 
 impl MemoryFiles {
@@ -145,6 +147,7 @@ impl MemoryFiles {
             error: None,
             read_by_others: Arc::default(),
             unreadable: Arc::default(),
+            free: Arc::new(AtomicU64::new(1 << 40)),
         }
     }
 
@@ -158,6 +161,11 @@ impl MemoryFiles {
     /// Whether a stock program, such as `qemu-nbd`, is at files of this tree from now on.
     pub fn set_read_by_others(&self, reading: bool) {
         self.read_by_others.store(reading, Ordering::Relaxed);
+    }
+
+    /// So many bytes are free from now on, as far as anyone asks; writing goes on all the same.
+    pub fn set_free(&self, bytes: u64) {
+        self.free.store(bytes, Ordering::Relaxed);
     }
 
     /// Makes the next `times` readings of a file fail, as a bad sector does, whatever its name
@@ -322,7 +330,7 @@ impl Files for MemoryFiles {
     }
 
     fn free_space(&self, _: &Path) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(self.free.load(Ordering::Relaxed))
     }
 }
 

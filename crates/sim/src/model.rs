@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -55,27 +55,36 @@ impl ModelDisk {
 
 /// A clock that stands until it is moved.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    passed: AtomicU64,
+    /// How far the wall clock is ahead of it.
+    ahead: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock that shows `ms`.
     #[must_use]
     pub fn at(ms: u64) -> Arc<ManualClock> {
-        Arc::new(ManualClock(AtomicU64::new(ms)))
+        Arc::new(ManualClock { passed: AtomicU64::new(ms), ahead: AtomicI64::new(0) })
     }
 
     /// Moves it on.
     pub fn advance(&self, ms: u64) {
-        self.0.fetch_add(ms, Ordering::Relaxed);
+        self.passed.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock forward, or back, by milliseconds: no time passes.
+    pub fn set(&self, by: i64) {
+        self.ahead.fetch_add(by, Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn wall_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.passed.load(Ordering::Relaxed).saturating_add_signed(self.ahead.load(Ordering::Relaxed))
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
+        Duration::from_millis(self.passed.load(Ordering::Relaxed))
     }
 }

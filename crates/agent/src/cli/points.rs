@@ -101,15 +101,19 @@ pub(super) struct BringUpArgs {
     force: bool,
 }
 
-/// Stops a machine that was brought up here and discards what it wrote.
+/// Ends a bring-up, and discards what the machine wrote since. Refused while the machine runs,
+/// and where it has written, without --force: it is then stopped, and all that is gone.
 ///
 /// Example:
-///   farshore-agent discard web1
+///   farshore-agent discard web1 --force
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct DiscardArgs {
     /// Name or UUID.
     machine: String,
+    /// Even if the machine runs (it is stopped at once) or has written (that is gone).
+    #[arg(long)]
+    force: bool,
 }
 
 /// Gives up points that only the images of a damaged replica still show.
@@ -216,7 +220,7 @@ impl DropRescuedArgs {
 
 impl DiscardArgs {
     pub(super) fn request(self) -> Request {
-        Request::Discard { machine: self.machine }
+        Request::Discard { machine: self.machine, force: self.force }
     }
 }
 

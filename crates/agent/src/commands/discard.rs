@@ -13,12 +13,44 @@ use crate::{Agent, AgentError, OpenReplica, control::Discarded};
 /// Name of the firmware's variables of a brought-up machine, beside its overlays.
 pub(super) const NVRAM: &str = "nvram.active";
 
-pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str) -> Result<Discarded, AgentError> {
+pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str, force: bool) -> Result<Discarded, AgentError> {
     let replica = agent.replicas().find(machine).await?;
     let _alone = replica.alone().await;
+    if !force {
+        check_nothing_is_lost(agent, &replica).await?;
+    }
     let point = end(agent, &replica).await?;
     let machine = replica.run(|store| store.name().to_owned()).await;
     Ok(Discarded { machine, point })
+}
+
+/// What a machine wrote while it ran here exists nowhere else: one word must not cost it.
+async fn check_nothing_is_lost(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<(), AgentError> {
+    let (phase, written) = replica.run(|store| (store.phase(), store.overlays_hold_data())).await;
+    if phase == Phase::Receiving {
+        return Ok(());
+    }
+    let name = replica.run(|store| store.name().to_owned()).await;
+    let refused = |what: String| {
+        let advice = "save what is still needed (`qemu-img convert` reads the overlays of a machine that is \
+                      off), then repeat with --force";
+        Err(AgentError::Request { what, advice: advice.to_owned() })
+    };
+    let hypervisor = agent.hypervisor().await?;
+    if let Some(machine) = ours(&*hypervisor, agent, replica.machine()).await?
+        && !machine.power.is_off()
+    {
+        let power = super::power(&machine.power);
+        return refused(format!(
+            "machine '{name}' is {power} here; `discard` would stop it and all it wrote"
+        ));
+    }
+    match written? {
+        true => {
+            refused(format!("machine '{name}' has written since it was brought up; `discard` would lose it"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Ends a bring-up where there is one; says at which point it was.

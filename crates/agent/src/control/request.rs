@@ -44,6 +44,9 @@ pub enum Request {
     Discard {
         /// Name or UUID.
         machine: String,
+        /// Even if the machine runs, or has written.
+        #[serde(default)]
+        force: bool,
     },
     /// Replicates a machine until stopped, or once.
     Replicate(Replicate),

@@ -23,7 +23,7 @@ async fn up(world: &World, wanted: BringUp) -> BroughtUp {
 }
 
 async fn discard(world: &World) -> Discarded {
-    match world.ask(Request::Discard { machine: NAME.to_owned() }).await {
+    match world.ask(Request::Discard { machine: NAME.to_owned(), force: true }).await {
         Ok(Reply::Discarded(discarded)) => discarded,
         other => panic!("{other:?}"),
     }
@@ -123,6 +123,11 @@ async fn discarding_takes_it_all_back_and_the_old_owner_stays_out() {
     let error = world.connect(newer).await.unwrap_err().to_string();
     assert!(error.contains("brought up"), "{error}");
 
+    let unforced = || Request::Discard { machine: NAME.to_owned(), force: false };
+    let error = text(world.ask(unforced()).await);
+    assert!(error.contains("is running here") && error.contains("--force"), "{error}");
+    assert_eq!(world.host.machine(MACHINE).await.unwrap().power, PowerState::Running);
+    assert!(world.connect(newer).await.is_err(), "it is still brought up");
     assert_eq!(discard(&world).await.point, Some(points[1].0));
     assert!(world.host.machine(MACHINE).await.is_err());
     assert!(!world.replica_dir().join("nvram.active").exists());
@@ -196,4 +201,23 @@ async fn a_bring_up_that_failed_midway_is_finished_by_the_running_agent() {
     serving.until("the disks are set", |l| l.state == "brought-up").await;
     assert!(dir.join("vda.active.qcow2").exists());
     serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_machine_wrote_is_not_discarded_without_a_word() {
+    let world = World::new().await;
+    let (_, points) = world.with_points(1).await;
+    let unforced = || Request::Discard { machine: NAME.to_owned(), force: false };
+    let off = || BringUp { start: StartChoice::No, ..wanted(PointChoice::Latest) };
+    up(&world, off()).await;
+    let Ok(Reply::Discarded(done)) = world.ask(unforced()).await else { panic!("nothing was written") };
+    assert_eq!(done.point, Some(points[0].0));
+    let told = up(&world, off()).await;
+    let path = told.disks[0].1.display().to_string();
+    let wrote = std::process::Command::new("qemu-io").args(["-c", "write 0 64k", &path]).output().unwrap();
+    assert!(wrote.status.success(), "{wrote:?}");
+    let error = text(world.ask(unforced()).await);
+    assert!(error.contains("has written") && error.contains("--force"), "{error}");
+    assert!(std::path::Path::new(&path).exists());
+    assert_eq!(discard(&world).await.point, Some(points[0].0));
 }

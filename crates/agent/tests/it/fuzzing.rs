@@ -30,7 +30,7 @@ fn requests() -> Vec<Request> {
             replace: true,
             force: false,
         }),
-        Request::Discard { machine: machine() },
+        Request::Discard { machine: machine(), force: true },
         Request::Replicate(Replicate {
             machine: machine(),
             target: None,

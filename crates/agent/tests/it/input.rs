@@ -101,7 +101,7 @@ async fn a_replica_directory_that_cannot_be_written_refuses_the_session_and_is_n
 async fn bring_up_and_discard_of_what_is_not_there_change_nothing() {
     let world = World::new().await;
     world.with_points(2).await;
-    let discard = Request::Discard { machine: "web9".to_owned() };
+    let discard = Request::Discard { machine: "web9".to_owned(), force: false };
     let error = text(world.ask(discard).await);
     assert!(error.contains("'web9'") && error.contains(NAME), "{error}");
     let wanted = farshore_agent::control::BringUp {

@@ -1,7 +1,7 @@
 //! Before a machine comes up here, the host that replicated it is asked whether it runs there.
 
 use farshore_agent::{
-    Agent, ReplicaSink,
+    Agent, Config, ReplicaSink,
     control::{BringUp, PointChoice, Reply, Request, StartChoice},
 };
 use farshore_hypervisor::{Hypervisor, Kind, Start, simulated::Operation, simulated::Simulated};
@@ -103,14 +103,15 @@ async fn a_home_that_does_not_say_needs_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_home_whose_address_is_not_known_is_said_and_stops_nothing_unless_it_shall() {
+async fn a_home_whose_address_is_not_known_needs_force_unless_it_shall_not() {
     let (world, _home) = world(|_, _| ()).await;
     world.with_points(1).await;
     let (reply, events) = world.ask_with(bring_up(false)).await;
     assert!(reply.is_ok());
     let said = format!("{events:?}");
     assert!(said.contains("[peer_addresses]") && said.contains("source.example"), "{said}");
-    let (world, _home) = self::world(|config, _| config.require_probe = true).await;
+    let (world, _home) =
+        self::world(|config, _| config.require_probe = Config::default().require_probe).await;
     world.with_points(1).await;
     assert!(refused(&world).await.contains("[peer_addresses]"));
 }

@@ -35,7 +35,7 @@ async fn answers_are_the_same_through_the_socket_and_without_it() {
     control::ask(running, verify, &observer).await.unwrap();
     assert!(matches!(events.try_recv(), Ok(Event::Advance { .. })));
 
-    let unknown = Request::Discard { machine: "web2".to_owned() };
+    let unknown = Request::Discard { machine: "web2".to_owned(), force: false };
     let running = Running::find(&path).await.unwrap().unwrap();
     let through = text(control::ask(running, unknown.clone(), &observer).await);
     assert_eq!(through, text(world.ask(unknown).await));

@@ -113,7 +113,7 @@ async fn a_superseded_source_is_told_and_may_reclaim_after_a_discard() {
     let reclaim = Replicate { reclaim: true, ..replicate(&world) };
     let error = text(site.ask(Request::Replicate(reclaim.clone())).await.0);
     assert!(error.contains("brought up"), "it runs there: {error}");
-    world.ask(Request::Discard { machine: "web1".to_owned() }).await.unwrap();
+    world.ask(Request::Discard { machine: "web1".to_owned(), force: true }).await.unwrap();
     let (reply, _) = site.ask(Request::Replicate(reclaim)).await;
     let Ok(Reply::Replicated(told)) = reply else { panic!("{reply:?}") };
     assert!(told.newest.is_some_and(|id| id.epoch > 2), "{told:?}");

@@ -27,6 +27,7 @@ fn footer(number: u64) -> Footer {
         root: RootDigest([9; 32]),
         kind: ElementKind::Point(Consistency::Crash),
         captured_ms: 5,
+        steady_ms: Some(5),
         sealed_ms: 6,
         received: 7,
         disks: vec![],

@@ -153,7 +153,8 @@ fn boots_at_its_points(site: &mut Site) {
     for point in [points.last().unwrap(), &points[0]] {
         let boots = site.verdicts().len();
         let id = point.id.to_string();
-        let up: BroughtUp = site.away.command(&["bring-up", MACHINE, "--point", &id, "--replace"]).unwrap();
+        let up: BroughtUp =
+            site.away.command(&["bring-up", MACHINE, "--point", &id, "--replace", "--force"]).unwrap();
         assert_eq!(up.point, point.id);
         let verdict = wait("the guest's verdict", || site.verdicts().get(boots).copied());
         println!("brought up at {id}: {verdict}");

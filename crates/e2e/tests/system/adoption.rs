@@ -96,7 +96,7 @@ async fn only_what_differs_from_an_adopted_copy_is_sent() {
     }
     world.stop().await;
     let start = StartChoice::No;
-    let wanted = BringUp { machine, point, start, replace: false, force: false };
+    let wanted = BringUp { machine, point, start, replace: false, force: true };
     let Ok(Reply::BroughtUp(up)) = world.ask_target(Request::BringUp(wanted)).await else { panic!() };
     for (disk, path) in up.disks {
         assert!(flat(&path, out.path()) == world.bytes(disk.as_str()), "{disk} as it was brought up");

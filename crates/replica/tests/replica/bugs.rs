@@ -235,3 +235,18 @@ fn places_of_what_was_set_aside_that_are_used_again_are_caught() {
         &["differs", "digest", "decompress", "shown are"],
     );
 }
+
+#[test]
+fn points_that_age_by_the_wall_clock_are_caught() {
+    is_caught(Bug::AgeByWallClock, crate::clock::jumps, &["were pruned", "publications"]);
+}
+
+#[test]
+fn cycles_that_use_up_the_reserve_are_caught() {
+    is_caught(Bug::NoReserve, crate::full::filled_up, &["used up"]);
+}
+
+#[test]
+fn a_given_up_cycle_that_keeps_its_space_is_caught() {
+    is_caught(Bug::KeepGivenUp, crate::full::given_up, &["stay taken"]);
+}

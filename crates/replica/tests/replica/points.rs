@@ -19,6 +19,7 @@ pub(crate) fn eager() -> Options {
         publish_every: Duration::from_secs(3),
         keep_published_every: Duration::from_secs(20),
         merge_ratio: 8,
+        reserve: 0,
     }
 }
 

@@ -89,12 +89,12 @@ fn bring_up(lab: &Lab) -> Outcome<Vec<Row>> {
 /// How long a bring-up took by an operator's watch; it is discarded again.
 fn brought_up(pair: &Pair, point: &str) -> Outcome<Duration> {
     let begun = Instant::now();
-    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--point", point])?;
+    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--point", point, "--force"])?;
     let took = begun.elapsed();
     if up.power != "running" {
         return Err(format!("brought up, it is {}", up.power));
     }
-    let _: Discarded = pair.away.command(&["discard", MACHINE])?;
+    let _: Discarded = pair.away.command(&["discard", MACHINE, "--force"])?;
     Ok(took)
 }
 

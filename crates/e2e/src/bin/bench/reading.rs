@@ -60,7 +60,7 @@ fn brought_up(lab: &Lab, compression: &str) -> Outcome<(Pair, PathBuf)> {
     let (mut pair, _, _) = initial(lab, compression)?;
     let _ = pair.home.kill_machines();
     pair.home.kill_agent();
-    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--no-start"])?;
+    let up: BroughtUp = pair.away.command(&["bring-up", MACHINE, "--no-start", "--force"])?;
     let overlay = up.disks.into_iter().next().ok_or("no disk was brought up")?.1;
     Ok((pair, overlay))
 }

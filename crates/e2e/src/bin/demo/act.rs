@@ -85,7 +85,7 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
         let age = Duration::from_millis(lost_at.saturating_sub(*captured));
         report.brought_up.push(bring_up(&away, *point, age, &console)?);
     }
-    let _: control::Discarded = away.command(&["discard", MACHINE])?;
+    let _: control::Discarded = away.command(&["discard", MACHINE, "--force"])?;
     println!();
     print!("{}", report.text());
     let path = PathBuf::from("target/demo-report.txt");
