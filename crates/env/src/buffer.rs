@@ -71,7 +71,7 @@ mod tests {
     fn bytes_stay_and_stay_aligned_while_it_grows() {
         let (mut buffer, mut model) = (AlignedBuffer::default(), Vec::new());
         for n in 0..300usize {
-            let bytes = vec![n as u8; n * 7 % 1000];
+            let bytes: Vec<u8> = (0u8..=250).cycle().skip(n).take(n * 7 % 1000).collect();
             buffer.extend_from_slice(&bytes);
             model.extend_from_slice(&bytes);
             buffer.pad_to(512);

@@ -201,7 +201,7 @@ mod tests {
         RealFiles.create_dir_all(&dir).unwrap();
         let file = RealFiles.open(&dir.join("bulk"), OpenMode::Truncate).unwrap();
         let mut buffer = AlignedBuffer::default();
-        let content: Vec<u8> = (0..DIRECT_MIN * 3 + 512).map(|n| (n % 251) as u8).collect();
+        let content: Vec<u8> = (0u8..=250).cycle().take(DIRECT_MIN * 3 + 512).collect();
         buffer.extend_from_slice(&content);
         for offset in [0, 4096, 512, 65_536] {
             file.write_at(buffer.as_slice(), offset).unwrap();

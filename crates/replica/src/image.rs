@@ -8,7 +8,11 @@ mod refcount;
 mod tables;
 mod view;
 
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use farshore_delta::Place;
 use farshore_env::{AlignedBuffer, File, Files, OpenMode};
@@ -106,6 +110,28 @@ pub(crate) enum Opened {
     Rescued(Vec<PointId>),
 }
 
+/// Opens an image's file and keeps stock writers off it.
+fn open_file(files: &dyn Files, path: &Path, in_use: bool) -> Result<Arc<dyn File>, ReplicaError> {
+    let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.to_owned(), source };
+    let not_now = |why| ReplicaError::NotNow { what: "opening a disk image", why };
+    // An empty image in the place of one that is in use would pass for it until it is read.
+    let mode = if in_use { OpenMode::Write } else { OpenMode::Create };
+    let file = files.open(path, mode).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => not_now(format!(
+            "{} is missing; put it back, or move the replica's directory away to start anew",
+            path.display()
+        )),
+        _ => io(source),
+    })?;
+    match file.try_lock_bytes_shared(&READER_LOCKS).map_err(io)? {
+        true => Ok(file),
+        false => {
+            let why = format!("another program holds {} open for writing; end it first", path.display());
+            Err(not_now(why))
+        }
+    }
+}
+
 impl Image {
     /// Opens an image, of which the chain uses the ranges `used`. Tables that cannot be
     /// read are replaced by empty ones: they are derived, and the caller publishes again.
@@ -119,23 +145,7 @@ impl Image {
         in_chain: impl Fn(PointId) -> bool,
     ) -> Result<(Image, Opened), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "opening a disk image", dir: path.clone(), source };
-        // An empty image in the place of one that is in use would pass for it until it is read.
-        let mode = if used.is_empty() { OpenMode::Create } else { OpenMode::Write };
-        let file = files.open(&path, mode).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => {
-                let why = format!(
-                    "{} is missing; put it back, or move the replica's directory away to start anew",
-                    path.display()
-                );
-                ReplicaError::NotNow { what: "opening a disk image", why }
-            }
-            _ => io(source),
-        })?;
-        let locked = file.try_lock_bytes_shared(&READER_LOCKS).map_err(io)?;
-        if !locked {
-            let why = format!("another program holds {} open for writing; end it first", path.display());
-            return Err(ReplicaError::NotNow { what: "opening a disk image", why });
-        }
+        let file = open_file(files, &path, !used.is_empty())?;
         // A crash while an image is created leaves no header, and nothing in it is used yet.
         let fresh = used.is_empty() && is_blank(&*file).map_err(io)?;
         let view = View::read(&*file);

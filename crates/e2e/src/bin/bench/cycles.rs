@@ -10,7 +10,7 @@ use std::{
 use farshore_e2e::host::{Outcome, Replicates, run};
 
 use crate::{
-    lab::{Lab, Pair, peak_memory},
+    lab::{Lab, Pair, peak_memory, pick},
     machine::{MACHINE, Machine, number, wait_cycle},
     table::{Row, median, mib},
 };
@@ -80,9 +80,9 @@ fn one_size(lab: &Lab, size: u64) -> Outcome<Figures> {
     let pieces = lab.pieces(1 << 20, 128)?;
     let mut took = Vec::new();
     // The first one also allocates, and does not count.
-    for round in 0..=lab.arguments.rounds as usize {
+    for round in 0..=lab.arguments.rounds {
         let cycle = dirty_cycle(&pair, |i| {
-            let piece = &pieces[(round * 67 + i as usize) % pieces.len()];
+            let piece = pick(&pieces, u64::from(round) * 67 + i);
             machine.write(piece, i * (size / PIECES), PIECE)
         })?;
         took.push(number(&cycle, "took_ms"));

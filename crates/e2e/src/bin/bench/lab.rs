@@ -68,7 +68,7 @@ impl Lab {
     }
 
     /// Files of `len` bytes each with content of real files, no two alike; made once.
-    pub(crate) fn pieces(&self, len: usize, count: usize) -> Outcome<Vec<PathBuf>> {
+    pub(crate) fn pieces(&self, len: u64, count: usize) -> Outcome<Vec<PathBuf>> {
         let dir = self.dir.join(format!("pieces-{len}"));
         fs::create_dir_all(&dir).map_err(text)?;
         let mut disk = Command::new("qemu-img")
@@ -78,6 +78,7 @@ impl Lab {
             .map_err(text)?;
         disk.wait().map_err(text)?;
         let mut raw = fs::File::open(self.dir.join("pieces.raw")).map_err(text)?;
+        let len = usize::try_from(len).map_err(text)?;
         let (mut piece, mut made) = (vec![0; len], Vec::new());
         while made.len() < count {
             raw.read_exact(&mut piece).map_err(|e| format!("the disk of files is too small: {e}"))?;
@@ -160,6 +161,11 @@ fn busy() -> Outcome<Duration> {
     let busy =
         ticks.iter().enumerate().filter(|(n, _)| *n < 7 && *n != 3 && *n != 4).map(|(_, t)| t).sum::<u64>();
     Ok(Duration::from_millis(busy * 10))
+}
+
+/// One of the pieces, by any number.
+pub(crate) fn pick(pieces: &[PathBuf], number: u64) -> &Path {
+    &pieces[usize::try_from(number % pieces.len() as u64).unwrap_or(0)]
 }
 
 /// An error in words.

@@ -9,7 +9,7 @@ use std::{
 use farshore_e2e::host::{Outcome, Replicates, run};
 
 use crate::{
-    lab::{Lab, Pair, written_by},
+    lab::{Lab, Pair, pick, written_by},
     machine::{MACHINE, Machine, wait_cycle},
     table::{Row, mib},
 };
@@ -85,7 +85,7 @@ impl Load {
         // What is overwritten was files before, not nothing.
         let pieces = lab.pieces(1 << 20, 128)?;
         for at in 0..area >> 20 {
-            machine.write(&pieces[at as usize % pieces.len()], at << 20, 1 << 20)?;
+            machine.write(pick(&pieces, at), at << 20, 1 << 20)?;
         }
         let on =
             Replicates { machine: MACHINE, to: &pair.away, frequency: "5s", compression: "on", small_writes };
@@ -108,10 +108,10 @@ impl Load {
     }
 
     fn write(&mut self, lab: &Lab, batch: u64) -> Outcome<()> {
-        let pieces = lab.pieces(self.len as usize, 512)?;
+        let pieces = lab.pieces(self.len, 512)?;
         let places = self.random.places(self.area / self.len, self.writes);
-        for (i, place) in places.into_iter().enumerate() {
-            let piece = &pieces[(batch as usize * 131 + i) % pieces.len()];
+        for (i, place) in (0..).zip(places) {
+            let piece = pick(&pieces, batch * 131 + i);
             self.machine.write(piece, place * self.len, self.len)?;
         }
         self.dirtied += self.writes * self.len;
