@@ -24,6 +24,9 @@ const GOODBYE: &[u8] = b"goodbye\n";
 const PAUSE: Duration = Duration::from_millis(500);
 /// Looks that must find nothing to do: a backup that was just being begun shows up late.
 const CLEAN_LOOKS: u32 = 3;
+/// Looks that must find another agent in charge: the one that just died may still be
+/// closing its files, its lock after the pipe between us.
+const HELD_LOOKS: u32 = 6;
 /// Most looks: a host that cannot be mended by then needs a person.
 const LOOKS_MAX: u32 = 240;
 /// How long the watchdog is waited for when it is dismissed.
@@ -91,12 +94,18 @@ fn last_words() -> Vec<u8> {
 }
 
 async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
-    let (mut clean, mut last) = (0, None);
+    let (mut clean, mut held, mut last) = (0, 0, None);
     for _ in 0..LOOKS_MAX {
         // A new agent mends this by itself, and the host admits only one of us.
         if Lock::attempt(&RealFiles, &agent.config().state_dir)?.is_none() {
-            return Ok(());
+            held += 1;
+            if held == HELD_LOOKS {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+            continue;
         }
+        held = 0;
         match mend(agent).await {
             Ok(false) => clean += 1,
             Ok(true) => clean = 0,

@@ -23,10 +23,10 @@ use crate::{
 };
 
 /// Bytes of one read.
-const PIECE: u64 = 2 << 20;
+const PIECE: u64 = 1 << 20;
 
 /// Reads under way, waiting to be hashed, or waiting to be sent: bounds memory.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 12;
 
 /// Bytes of disk for which the map of data is asked at once.
 const WINDOW: u64 = 4 << 30;

@@ -18,8 +18,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const HEAL_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Wanted size of a Data frame, in bytes: large enough that its fixed costs vanish, small
-/// enough that several fit a window. Two megabytes of clusters with their heads fit one.
-pub const FRAME_TARGET: u64 = 2 * 1024 * 1024 + 64 * 1024;
+/// enough that several fit a window. A megabyte of clusters with their heads fits one.
+pub const FRAME_TARGET: u64 = 1024 * 1024 + 64 * 1024;
 /// Bytes of frames queued for writing before no more commands are taken.
 pub const OUT_QUEUE_MAX: usize = 4 * 1024 * 1024;
 /// Least room offered to a read, in bytes.

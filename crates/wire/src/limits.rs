@@ -9,7 +9,7 @@ pub const VERSION_MAX: u16 = 2;
 pub const VERSION_PATCHES: u16 = 2;
 
 /// Largest payload of one frame, in bytes.
-pub const FRAME_PAYLOAD_MAX: u32 = 4 * 1024 * 1024;
+pub const FRAME_PAYLOAD_MAX: u32 = 2 * 1024 * 1024;
 /// Most records in one Data frame. Zero and discard records carry no bytes, so the
 /// payload limit alone would allow more than a receiver wants to handle at once.
 pub const RECORDS_PER_FRAME_MAX: usize = 4096;
