@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use farshore_env::{Clock, Files};
@@ -33,6 +34,7 @@ pub struct OpenReplica {
     machine: MachineId,
     store: Mutex<Replica>,
     held: Mutex<Option<Held>>,
+    held_since: Mutex<Option<Instant>>,
     sealed: AtomicBool,
     scrub: Mutex<scrub::Record>,
     commands: Arc<tokio::sync::Mutex<()>>,
@@ -87,6 +89,29 @@ impl OpenReplica {
     /// The cycle that a lost session left open.
     pub(crate) fn held(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the cycle that a lost session left open, and since when.
+    pub(crate) fn hold(&self, held: Option<Held>) {
+        let since = held.is_some().then(Instant::now);
+        *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *self.held() = held;
+    }
+
+    /// Gives the cycle of a lost session up if that was so long ago: who comes later sends it
+    /// anew. Returns whether there was one.
+    pub async fn give_up_held(self: &Arc<Self>, longest: Duration) -> bool {
+        let this = Arc::clone(self);
+        // With the store, so that no session takes it up at the same time.
+        self.run(move |store| {
+            let since = *this.held_since.lock().unwrap_or_else(PoisonError::into_inner);
+            if since.is_none_or(|since| since.elapsed() < longest) || this.held().take().is_none() {
+                return false;
+            }
+            store.give_up_cycle();
+            true
+        })
+        .await
     }
 
     /// What the scrub has done and found.
@@ -157,6 +182,7 @@ impl Replicas {
             machine,
             store: Mutex::new(store),
             held: Mutex::new(None),
+            held_since: Mutex::new(None),
             sealed: AtomicBool::new(true),
             scrub: Mutex::new(scrub),
             commands: Arc::default(),

@@ -139,7 +139,9 @@ impl Scrubber {
     /// Does one step, if one is due; whether it did.
     async fn look_after(&self, replica: &Arc<OpenReplica>) -> bool {
         let now = self.clock.wall_ms();
-        let (busy, phase) = replica.run(|store| (store.is_taking_cycle(), store.phase())).await;
+        // A cycle that only waits for its session is not in the way: that may never come.
+        let held = replica.held().is_some();
+        let (busy, phase) = replica.run(move |store| (store.is_taking_cycle() && !held, store.phase())).await;
         if busy {
             return false;
         }

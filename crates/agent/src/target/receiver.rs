@@ -124,7 +124,7 @@ impl Receiver for ReplicaReceiver {
         if held.is_none() {
             self.replica.run(Replica::give_up_cycle).await;
         }
-        *self.replica.held() = held;
+        self.replica.hold(held);
     }
 }
 

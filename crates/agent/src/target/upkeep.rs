@@ -14,6 +14,10 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(3);
 /// How often points are pruned: each time costs a plan over all points.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long a cycle whose session was lost is kept for it: longer than any source goes on
+/// trying to heal a cut, and short against the day on which the source is lost for good.
+const HELD_MAX: Duration = Duration::from_secs(600);
+
 /// Keeps the open replicas in shape until stopped.
 pub(crate) async fn upkeep(replicas: Arc<Replicas>, retention: Retention, stop: CancellationToken) {
     let mut tick = interval(UPKEEP_INTERVAL);
@@ -25,6 +29,9 @@ pub(crate) async fn upkeep(replicas: Arc<Replicas>, retention: Retention, stop: 
             pruned = Instant::now();
         }
         for replica in replicas.opened().await {
+            if replica.give_up_held(HELD_MAX).await {
+                tracing::info!(machine = %replica.machine(), "the cycle of a lost session is given up");
+            }
             look_after(&replica, prune).await;
         }
     }

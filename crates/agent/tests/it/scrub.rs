@@ -1,6 +1,6 @@
 //! The scrub of a serving agent, and what it shows.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use farshore_agent::{
     Agent,
@@ -8,12 +8,12 @@ use farshore_agent::{
     control::{ReplicaLine, Reply, Request},
 };
 use farshore_types::{CLUSTER_SIZE, Digest};
-use farshore_wire::{Body, CycleKind, OpenCycle, Record};
+use farshore_wire::{Body, CycleKind, DiskSize, OpenCycle, Record};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     serving::serving,
-    world::{MACHINE, NAME, World, text},
+    world::{MACHINE, NAME, SIZE, World, key, text},
 };
 
 fn flip_last(image: &Path) {
@@ -45,6 +45,27 @@ async fn a_serving_agent_reads_what_it_keeps_and_names_what_has_decayed() {
     let observer = farshore_agent::control::Observer::new(CancellationToken::new()).0;
     let Ok(Reply::Status(status)) = again.handle(Request::Status, &observer).await else { panic!() };
     assert_eq!(status.replicas[0].faults.join("; "), fault);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cycle_of_a_source_that_was_lost_is_given_up() {
+    let world = World::new().await;
+    let (source, _) = world.with_points(2).await;
+    let mut session = world.connect(source.epoch).await.unwrap();
+    let disks = ["vda", "vdb"].map(|name| DiskSize { key: key(name), size: SIZE as u64 });
+    let open = OpenCycle { cycle: 9, kind: CycleKind::Delta, base: source.last(), disks: disks.into() };
+    session.open_cycle(open).await.unwrap();
+    let replica = world.agent.replicas().get(MACHINE).await.unwrap().unwrap();
+    while !replica.run(|store| store.is_taking_cycle()).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(session);
+    // Not before its session is known to be lost, and not early.
+    while !replica.give_up_held(Duration::ZERO).await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!replica.run(|store| store.is_taking_cycle()).await);
+    assert!(!replica.give_up_held(Duration::ZERO).await, "there is none any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
