@@ -37,7 +37,7 @@ enum Chore {
     },
     /// Replicate a real guest between two hosts on this machine, lose its host, bring it back
     Demo,
-    /// Measure every figure beside the alternatives; needs about 20 GB of disk and half an hour
+    /// Measure every figure beside the alternatives; takes about half an hour
     Bench {
         /// For the measuring program, such as `--only cycles` or `--soak-minutes 60`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Minutes that a guest is replicated every second.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) soak_minutes: u64,
-    /// Where everything is made and thrown away again; needs about 20 GB.
+    /// Where everything is made and thrown away again: several copies of a 4 GiB disk.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// Where the table goes, as Markdown.
