@@ -14,7 +14,46 @@ pub struct Epoch {
     /// Rises by one with every change of owner; the first is 1.
     pub number: u64,
     /// Random; equal numbers with other tokens are a conflict, never an order.
+    #[serde(with = "token")]
     pub token: u128,
+}
+
+/// A token as text: JSON's readers take no number of 128 bits whole. Records of before wrote
+/// it as one, and are read.
+mod token {
+    use std::fmt;
+
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(token: &u128, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{token:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u128, D::Error> {
+        d.deserialize_any(Token)
+    }
+
+    struct Token;
+
+    impl de::Visitor<'_> for Token {
+        type Value = u128;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an epoch's token: hexadecimal digits, or a number")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<u128, E> {
+            u128::from_str_radix(text, 16).map_err(E::custom)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u128, E> {
+            Ok(u128::from(number))
+        }
+
+        fn visit_u128<E: de::Error>(self, number: u128) -> Result<u128, E> {
+            Ok(number)
+        }
+    }
 }
 
 /// How an arriving epoch relates to the one held.

@@ -1,0 +1,28 @@
+//! What vault, site servers and agents tell each other, and the rules of who may do what.
+//! Values and decisions only: this crate must never know how anything travels or is kept.
+//!
+//! ```text
+//! vault ──documents──► site server ──documents──► agent      wanted, level-triggered
+//! vault ◄───reports─── site server ◄───reports─── agent      observed
+//! ```
+//!
+//! Nothing depends on a message arriving once: documents say what is to be, whole; reports
+//! say what is, whole. The rules R1 to R8 of ownership are in [`ownership`] and [`holder`].
+
+pub mod document;
+pub mod holder;
+pub mod learning;
+pub mod ownership;
+pub mod report;
+pub mod request;
+pub mod sync;
+mod version;
+
+pub use document::{
+    Body, Compression, Document, Endpoint, HostDocument, InitialCopy, Intent, KeepPoints, Key, Peer,
+    Protection, RateWindow, Settings, TrustDocument, Wire,
+};
+pub use holder::{Holder, Verdict};
+pub use learning::Learning;
+pub use report::{HostReport, Inventory};
+pub use version::{Order, Term, Version};
