@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::workspace;
 
-/// Folders that are not ours to check.
+/// What is not ours to check.
 const SKIPPED: [&str; 2] = [".git", "target"];
 
 /// One file of the project.
@@ -80,7 +80,11 @@ fn read_tree(root: &Path) -> Result<Vec<Source>> {
             let entry = entry?;
             let name = entry.file_name();
             let kind = entry.file_type()?;
-            if kind.is_dir() && !SKIPPED.iter().any(|skipped| name == *skipped) {
+            // In a worktree of git `.git` is a file.
+            if SKIPPED.iter().any(|skipped| name == *skipped) {
+                continue;
+            }
+            if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() {
                 sources.push(read_file(root, &entry.path())?);
