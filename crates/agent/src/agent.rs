@@ -118,6 +118,11 @@ impl Agent {
         self.hypervisor.get_or_try_init(|| connect(self.config.hypervisor_uri())).await.cloned()
     }
 
+    /// Whether the hypervisor has been connected to.
+    pub(crate) fn has_hypervisor(&self) -> bool {
+        self.hypervisor.initialized()
+    }
+
     /// Does what is asked.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub async fn serve(
     // Nobody answers there any more: a command must not wait for us.
     drop(agent.files.remove(&config.socket_path()));
     if let Some(watchdog) = watchdog {
-        watchdog.dismiss().await;
+        watchdog.let_go(&agent).await;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 
 use std::{ffi::OsString, io::Read, process::Stdio, sync::Arc, time::Duration};
 
+use farshore_capture::put_back;
 use farshore_env::RealFiles;
 use farshore_hypervisor::{Hypervisor, JobState, Kind, Machine, PowerState};
 use tokio::{
@@ -29,6 +30,8 @@ const CLEAN_LOOKS: u32 = 3;
 const HELD_LOOKS: u32 = 6;
 /// Most looks: a host that cannot be mended by then needs a person.
 const LOOKS_MAX: u32 = 240;
+/// How long an agent that ends looks for what is left.
+const LAST_LOOK: Duration = Duration::from_secs(10);
 /// How long the watchdog is waited for when it is dismissed.
 const DISMISSAL: Duration = Duration::from_secs(2);
 
@@ -54,8 +57,18 @@ impl Watchdog {
         Ok(Watchdog { child, pipe })
     }
 
+    /// Lets it go as its agent ends in good order: dismissed where nothing is left to mend.
+    /// Where something may be, or nobody can tell, it stays and does its work as soon as the
+    /// agent is gone.
+    pub async fn let_go(self, agent: &Agent) {
+        if is_clean(agent).await {
+            return self.dismiss().await;
+        }
+        tracing::warn!("something may be left to mend on this host: the watchdog stays to see to it");
+    }
+
     /// Tells it that the agent ends in good order, and that nothing is to be done.
-    pub async fn dismiss(mut self) {
+    async fn dismiss(mut self) {
         if let Some(mut pipe) = self.pipe.take() {
             // If it is gone already, all the better.
             drop(pipe.write_all(GOODBYE).await);
@@ -64,6 +77,29 @@ impl Watchdog {
             tracing::warn!("the watchdog does not end");
         }
     }
+}
+
+/// Whether nothing of ours is left on the host. An agent that never met its hypervisor left
+/// nothing there.
+async fn is_clean(agent: &Agent) -> bool {
+    if !agent.has_hypervisor() {
+        return true;
+    }
+    let look = async {
+        for _ in 0..CLEAN_LOOKS {
+            match mend(agent).await {
+                Ok(false) => return true,
+                // Mended: looked at again.
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(error = error.fault().what, "cannot look at what is left");
+                    return false;
+                }
+            }
+        }
+        false
+    };
+    tokio::time::timeout(LAST_LOOK, look).await.unwrap_or(false)
 }
 
 /// The watchdog's whole life: waits for the agent's end, and mends what it left.
@@ -158,12 +194,17 @@ async fn mend_machine(
         hypervisor.end_backup(machine.id).await?;
     }
     // Also without a backup: the agent may have died between ending it and this.
-    let replicated = agent.config().state_dir.join("sources").join(machine.id.to_string()).exists();
+    let state = agent.config().state_dir.join("sources").join(machine.id.to_string());
+    let replicated = state.exists();
     let stopped = matches!(machine.power, PowerState::Paused { io_error: true, .. });
     if stopped && replicated && matches!(job, JobState::None) || stopped && ours {
         tracing::warn!(machine = machine.name, "setting the guest going again that an I/O error stopped");
         hypervisor.resume(machine.id).await?;
         return Ok(true);
     }
-    Ok(ours)
+    let for_a_cycle = put_back(&**hypervisor, &*agent.files, &state, machine.id).await?;
+    if for_a_cycle {
+        tracing::warn!(machine = machine.name, "stopped again: it had been started for a cycle only");
+    }
+    Ok(ours || for_a_cycle)
 }

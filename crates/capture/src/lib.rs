@@ -24,6 +24,7 @@ mod reading;
 mod replicator;
 mod schedule;
 mod settings;
+mod started;
 mod status;
 mod watch;
 
@@ -31,4 +32,5 @@ pub use definition::{Definition, DefinitionError};
 pub use error::CaptureError;
 pub use replicator::Replicator;
 pub use settings::{Compression, Parts, Places, Settings};
+pub use started::put_back;
 pub use status::{Activity, CycleReport, Status, Totals};

@@ -16,6 +16,7 @@ use crate::{
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
     schedule::Schedule,
+    started,
     watch::{end_own_backup, is_halted, rescue},
 };
 
@@ -220,6 +221,7 @@ impl Replicator {
             return Ok(Turn::Rest);
         }
         if off {
+            started::note(&*self.parts.files, &self.parts.places.state)?;
             self.parts.hypervisor.start(self.parts.machine, Start::Paused).await?;
         }
         let result = self.started_turn(session, &machine, off, stop).await;
@@ -250,12 +252,9 @@ impl Replicator {
     /// A machine that was started paused for a cycle is stopped again, unless somebody has
     /// set it going meanwhile.
     async fn put_back(&self) {
-        let machine = self.parts.hypervisor.machine(self.parts.machine).await;
-        if !machine.is_ok_and(|m| m.power.is_paused()) {
-            return;
-        }
-        if let Err(e) = self.parts.hypervisor.destroy(self.parts.machine).await {
-            tracing::warn!(error = %e, "stopping a machine that was started for a cycle only");
+        let Parts { hypervisor, files, places, machine, .. } = &self.parts;
+        if let Err(e) = started::put_back(&**hypervisor, &**files, &places.state, *machine).await {
+            tracing::warn!(error = %e, "stopping a machine that was started for a cycle only: it is tried again");
         }
     }
 
@@ -356,10 +355,15 @@ impl Replicator {
         self.map.set_record(Record { sealed: Some(last), disks, ..Record::default() })
     }
 
-    /// Ends what a killed agent left: its backup, and the guest's standstill.
+    /// Ends what a killed agent left: its backup, the guest's standstill, and a machine that
+    /// was started for a cycle only.
     async fn clear_leftovers(&mut self) -> Result<(), CaptureError> {
         if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
             self.status.send_modify(|s| s.totals.rescued += 1);
+        }
+        let Parts { hypervisor, files, places, machine, .. } = &self.parts;
+        if started::put_back(&**hypervisor, &**files, &places.state, *machine).await? {
+            tracing::warn!(machine = %machine, "stopped again: an agent that was killed had started it for a cycle");
         }
         let io = |source| CaptureError::State {
             what: "clearing",

@@ -119,6 +119,11 @@ pub trait Hypervisor: Send + Sync {
     /// Its bitmaps are saved.
     async fn destroy(&self, id: MachineId) -> Result<()>;
 
+    /// Whether the guest of a started machine has run since it was started, as far as its
+    /// disks can tell: it has read or written one. One that was started paused and never set
+    /// going has not, and loses nothing by being stopped. A machine that is off has not.
+    async fn has_run(&self, id: MachineId) -> Result<bool>;
+
     /// Sets whether the host starts the machine when it boots.
     async fn set_autostart(&self, id: MachineId, autostart: bool) -> Result<()>;
 

@@ -128,6 +128,11 @@ impl Hypervisor for Libvirt {
         self.host.call("stop", Some(id), POWER_DEADLINE, move |c| lifecycle::destroy(c, id)).await
     }
 
+    async fn has_run(&self, id: MachineId) -> Result<bool> {
+        let ask = move |c: &_| inventory::has_run(c, id);
+        self.host.call("see whether it has run:", Some(id), CALL_DEADLINE, ask).await
+    }
+
     async fn set_autostart(&self, id: MachineId, autostart: bool) -> Result<()> {
         let set = move |c: &_| lifecycle::set_autostart(c, id, autostart);
         self.host.call("set the autostart of", Some(id), CALL_DEADLINE, set).await

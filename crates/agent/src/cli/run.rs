@@ -65,7 +65,7 @@ impl Session {
         let _lock = Lock::take(&*agent.files, &agent.config().state_dir).await?;
         let watchdog = Watchdog::spawn(&super::serve::watchdog_command(&self.global)?)?;
         let result = agent.handle(request, observer).await;
-        watchdog.dismiss().await;
+        watchdog.let_go(&agent).await;
         result
     }
 }

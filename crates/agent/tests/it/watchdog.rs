@@ -1,7 +1,9 @@
 //! What a watchdog mends, and what it leaves alone.
 
-use farshore_agent::watchdog::mend;
-use farshore_hypervisor::{BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, PowerState, Start};
+use farshore_agent::watchdog::{Watchdog, mend};
+use farshore_hypervisor::{
+    BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, Kind, PowerState, Start, simulated::Operation,
+};
 
 use crate::world::{World, key};
 
@@ -34,4 +36,67 @@ async fn backups_and_guests_of_others_are_left_alone() {
     assert!(!mend(&world.agent).await.unwrap());
     assert!(matches!(world.host.job(theirs).await.unwrap(), JobState::Backup { .. }));
     assert!(world.host.machine(theirs).await.unwrap().power.is_paused());
+}
+
+/// What an agent notes before it starts a machine for a cycle only.
+fn note_started_for_a_cycle(world: &World, id: farshore_types::MachineId) {
+    let state = world.agent.config().state_dir.join("sources").join(id.to_string());
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("started-for-a-cycle"), "").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_started_for_a_cycle_only_is_stopped_again_but_never_one_that_ran() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for name in ["for-a-cycle", "set-going", "of-somebody"] {
+        let id = world.host.add_machine(name, &[("vda", 1 << 20)]).await.unwrap();
+        world.host.start(id, Start::Paused).await.unwrap();
+        ids.push(id);
+    }
+    for id in &ids[..2] {
+        note_started_for_a_cycle(&world, *id);
+    }
+    world.host.resume(ids[1]).await.unwrap();
+    world.host.suspend(ids[1]).await.unwrap();
+    assert!(mend(&world.agent).await.unwrap());
+    assert!(world.host.machine(ids[0]).await.unwrap().power.is_off());
+    for id in &ids[1..] {
+        assert!(world.host.machine(*id).await.unwrap().power.is_paused());
+    }
+    assert!(!mend(&world.agent).await.unwrap(), "nothing is left to do");
+}
+
+/// A watchdog that writes down what it is told.
+fn listening_watchdog(world: &World) -> (Watchdog, std::path::PathBuf) {
+    let heard = world.dir.path().join("heard");
+    let script = format!("cat > {0}.part; mv {0}.part {0}", heard.display());
+    let command = ["sh", "-c", &script].map(std::ffi::OsString::from);
+    (Watchdog::spawn(&command).unwrap(), heard)
+}
+
+async fn what_was_heard(path: &std::path::Path) -> String {
+    loop {
+        if let Ok(text) = std::fs::read_to_string(path) {
+            return text;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_is_dismissed_only_where_nothing_is_left() {
+    let world = World::new().await;
+    world.agent.hypervisor().await.unwrap();
+    let (watchdog, heard) = listening_watchdog(&world);
+    watchdog.let_go(&world.agent).await;
+    assert_eq!(what_was_heard(&heard).await, "goodbye\n");
+    std::fs::remove_file(&heard).unwrap();
+
+    let id = backup(&world, "web1", world.agent.config().runtime_dir.join("web1")).await;
+    world.host.fail(Operation::EndBackup, 1, Kind::Timeout);
+    let (watchdog, heard) = listening_watchdog(&world);
+    watchdog.let_go(&world.agent).await;
+    assert_eq!(what_was_heard(&heard).await, "", "it ends without a goodbye, so the watchdog looks");
+    assert!(matches!(world.host.job(id).await.unwrap(), JobState::Backup { .. }));
 }

@@ -101,3 +101,43 @@ async fn a_cycle_of_more_clusters_than_one_may_have_goes_in_stages_and_ends_in_a
     assert!(world.points().await.len() < usize::try_from(id.number).unwrap(), "stages are no points");
     assert_eq!(world.checkpoints().await.len(), 1, "one checkpoint is kept, no more");
 }
+
+/// A machine that is off, and a source killed in the middle of the cycle it was started for.
+async fn killed_in_a_cycle_of_a_machine_that_is_off() -> World {
+    let mut world = World::new().await;
+    world.host.destroy(world.machine).await.unwrap();
+    let gate = world.host.hold(Operation::OpenExport);
+    world.start();
+    while !world.host.machine(world.machine).await.unwrap().power.is_paused()
+        || world.host.calls(Operation::OpenExport) == 0
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    world.kill_source().await;
+    drop(gate);
+    assert!(world.host.machine(world.machine).await.unwrap().power.is_paused(), "it was left like that");
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_started_for_a_cycle_is_off_again_although_the_agent_was_killed() {
+    let mut world = killed_in_a_cycle_of_a_machine_that_is_off().await;
+    // Before anything else, even where the hypervisor then does nothing more.
+    let gate = world.host.hold(Operation::Start);
+    world.start();
+    while !world.host.machine(world.machine).await.unwrap().power.is_off() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    drop(gate);
+    world.until_off().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_started_for_a_cycle_that_somebody_set_going_is_left_alone() {
+    let mut world = killed_in_a_cycle_of_a_machine_that_is_off().await;
+    world.host.resume(world.machine).await.unwrap();
+    world.host.suspend(world.machine).await.unwrap();
+    world.start();
+    world.check_newest().await;
+    assert!(world.host.machine(world.machine).await.unwrap().power.is_paused(), "as somebody left it");
+}

@@ -120,6 +120,21 @@ pub(super) fn power(domain: &Domain) -> Call<PowerState> {
     })
 }
 
+/// Whether the guest has asked anything of its disks. Reads of a backup count elsewhere.
+pub(super) fn has_run(connection: &Connect, id: MachineId) -> Call<bool> {
+    let domain = lookup::domain(connection, id)?;
+    if !domain.is_active()? {
+        return Ok(false);
+    }
+    for disk in machine(connection, id)?.disks {
+        let stats = domain.get_block_stats(disk.key.as_str())?;
+        if stats.rd_req > 0 || stats.wr_req > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn paused_reason(reason: u32) -> &'static str {
     match reason {
         sys::VIR_DOMAIN_PAUSED_USER => "by request",

@@ -109,6 +109,7 @@ impl Hypervisor for Simulated {
             if !model.power.is_off() {
                 return Err(model.error(verb, Kind::AlreadyRunning, "it is started already"));
             }
+            model.has_run = how == Start::Running;
             model.power = match how {
                 Start::Running => PowerState::Running,
                 Start::Paused => PowerState::Paused { io_error: false, reason: "by request".to_owned() },
@@ -123,6 +124,7 @@ impl Hypervisor for Simulated {
             let model = world.started(verb, id)?;
             let was_paused = model.power.is_paused();
             model.power = PowerState::Running;
+            model.has_run = true;
             Ok(was_paused.then_some(Change::Resumed))
         })
         .await
@@ -170,6 +172,14 @@ impl Hypervisor for Simulated {
             Ok(Some(Change::Stopped { crashed: false }))
         })
         .await
+    }
+
+    async fn has_run(&self, id: MachineId) -> Result<bool> {
+        let ask = |world: &mut World, verb| {
+            let model = world.model(verb, id)?;
+            Ok(!model.power.is_off() && model.has_run)
+        };
+        self.act(Operation::HasRun, "see whether it has run:", ask).await
     }
 
     async fn set_autostart(&self, id: MachineId, autostart: bool) -> Result<()> {

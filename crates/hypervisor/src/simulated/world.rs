@@ -38,6 +38,8 @@ pub(super) struct Model {
     pub(super) block_job: Option<BlockJob>,
     pub(super) guest_agent: bool,
     pub(super) heeds_shutdown: bool,
+    /// Whether the guest has run since the machine was started.
+    pub(super) has_run: bool,
 }
 
 /// A backup that runs.
@@ -290,6 +292,7 @@ impl Model {
             block_job: None,
             guest_agent: false,
             heeds_shutdown: true,
+            has_run: false,
         }
     }
 

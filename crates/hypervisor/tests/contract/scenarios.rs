@@ -102,6 +102,27 @@ pub(crate) async fn a_machine_goes_through_its_life_and_events_tell(rig: &dyn Ri
     assert!(expected.iter().all(|e| rest.any(|s| s == e)), "in this order: {seen:?}");
 }
 
+pub(crate) async fn a_guest_that_was_only_started_paused_has_not_run(rig: &dyn Rig) {
+    let hypervisor = rig.hypervisor();
+    let id = rig.machine(&[("vda", "qcow2")]).await;
+    assert!(!hypervisor.has_run(id).await.unwrap(), "it is off");
+    hypervisor.start(id, Start::Paused).await.unwrap();
+    // What a cycle does to it.
+    checkpoint(rig, id, &["vda"], &format!("has-run-{}", crate::rig::unique())).await;
+    assert!(!hypervisor.has_run(id).await.unwrap(), "its processors stand still");
+    hypervisor.resume(id).await.unwrap();
+    timeout(Duration::from_secs(30), async {
+        while !hypervisor.has_run(id).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("its firmware looks for a system on the disk");
+    hypervisor.suspend(id).await.unwrap();
+    assert!(hypervisor.has_run(id).await.unwrap(), "it stands still again, but has run");
+    stop(rig, id).await;
+}
+
 pub(crate) async fn a_machine_is_started_once_and_undefined_only_when_off(rig: &dyn Rig) {
     let id = started(rig).await;
     let again = rig.hypervisor().start(id, Start::Paused).await.unwrap_err();
