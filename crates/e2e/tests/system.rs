@@ -1,5 +1,6 @@
 //! The data path as a whole, on a simulated host: every point is judged by the guest's
 //! own bytes at that instant.
+#![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
 
 #[path = "system/adoption.rs"]
 mod adoption;

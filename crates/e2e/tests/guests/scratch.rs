@@ -78,6 +78,27 @@ fn a_guest_stopped_by_its_scratch_file_runs_again_although_the_agent_was_killed(
     assert_eq!(site.verdicts().len(), 1, "the guest was never started anew");
 }
 
+#[test]
+fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
+    let mut site = Site::new(busy());
+    site.start_guest();
+    site.away.start_agent().unwrap();
+    site.replicate("1s", "");
+    site.next_point();
+    site.home.kill_agent();
+    assert_eq!(site.home.kill_machines(), 1);
+    wait("QEMU to be gone", || site.home.machine_pids().is_empty().then_some(()));
+
+    site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
+    wait("the machine to be started for a cycle", || is_open(&site).then_some(()));
+    assert_eq!(site.home.machine_pids().len(), 1);
+    site.home.kill_agent();
+    wait("the watchdog to stop it again", || site.home.machine_pids().is_empty().then_some(()));
+    let told = || site.home.log().contains("it had been started for a cycle only").then_some(());
+    wait("the watchdog to say so", told);
+    assert_eq!(site.verdicts().len(), 1, "the guest never ran");
+}
+
 /// An agent in the middle of a cycle, which cannot act; a guest that its scratch file
 /// stopped; then the agent is killed.
 fn kill_agent_of_a_stopped_guest(site: &mut Site, disk: &SmallDisk, bug: &str) {
