@@ -86,6 +86,8 @@ fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     site.replicate("1s", "");
     site.next_point();
     site.home.kill_agent();
+    // So that there is more to send than a slow cycle can at once.
+    sleep(Duration::from_secs(3));
     assert_eq!(site.home.kill_machines(), 1);
     wait("QEMU to be gone", || site.home.machine_pids().is_empty().then_some(()));
 
