@@ -186,6 +186,12 @@ async fn mend_machine(
     hypervisor: &Arc<dyn Hypervisor>,
     machine: &Machine,
 ) -> Result<bool, AgentError> {
+    let state = agent.config().state_dir.join("sources").join(machine.id.to_string());
+    // Before all else: it ends the machine's jobs too.
+    if put_back(&**hypervisor, &*agent.files, &state, machine.id).await? {
+        tracing::warn!(machine = machine.name, "stopped again: it had been started for a cycle only");
+        return Ok(true);
+    }
     let job = hypervisor.job(machine.id).await?;
     let runtime = &agent.config().runtime_dir;
     let ours = matches!(&job, JobState::Backup { socket: Some(socket), .. } if socket.starts_with(runtime));
@@ -194,7 +200,6 @@ async fn mend_machine(
         hypervisor.end_backup(machine.id).await?;
     }
     // Also without a backup: the agent may have died between ending it and this.
-    let state = agent.config().state_dir.join("sources").join(machine.id.to_string());
     let replicated = state.exists();
     let stopped = matches!(machine.power, PowerState::Paused { io_error: true, .. });
     if stopped && replicated && matches!(job, JobState::None) || stopped && ours {
@@ -202,9 +207,5 @@ async fn mend_machine(
         hypervisor.resume(machine.id).await?;
         return Ok(true);
     }
-    let for_a_cycle = put_back(&**hypervisor, &*agent.files, &state, machine.id).await?;
-    if for_a_cycle {
-        tracing::warn!(machine = machine.name, "stopped again: it had been started for a cycle only");
-    }
-    Ok(ours || for_a_cycle)
+    Ok(ours)
 }

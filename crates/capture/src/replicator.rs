@@ -358,12 +358,12 @@ impl Replicator {
     /// Ends what a killed agent left: its backup, the guest's standstill, and a machine that
     /// was started for a cycle only.
     async fn clear_leftovers(&mut self) -> Result<(), CaptureError> {
-        if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
-            self.status.send_modify(|s| s.totals.rescued += 1);
-        }
         let Parts { hypervisor, files, places, machine, .. } = &self.parts;
         if started::put_back(&**hypervisor, &**files, &places.state, *machine).await? {
             tracing::warn!(machine = %machine, "stopped again: an agent that was killed had started it for a cycle");
+        }
+        if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
+            self.status.send_modify(|s| s.totals.rescued += 1);
         }
         let io = |source| CaptureError::State {
             what: "clearing",

@@ -101,6 +101,28 @@ fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     assert_eq!(site.verdicts().len(), 1, "the guest never ran");
 }
 
+/// The instant at which libvirt, inside the agent, knows of a backup and its note does not.
+#[test]
+fn an_agent_killed_while_it_begins_a_backup_keeps_nobody_from_the_next() {
+    let mut site = Site::new(busy());
+    let mut judge = Judge::default();
+    site.start_guest();
+    site.away.start_agent().unwrap();
+    for _ in 0..2 {
+        site.replicate("1s", "");
+        site.next_point();
+        let begun = Instant::now();
+        while !is_open(&site) {
+            assert!(begun.elapsed() < PATIENCE, "no cycle begins");
+        }
+        site.home.kill_agent();
+        site.until_guest_goes_on();
+    }
+    site.replicate("1s", "");
+    site.next_point();
+    judge.check(&site, true).unwrap();
+}
+
 /// An agent in the middle of a cycle, which cannot act; a guest that its scratch file
 /// stopped; then the agent is killed.
 fn kill_agent_of_a_stopped_guest(site: &mut Site, disk: &SmallDisk, bug: &str) {

@@ -100,6 +100,7 @@ impl Opened {
         }
         embed::prepare(root)?;
         let alone = embed::hold(root)?.ok_or_else(|| held(uri))?;
+        embed::mend_jobs(root)?;
         let opened = Opened::open(uri)?;
         *kept = Some((uri.to_owned(), Arc::clone(&opened), alone));
         Ok(opened)

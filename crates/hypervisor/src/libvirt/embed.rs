@@ -40,6 +40,47 @@ pub(super) fn hold(root: &Path) -> Call<Option<fs::File>> {
     }
 }
 
+/// Where an embedded libvirt notes what runs, below its root.
+const RUNNING: &str = "run/qemu";
+/// How it notes that a backup has been begun, and what of it.
+const JOB: (&str, &str) = ("<job ", "async='backup'");
+const BACKUP: &str = "<domainbackup";
+
+/// Takes back backups that libvirt had only noted to begin when its process was killed: it
+/// would take the machine for busy until that is started anew, and can neither end such a
+/// job ("backup job data missing") nor begin another. To be called before it is started.
+pub(super) fn mend_jobs(root: &Path) -> Call<()> {
+    let dir = root.join(RUNNING);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| unusable(&dir, &error))?,
+    };
+    for entry in entries.flatten().filter(|entry| entry.path().extension().is_some_and(|e| e == "xml")) {
+        let path = entry.path();
+        let Ok(status) = fs::read_to_string(&path) else { continue };
+        let Some(mended) = without_unbegun_backup(&status) else { continue };
+        tracing::warn!(path = %path.display(), "a backup had been begun no further than its note: taken back");
+        let beside = path.with_extension("mended");
+        let replace = || {
+            fs::write(&beside, mended)?;
+            fs::rename(&beside, &path)
+        };
+        replace().map_err(|error| unusable(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// The same status without the job, where there is one and nothing is said of the backup.
+fn without_unbegun_backup(status: &str) -> Option<String> {
+    let start = status.find(JOB.0)?;
+    let end = start + status[start..].find('>')?;
+    let note = &status[start..end];
+    if !note.contains(JOB.1) || status.contains(BACKUP) {
+        return None;
+    }
+    Some(format!("{}{}{}", &status[..start], note.replace(JOB.1, "async='none'"), &status[end..]))
+}
+
 fn unusable(path: &Path, error: &io::Error) -> Fault {
     let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Denied } else { Kind::Other };
     Fault::new(kind, format!("cannot write {}: {error}", path.display()))
@@ -90,6 +131,17 @@ mod tests {
         assert!(first.is_some() && hold(dir.path()).unwrap().is_none());
         drop(first);
         assert!(hold(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn only_a_backup_that_was_not_begun_is_taken_back() {
+        let job = "<domstatus>\n  <job type='none' async='backup' flags='0x0'/>\n";
+        let mended = without_unbegun_backup(job).unwrap();
+        assert_eq!(mended, "<domstatus>\n  <job type='none' async='none' flags='0x0'/>\n");
+        let begun = format!("{job}  <backups>\n    <domainbackup mode='pull'/>\n");
+        assert_eq!(without_unbegun_backup(&begun), None);
+        assert_eq!(without_unbegun_backup("<job async='migration out'/> async='backup'"), None);
+        assert_eq!(without_unbegun_backup("<domstatus/>"), None);
     }
 
     #[test]
