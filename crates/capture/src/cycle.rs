@@ -13,12 +13,13 @@ use farshore_extent::Run;
 use farshore_hypervisor::{Backup, BackupDisk, BackupMode, BackupSpec, Deletion, Kind, Machine};
 use farshore_link::{LinkError, Session};
 use farshore_types::{Consistency, DiskKey, PointId, PointRef, RootDigest};
-use farshore_wire::{CycleKind, DiskSize, OpenCycle, Outcome};
+use farshore_wire::{CycleKind, DiskSize, OpenCycle, Outcome, limits::DEFINITION_LEN_MAX};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     CaptureError, CycleReport, Definition, Parts,
     cluster::{ENTRY_LEN, Known},
+    definition::{read_nvram, without_nvram},
     map::{DigestMap, Pending, Record, Scan, ScanReason},
     plan::{PREFIX, Plan, PlannedDisk, Read},
     reading::{DiskReading, Making},
@@ -50,6 +51,8 @@ pub(crate) struct Cycle<'a> {
     pub(crate) off: bool,
     /// Whether clusters are sent whole, because a patch did not fit the last time.
     pub(crate) whole: bool,
+    /// Set to what the point has to do without, and why.
+    pub(crate) without: Option<String>,
 }
 
 /// What reading found.
@@ -67,7 +70,7 @@ struct Gathered {
 
 impl Cycle<'_> {
     /// Runs it; a stop ends the reading, and what was begun is put back.
-    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Result<CycleReport, CaptureError> {
+    pub(crate) async fn run(&mut self, stop: &CancellationToken) -> Result<CycleReport, CaptureError> {
         let begun = Instant::now();
         let name = self.plan.checkpoint.then(checkpoint_name);
         if let Some(error) = watch::short_of_space(self.parts) {
@@ -82,6 +85,8 @@ impl Cycle<'_> {
         let backup = hypervisor.begin_backup(self.parts.machine, &spec).await?;
         let mut in_hypervisor = captured.elapsed();
         tracing::debug!(machine = %self.parts.machine, took = ?in_hypervisor, "backup begun");
+        // As close to the instant as can be: nothing else of it is at the mercy of the reading.
+        let packed = self.definition();
         let gathered = {
             let parts = self.parts;
             tokio::select! {
@@ -99,7 +104,10 @@ impl Cycle<'_> {
             self.set_going().await;
         }
         let sealed = match (gathered, ended) {
-            (Ok(gathered), Ok(())) => self.seal(gathered, name.clone(), captured, captured_ms).await,
+            (Ok(gathered), Ok(())) => match packed {
+                Ok(packed) => self.seal(gathered, packed, name.clone(), (captured, captured_ms)).await,
+                Err(e) => Err(e),
+            },
             (Err(e), _) => Err(e),
             (Ok(_), Err(e)) => Err(e.into()),
         };
@@ -261,9 +269,9 @@ impl Cycle<'_> {
     async fn seal(
         &mut self,
         gathered: Gathered,
+        packed: Vec<u8>,
         name: Option<String>,
-        captured: Instant,
-        captured_ms: u64,
+        (captured, captured_ms): (Instant, u64),
     ) -> Result<(CycleReport, Vec<String>), CaptureError> {
         let id = self.next_id();
         let root = self.root(id, &gathered);
@@ -284,8 +292,7 @@ impl Cycle<'_> {
         let pending = Pending { record, changes: gathered.changes };
         tokio::task::block_in_place(|| self.map.set_pending(&pending))?;
         let outcome = if is_point { Outcome::Point(Consistency::Crash) } else { Outcome::Stage };
-        let definition = Bytes::from(self.definition().encode());
-        self.session.seal(outcome, captured, root, definition).await?;
+        self.session.seal(outcome, captured, root, Bytes::from(packed)).await?;
         tokio::task::block_in_place(|| {
             self.map.apply(pending)?;
             for (index, known) in &gathered.noted {
@@ -353,9 +360,28 @@ impl Cycle<'_> {
         }
     }
 
-    fn definition(&self) -> Definition {
-        let nvram = self.machine.nvram.as_ref().and_then(|path| std::fs::read(path).ok());
-        Definition { xml: self.machine.definition.clone(), nvram, left_out: self.left_out.clone() }
+    /// The machine's definition with what belongs to it, packed. What cannot travel with it
+    /// is said, and the point is taken all the same.
+    fn definition(&mut self) -> Result<Vec<u8>, CaptureError> {
+        let (xml, left_out) = (&self.machine.definition, &self.left_out);
+        let pack = |nvram| Definition::new(xml.clone(), nvram, left_out.clone()).encode();
+        let path = self.machine.nvram.as_deref();
+        let (nvram, mut why) = match path.map(read_nvram).transpose() {
+            Ok(nvram) => (nvram, None),
+            Err(why) => (None, Some(why)),
+        };
+        let mut packed = pack(nvram);
+        if let Some(path) = path.filter(|_| why.is_none() && packed.len() > DEFINITION_LEN_MAX) {
+            let len = packed.len();
+            let long = format!("with the definition they have {len} bytes, of at most {DEFINITION_LEN_MAX}");
+            (why, packed) = (Some(without_nvram(path, &long)), pack(None));
+        }
+        self.without = why;
+        if packed.len() <= DEFINITION_LEN_MAX {
+            return Ok(packed);
+        }
+        let machine = self.machine.name.clone();
+        Err(CaptureError::Definition { machine, len: packed.len(), most: DEFINITION_LEN_MAX })
     }
 
     /// After a failure: the target forgets the cycle, and the new checkpoint goes.

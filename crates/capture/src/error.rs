@@ -75,6 +75,18 @@ pub enum CaptureError {
         /// What the definition says of it now.
         why: String,
     },
+    /// The machine's definition is longer than what travels with a point.
+    #[error(
+        "the definition of machine '{machine}' has {len} bytes packed, a point takes {most}: make it shorter, its metadata first"
+    )]
+    Definition {
+        /// Its name.
+        machine: String,
+        /// Bytes.
+        len: usize,
+        /// Most bytes.
+        most: usize,
+    },
     /// A named disk is not there.
     #[error("machine '{machine}' has no disk '{disk}' to exclude; it has {has}")]
     NoSuchDisk {
@@ -105,7 +117,9 @@ impl CaptureError {
         match self {
             // Machines are defined again, disks plugged in again, certificates renewed, rights
             // given: none of that should need a restart of the agent.
-            CaptureError::Hypervisor(_) | CaptureError::NoDisks { .. } => true,
+            CaptureError::Hypervisor(_) | CaptureError::NoDisks { .. } | CaptureError::Definition { .. } => {
+                true
+            }
             CaptureError::Link(e) => link_heals(e),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
             CaptureError::GuestStopped | CaptureError::Unseen { .. } | CaptureError::TurnedAway { .. } => {

@@ -46,6 +46,8 @@ pub struct Replicator {
     cuts: u32,
     /// Times since the last point that the record of changes was lost.
     lost: u32,
+    /// What the last point has to do without, and why.
+    without: Option<String>,
 }
 
 /// What a turn of the loop came to.
@@ -80,6 +82,7 @@ impl Replicator {
             cuts: 0,
             whole: false,
             lost: 0,
+            without: None,
         })
     }
 
@@ -267,14 +270,14 @@ impl Replicator {
     ) -> Result<Turn, CaptureError> {
         let checkpoints = self.parts.hypervisor.checkpoints(self.parts.machine).await?;
         self.sweep(checkpoints.iter().map(|c| c.name.as_str()).collect()).await;
-        let chosen = self.choose(machine)?;
+        let (chosen, notes) = self.choose(machine)?;
         let plan = plan::next(machine, &chosen, self.map.record(), &checkpoints);
         let left_out = machine.disks.iter().map(|d| d.key.clone()).filter(|k| !chosen.contains(k)).collect();
         self.announce(&plan);
         let status = self.status.clone();
         let advance = move |done, total| advance(&status, done, total);
         let parts = self.parts.clone();
-        let cycle = Cycle {
+        let mut cycle = Cycle {
             parts: &parts,
             machine,
             plan,
@@ -285,9 +288,13 @@ impl Replicator {
             cuts: self.cuts,
             off,
             whole: self.whole,
+            without: None,
         };
         let ordinary = cycle.plan.scan.is_none();
-        let report = cycle.run(stop).await.inspect_err(|e| self.whole |= e.is_bad_patch())?;
+        let result = cycle.run(stop).await;
+        self.without = cycle.without;
+        let report = result.inspect_err(|e| self.whole |= e.is_bad_patch())?;
+        self.note(notes);
         self.whole = false;
         if report.point {
             self.cuts = 0;
@@ -299,7 +306,7 @@ impl Replicator {
         Ok(if more { Turn::Again } else { Turn::Rest })
     }
 
-    fn choose(&self, machine: &Machine) -> Result<Vec<DiskKey>, CaptureError> {
+    fn choose(&self, machine: &Machine) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
         let excluded = &self.parts.settings.excluded;
         if let Some(missing) = excluded.iter().find(|key| machine.disk(key).is_none()) {
             return Err(CaptureError::NoSuchDisk {
@@ -312,12 +319,18 @@ impl Replicator {
         if chosen.is_empty() {
             return Err(CaptureError::NoDisks { machine: machine.name.clone(), why: notes.join("; ") });
         }
+        self.note(notes.clone());
+        Ok((chosen, notes))
+    }
+
+    /// Shows what is to be said of the machine's disks, and of what the last point lacks.
+    fn note(&self, mut notes: Vec<String>) {
+        notes.extend(self.without.clone());
         self.status.send_if_modified(|s| {
             let changed = s.notes != notes;
             s.notes = notes;
             changed
         });
-        Ok(chosen)
     }
 
     /// Brings the digest map to where the target is.

@@ -13,7 +13,9 @@ use farshore_agent::{
     Agent, AgentError, Config, ReplicaSink, Replicas,
     control::{Observer, Reply, Request},
 };
-use farshore_capture::{Activity, CaptureError, Compression, Parts, Places, Replicator, Settings, Status};
+use farshore_capture::{
+    Activity, CaptureError, Compression, Definition, Parts, Places, Replicator, Settings, Status,
+};
 use farshore_env::{File, Files, OpenMode, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_link::{Server, ServerLimits};
@@ -272,6 +274,13 @@ impl World {
             assert!(self.point_bytes(id, disk).await == self.bytes(disk), "point {id}, disk {disk} differs");
         }
         id
+    }
+
+    /// The machine's definition as the newest point has it.
+    pub async fn newest_definition(&self) -> Definition {
+        let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
+        let newest = replica.run(|store| store.reader(store.newest()?.id)).await.unwrap();
+        Definition::decode(&replica.run(move |_| newest.definition()).await.unwrap()).unwrap()
     }
 
     /// The points that the target shows.

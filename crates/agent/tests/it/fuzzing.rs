@@ -61,7 +61,7 @@ fn no_request_harms_its_reader() {
 fn no_definition_from_the_wire_harms_its_reader() {
     let sample = |nvram: Option<Vec<u8>>| {
         let left_out = vec!["vdc".parse().unwrap()];
-        Definition { xml: "<domain/>".to_owned(), nvram, left_out }.encode()
+        Definition::new("<domain/>".to_owned(), nvram, left_out).encode()
     };
     let read = |bytes: &[u8]| {
         let Ok(definition) = Definition::decode(bytes) else { return false };

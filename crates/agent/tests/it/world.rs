@@ -168,11 +168,7 @@ const XML: &str = "<domain type='kvm'><name>web1</name><uuid>00000000-0000-0000-
 impl Source {
     pub(crate) fn new() -> Source {
         let disks = ["vda", "vdb"].into_iter().map(|name| (key(name), vec![0; SIZE])).collect();
-        let definition = Definition {
-            xml: XML.to_owned(),
-            nvram: Some(b"variables".to_vec()),
-            left_out: vec![key("vdc")],
-        };
+        let definition = Definition::new(XML.to_owned(), Some(b"variables".to_vec()), vec![key("vdc")]);
         Source {
             epoch: Epoch { number: 1, token: 11 },
             disks,

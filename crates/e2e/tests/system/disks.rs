@@ -141,3 +141,29 @@ async fn a_machine_started_for_a_cycle_that_somebody_set_going_is_left_alone() {
     world.check_newest().await;
     assert!(world.host.machine(world.machine).await.unwrap().power.is_paused(), "as somebody left it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firmware_variables_that_cannot_travel_are_said_to_be_missing_and_the_point_is_taken() {
+    let mut world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("vars.fd");
+    let xml = world.host.machine(world.machine).await.unwrap().definition;
+    let nvram = format!("<nvram>{}</nvram></os>", file.display());
+    world.host.define(&xml.replacen("</os>", &nvram, 1)).await.unwrap();
+    world.start();
+    world.check_newest().await;
+    let without =
+        |s: &Status| s.notes.iter().any(|n| n.contains("vars.fd") && n.contains("not in the points"));
+    world.until("it is said", without).await;
+    assert_eq!(world.newest_definition().await.nvram, None);
+
+    std::fs::write(&file, b"variables").unwrap();
+    world.until("it is over", |s| !without(s)).await;
+    assert_eq!(world.newest_definition().await.nvram.as_deref(), Some(&b"variables"[..]));
+
+    // Longer than a point takes, and nothing that packing makes shorter.
+    std::fs::write(&file, farshore_sim::driver::content(2, 3 << 20)).unwrap();
+    world.until("it is said again", without).await;
+    world.check_newest().await;
+    assert_eq!(world.newest_definition().await.nvram, None);
+}
