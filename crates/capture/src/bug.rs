@@ -14,6 +14,8 @@ pub enum Bug {
     TrustTracking,
     /// A cycle does not look after the guest that it may stop.
     BlindWatch,
+    /// Nothing is read beside what the bitmap says.
+    NoWitness,
     /// The watchdog looks on.
     IdleWatchdog,
     /// What is known of a cluster's blocks is believed whatever the cluster has become.
@@ -24,7 +26,8 @@ pub enum Bug {
 fn active() -> &'static Mutex<Option<Bug>> {
     static ACTIVE: OnceLock<Mutex<Option<Bug>>> = OnceLock::new();
     ACTIVE.get_or_init(|| {
-        let all = [Bug::TrustTracking, Bug::BlindWatch, Bug::IdleWatchdog, Bug::BelieveBlocks];
+        let all =
+            [Bug::TrustTracking, Bug::BlindWatch, Bug::NoWitness, Bug::IdleWatchdog, Bug::BelieveBlocks];
         let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
         Mutex::new(all.into_iter().find(|bug| format!("{bug:?}") == wanted))
     })

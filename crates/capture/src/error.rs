@@ -97,6 +97,16 @@ pub enum CaptureError {
         /// What there is.
         has: String,
     },
+    /// A disk changed where its bitmap says that it did not.
+    #[error(
+        "disk '{disk}' changed at cluster {cluster} and its bitmap does not say so (was it cut and grown back?): everything is compared"
+    )]
+    Unrecorded {
+        /// The disk.
+        disk: DiskKey,
+        /// Index of the cluster.
+        cluster: u64,
+    },
     /// The guest was stopped by an error of its disk or scratch file.
     #[error(
         "the guest was stopped by an I/O error during the cycle; the backup was ended and the guest set going again"
@@ -122,9 +132,10 @@ impl CaptureError {
             }
             CaptureError::Link(e) => link_heals(e),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
-            CaptureError::GuestStopped | CaptureError::Unseen { .. } | CaptureError::TurnedAway { .. } => {
-                true
-            }
+            CaptureError::GuestStopped
+            | CaptureError::Unseen { .. }
+            | CaptureError::Unrecorded { .. }
+            | CaptureError::TurnedAway { .. } => true,
             CaptureError::NoRoom { .. } | CaptureError::NoSuchDisk { .. } | CaptureError::Stopped => false,
         }
     }
@@ -136,7 +147,7 @@ impl CaptureError {
             CaptureError::Hypervisor(HypervisorError {
                 kind: Kind::BitmapBroken | Kind::NoSuchCheckpoint,
                 ..
-            })
+            }) | CaptureError::Unrecorded { .. }
         )
     }
 

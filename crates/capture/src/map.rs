@@ -11,6 +11,7 @@
 //! the start of a session decides whether what is pending is applied or dropped.
 
 mod pending;
+mod tops;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +22,10 @@ use std::{
 
 use farshore_delta::SourceChange;
 use farshore_env::{File, Files, OpenMode, read_exact_at};
-use farshore_types::{Digest, DiskKey, PointRef, clusters_in};
+use farshore_extent::Runs;
+use farshore_types::{CLUSTER_BYTES, Digest, DiskKey, PointRef, clusters_in};
 use serde::{Deserialize, Serialize};
+use tops::{CHUNK, Tops};
 
 use crate::{
     CaptureError,
@@ -129,6 +132,7 @@ pub(crate) struct DigestMap {
     record: Record,
     open: BTreeMap<DiskKey, Arc<dyn File>>,
     blocks: BTreeMap<DiskKey, BlockFile>,
+    tops: BTreeMap<DiskKey, Tops>,
 }
 
 /// The digests of one disk.
@@ -136,6 +140,7 @@ pub(crate) struct DigestMap {
 pub(crate) struct Digests {
     path: PathBuf,
     file: Arc<dyn File>,
+    tops: Tops,
 }
 
 impl Digests {
@@ -149,6 +154,34 @@ impl Digests {
         };
         read().map_err(|source| CaptureError::State { what: "reading", path: self.path.clone(), source })
     }
+
+    /// The highest of the first `clusters` that has content and is not in `beside` (bytes of
+    /// the disk), with its digest.
+    pub(crate) fn highest(
+        &self,
+        clusters: u64,
+        beside: &Runs,
+    ) -> Result<Option<(u64, Digest)>, CaptureError> {
+        for chunk in self.tops.chunks(clusters).into_iter().rev() {
+            let first = chunk * CHUNK;
+            let count = clusters.saturating_sub(first).min(CHUNK);
+            let digests = self.read(first, usize::try_from(count).unwrap_or(0))?;
+            let mut empty = true;
+            for (cluster, digest) in (first..first + count).rev().zip(digests.iter().rev()) {
+                if digest.is_zero() {
+                    continue;
+                }
+                empty = false;
+                if !beside.contains(cluster * CLUSTER_BYTES) {
+                    return Ok(Some((cluster, *digest)));
+                }
+            }
+            if empty && count == CHUNK {
+                self.tops.is_empty(chunk);
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl DigestMap {
@@ -160,6 +193,7 @@ impl DigestMap {
             record: Record::default(),
             open: BTreeMap::new(),
             blocks: BTreeMap::new(),
+            tops: BTreeMap::new(),
         };
         let io = |source| CaptureError::State { what: "opening", path: dir.to_owned(), source };
         map.files.create_dir_all(dir).map_err(io)?;
@@ -176,7 +210,8 @@ impl DigestMap {
 
     /// A disk's digests, to be read from many tasks.
     pub(crate) fn digests_of(&mut self, disk: &DiskKey) -> Result<Digests, CaptureError> {
-        Ok(Digests { path: self.dir.join(digests_name(disk)), file: self.digests(disk)? })
+        let tops = self.tops.entry(disk.clone()).or_default().clone();
+        Ok(Digests { path: self.dir.join(digests_name(disk)), file: self.digests(disk)?, tops })
     }
 
     /// What is known of the blocks of a disk's clusters; none where it cannot be kept.
@@ -322,6 +357,7 @@ impl DigestMap {
         changes: impl Iterator<Item = SourceChange>,
     ) -> Result<(), CaptureError> {
         let file = self.digests(disk)?;
+        let tops = self.tops.entry(disk.clone()).or_default().clone();
         let end = clusters_in(size) * DIGEST;
         let write = || {
             let mut dirty = file.size()? > end;
@@ -339,6 +375,7 @@ impl DigestMap {
                     at = change.cluster * DIGEST;
                 }
                 run.extend_from_slice(&change.digest.0);
+                tops.note(change.cluster, &change.digest);
                 dirty = true;
             }
             write_run(&*file, &mut run, at)?;

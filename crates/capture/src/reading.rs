@@ -12,11 +12,12 @@ use std::{
 
 use farshore_extent::{Run, Runs};
 use farshore_hypervisor::Export;
-use farshore_types::{CLUSTER_BYTES, clusters_in};
+use farshore_types::{CLUSTER_BYTES, CLUSTER_SIZE, Digest, clusters_in};
 use tokio::task::JoinSet;
 
 use crate::{
     CaptureError, Compression,
+    bug::{self, Bug},
     cluster::{BlockFile, Changes, How, compare, vanished},
     map::Digests,
     plan::{PlannedDisk, Read},
@@ -101,7 +102,11 @@ impl DiskReading {
             Read::From(first) => (Wanted::Everything, first * CLUSTER_BYTES),
             Read::Nothing => (Wanted::These(Runs::new()), 0),
             Read::Dirty { from, .. } => match export.dirty(Run { start: 0, len: size }).await? {
-                Some(dirty) => (Wanted::These(with_ends(&dirty, disk.was, size)), from * CLUSTER_BYTES),
+                Some(dirty) => {
+                    let wanted = with_ends(&dirty, disk.was, size);
+                    check_witness(&*export, disk, &digests, &wanted, size).await?;
+                    (Wanted::These(wanted), from * CLUSTER_BYTES)
+                }
                 None => (Wanted::Everything, from * CLUSTER_BYTES),
             },
         };
@@ -243,6 +248,35 @@ async fn look(
     };
     let changes = tokio::task::spawn_blocking(work).await.map_err(|e| CaptureError::Worker(e.to_string()))?;
     changes.map(|changes| Found { changes, read })
+}
+
+/// Whether the bitmap tells all. QEMU records nothing when a disk is cut and grown back
+/// (seen with 10.0: the bitmap is cut too, and grows back clean), also between two looks at
+/// its size. Whatever was cut, the highest cluster with content that is not dirty is among
+/// it, or nothing that mattered was: everything above it is dirty and read anyway. So one
+/// cluster read in each cycle is proof.
+async fn check_witness(
+    export: &dyn Export,
+    disk: &PlannedDisk,
+    digests: &Digests,
+    dirty: &Runs,
+    size: u64,
+) -> Result<(), CaptureError> {
+    if bug::is(Bug::NoWitness) {
+        return Ok(());
+    }
+    let (known, beside) = (digests.clone(), dirty.clone());
+    let find = move || known.highest(clusters_in(size), &beside);
+    let found =
+        tokio::task::spawn_blocking(find).await.map_err(|e| CaptureError::Worker(e.to_string()))??;
+    let Some((cluster, digest)) = found else { return Ok(()) };
+    let run = Run::between(cluster * CLUSTER_BYTES, size.min((cluster + 1) * CLUSTER_BYTES));
+    let mut bytes = export.read(run.start, u32::try_from(run.len).unwrap_or(u32::MAX)).await?.to_vec();
+    bytes.resize(CLUSTER_SIZE, 0);
+    match Digest::of(&bytes) == digest {
+        true => Ok(()),
+        false => Err(CaptureError::Unrecorded { disk: disk.key.clone(), cluster }),
+    }
 }
 
 /// Dirty runs in whole clusters, with the last clusters of both sizes of a resized disk.

@@ -52,6 +52,13 @@ impl Runs {
         self.0.iter().map(|r| r.len).sum()
     }
 
+    /// Whether a unit is in the set.
+    #[must_use]
+    pub fn contains(&self, unit: u64) -> bool {
+        let next = self.0.partition_point(|r| r.end() <= unit);
+        self.0.get(next).is_some_and(|r| r.start <= unit)
+    }
+
     /// Adds a run, joining what it overlaps or touches.
     pub fn insert(&mut self, run: Run) {
         if run.len == 0 {

@@ -92,6 +92,15 @@ impl Simulated {
         self.world().image_of("discard on", machine, disk)?.discard("discard on", offset, len)
     }
 
+    /// Gives a disk another size, also while the machine runs. No bitmap records it.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`], [`Kind::Invalid`].
+    pub fn resize(&self, machine: MachineId, disk: &DiskKey, size: u64) -> Result<()> {
+        self.world().image_of("resize", machine, disk)?.resize(size);
+        Ok(())
+    }
+
     /// All bytes of a disk as they are now.
     ///
     /// # Errors

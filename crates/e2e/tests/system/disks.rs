@@ -1,7 +1,7 @@
 //! Which disks a point has, whatever becomes of them between two looks.
 
 use farshore_capture::{Activity, Status};
-use farshore_e2e::world::{World, key};
+use farshore_e2e::world::{DISK, World, key};
 use farshore_hypervisor::{Hypervisor, Start, simulated::Operation};
 
 fn retries(status: &Status, word: &str) -> bool {
@@ -166,4 +166,48 @@ async fn firmware_variables_that_cannot_travel_are_said_to_be_missing_and_the_po
     world.until("it is said again", without).await;
     world.check_newest().await;
     assert_eq!(world.newest_definition().await.nvram, None);
+}
+
+/// A disk cut in the middle and grown to `to`, between two looks at it.
+async fn cut_and_grown(world: &mut World, to: u64, rewritten: Option<u64>) -> bool {
+    let gate = world.host.hold(Operation::Machine);
+    world.host.resize(world.machine, &key("vda"), 1 << 20).unwrap();
+    world.host.resize(world.machine, &key("vda"), to).unwrap();
+    if let Some(at) = rewritten {
+        world.write("vda", at, &[9; 4096]);
+    }
+    drop(gate);
+    let id = world.next_point().await;
+    world.point_bytes(id, "vda").await == world.bytes("vda")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_was_cut_and_grown_between_two_looks_is_read_anew() {
+    let mut world = World::new().await;
+    let all = usize::try_from(DISK).unwrap();
+    world.write("vda", 0, &farshore_sim::driver::content(2, all));
+    world.write("vdb", 0, &farshore_sim::driver::content(2, 300_000));
+    world.start();
+    world.check_newest().await;
+    // Also where it grew beyond what it was, and where its last clusters were written since.
+    for (to, rewritten) in [(DISK, None), (DISK + (3 << 20), None), (DISK, Some(DISK - 4096))] {
+        world.write("vda", 0, &farshore_sim::driver::content(2, all));
+        world.check_newest().await;
+        assert!(cut_and_grown(&mut world, to, rewritten).await, "{to} {rewritten:?}");
+    }
+    assert_eq!(world.status().totals.resyncs, 3);
+    // An ordinary growth needs no resync.
+    world.host.resize(world.machine, &key("vdb"), DISK + (1 << 20)).unwrap();
+    world.check_newest().await;
+    assert_eq!(world.status().totals.resyncs, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_witness_a_cut_disk_would_be_caught_by_that_test() {
+    let mut world = World::new().await;
+    world.write("vda", 0, &farshore_sim::driver::content(2, 6 << 20));
+    world.start();
+    world.check_newest().await;
+    let _bug = farshore_capture::bug::plant(farshore_capture::bug::Bug::NoWitness);
+    assert!(!cut_and_grown(&mut world, DISK, None).await, "the bug is caught");
 }

@@ -67,6 +67,24 @@ impl Image {
         Ok(())
     }
 
+    /// Gives the disk another size. As with QEMU, no bitmap records that: what is cut off is
+    /// gone from them, and what is added has not been written.
+    pub(super) fn resize(&mut self, size: u64) {
+        self.changes += 1;
+        self.content.retain(|cluster, _| cluster * CLUSTER_BYTES < size);
+        let (last, within) = (size / CLUSTER_BYTES, index(size % CLUSTER_BYTES));
+        if let Some(bytes) = self.content.get(&last) {
+            let mut bytes = bytes.to_vec();
+            bytes[within..].fill(0);
+            self.content.insert(last, bytes.into());
+        }
+        let kept: Runs = [Run::between(0, clusters_in(size))].into_iter().collect();
+        for bitmap in self.bitmaps.values_mut() {
+            bitmap.dirty = bitmap.dirty.intersect(&kept);
+        }
+        self.size = size;
+    }
+
     fn record(&mut self, operation: &'static str, offset: u64, len: u64) -> Result<()> {
         if offset.checked_add(len).is_none_or(|end| end > self.size) {
             return Err(wrong(operation, Kind::Invalid, format!("the disk ends at {}", self.size)));

@@ -90,6 +90,7 @@ async fn all(report: &mut Report<'_>, driver: &str, rig: &dyn Rig) {
         a_backup_shows_its_instant_and_no_later_write,
         two_disks_are_of_one_instant,
         an_increment_lists_what_was_written_and_nothing_else,
+        a_disk_cut_and_grown_back_is_not_told_by_its_bitmap,
         a_deleted_checkpoint_leaves_its_changes_to_its_parent,
         a_failed_cycle_undone_loses_nothing,
         the_job_is_seen_and_a_second_backup_is_turned_away,

@@ -9,7 +9,7 @@ use farshore_types::MachineId;
 use tempfile::TempDir;
 use virt::{connect::Connect, domain::Domain};
 
-use crate::rig::{DISK, Rig, unique};
+use crate::rig::{DISK, Rig, key, unique};
 
 /// Flag of a monitor command: it is meant for people (`VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP`).
 const FOR_PEOPLE: u32 = 1;
@@ -112,6 +112,16 @@ impl Rig for RealRig {
 
     async fn discard(&self, machine: MachineId, disk: &str, offset: u64, len: u64) {
         self.io(machine, disk, &format!("discard {offset} {len}"));
+    }
+
+    async fn resize(&self, machine: MachineId, disk: &str, size: u64) {
+        let found = self.libvirt.machine(machine).await.unwrap();
+        let path = found.disk(&key(disk)).unwrap().path.clone().unwrap();
+        let node = self.node_of(machine, &path);
+        let arguments = format!("{{\"node-name\":\"{node}\",\"size\":{size}}}");
+        let said =
+            self.monitor(machine, &format!("{{\"execute\":\"block_resize\",\"arguments\":{arguments}}}"), 0);
+        assert!(!said.contains("error"), "{said}");
     }
 
     async fn kill(&self, machine: MachineId) {

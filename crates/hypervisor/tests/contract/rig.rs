@@ -30,6 +30,9 @@ pub(crate) trait Rig: Send + Sync {
     /// Discards as the guest would.
     async fn discard(&self, machine: MachineId, disk: &str, offset: u64, len: u64);
 
+    /// Gives a disk of a started machine another size.
+    async fn resize(&self, machine: MachineId, disk: &str, size: u64);
+
     /// Kills the machine's process and waits until the driver knows.
     async fn kill(&self, machine: MachineId);
 

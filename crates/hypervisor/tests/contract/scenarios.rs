@@ -195,6 +195,21 @@ pub(crate) async fn an_increment_lists_what_was_written_and_nothing_else(rig: &d
     stop(rig, id).await;
 }
 
+/// What makes a witness necessary, here so that it is seen when it changes.
+pub(crate) async fn a_disk_cut_and_grown_back_is_not_told_by_its_bitmap(rig: &dyn Rig) {
+    let id = started(rig).await;
+    rig.write(id, "vda", DISK - CLUSTER, CLUSTER, 1).await;
+    checkpoint(rig, id, &["vda"], "c1").await;
+    rig.resize(id, "vda", DISK / 2).await;
+    rig.resize(id, "vda", DISK).await;
+    let backup = rig.hypervisor().begin_backup(id, &spec(rig, &["vda"], None, Some("c1"))).await.unwrap();
+    let export = export(rig, &backup, "vda").await;
+    assert_eq!(dirty_clusters(&*export).await, [0u64; 0]);
+    assert_eq!(byte_at(&*export, DISK - CLUSTER).await, 0, "and yet it changed");
+    rig.hypervisor().end_backup(id).await.unwrap();
+    stop(rig, id).await;
+}
+
 pub(crate) async fn a_deleted_checkpoint_leaves_its_changes_to_its_parent(rig: &dyn Rig) {
     let id = started(rig).await;
     checkpoint(rig, id, &["vda"], "c1").await;

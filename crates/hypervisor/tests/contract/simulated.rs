@@ -46,6 +46,10 @@ impl Rig for SimulatedRig {
         self.0.guest_discard(machine, &key(disk), offset, len).unwrap();
     }
 
+    async fn resize(&self, machine: MachineId, disk: &str, size: u64) {
+        self.0.resize(machine, &key(disk), size).unwrap();
+    }
+
     async fn kill(&self, machine: MachineId) {
         self.0.kill(machine).unwrap();
     }
