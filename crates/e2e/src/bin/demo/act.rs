@@ -3,14 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
 
 use farshore_agent::control::{self, SourceLine};
-use farshore_e2e::host::{Outcome, Replicates, TestHost, make_authority};
-use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console, read_verdicts};
+use farshore_e2e::host::{Outcome, Replicates, TestHost, make_authority, run};
+use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_verdicts};
 use farshore_hypervisor::Start;
+use farshore_ledger::{slots_on, survey};
 use farshore_types::PointId;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -33,12 +35,12 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
 
     say("Two hosts: 'home' runs the guest, 'away' keeps its replica");
     let disks = image.copy_to(&home.dir.join("images")).map_err(|e| e.to_string())?;
-    let console = dir.path().join("console.log");
+    let (console, ledger) = (dir.path().join("console.log"), disks.disk2);
     let xml = domain_xml(&Guest {
         name: MACHINE.to_owned(),
         uuid: uuid::Uuid::new_v4().to_string(),
         disk1: disks.disk1,
-        disk2: disks.disk2,
+        disk2: ledger.clone(),
         console: console.clone(),
         accelerator: Accelerator::from_environment(),
         load: Load::default(),
@@ -65,7 +67,7 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
     let _ = home.kill_machines();
     home.kill_agent();
     let lost_at = now_ms();
-    let last_known = read_console(&console).map_err(|e| e.to_string())?.last_known().unwrap_or(0);
+    let last_written = last_record(&ledger, dir.path())?;
 
     let points = points(&away)?;
     let (newest, older) = (points.last(), points.get(points.len() / 2));
@@ -74,7 +76,7 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
         machine: MACHINE.to_owned(),
         points: points.len(),
         missed: total(&source, "missed"),
-        last_known,
+        last_written,
         rpo: Duration::from_millis(lost_at.saturating_sub(newest.1)),
         written,
         sent: total(&source, "sent"),
@@ -92,6 +94,19 @@ pub(crate) fn demo(program: &Path) -> Outcome<()> {
     report.save(&path)?;
     println!("report             {}", path.display());
     if report.is_good() { Ok(()) } else { Err("the guest did not find its data whole".to_owned()) }
+}
+
+/// The last record that the guest had written: read from its own disk, which a demo, unlike
+/// a disaster, still has.
+fn last_record(disk: &Path, dir: &Path) -> Outcome<u64> {
+    let raw = dir.join("ledger-at-the-loss.raw");
+    run(Command::new("qemu-img").args(["convert", "-O", "raw"]).args([disk, &raw]))?;
+    let wrong = |e: std::io::Error| format!("reading the guest's own ledger: {e}");
+    let mut file = fs::File::open(&raw).map_err(wrong)?;
+    let slots = slots_on(file.metadata().map_err(wrong)?.len());
+    let newest = survey(&mut file, slots).map_err(wrong)?.newest;
+    fs::remove_file(&raw).map_err(wrong)?;
+    newest.map(|record| record.number).ok_or_else(|| "the guest has written no record".to_owned())
 }
 
 /// Shows the initial replication until it is complete.

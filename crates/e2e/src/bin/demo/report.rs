@@ -24,8 +24,8 @@ pub(crate) struct Report {
     pub(crate) machine: String,
     pub(crate) points: usize,
     pub(crate) missed: u64,
-    /// Last record that the guest had named on its console before its host was lost.
-    pub(crate) last_known: u64,
+    /// Last record on the guest's own disk when its host was lost.
+    pub(crate) last_written: u64,
     /// Age of the newest point when the host was lost.
     pub(crate) rpo: Duration,
     pub(crate) written: u64,
@@ -49,7 +49,7 @@ impl Report {
         let _ = writeln!(out, "recovery points    {} kept, {} cycles missed", self.points, self.missed);
         let _ = writeln!(out, "at the loss        newest point {:.1} s old", self.rpo.as_secs_f64());
         for (n, b) in self.brought_up.iter().enumerate() {
-            let lost = self.last_known.saturating_sub(b.verdict.last);
+            let lost = self.last_written.saturating_sub(b.verdict.last);
             let which = if n == 0 { "newest" } else { "older" };
             let _ = writeln!(
                 out,
@@ -62,7 +62,7 @@ impl Report {
             let _ = writeln!(
                 out,
                 "                   guest says: last record {}, chain {}, disks {}; {lost} of {} records lost",
-                b.verdict.last, b.verdict.chain, b.verdict.disks, self.last_known
+                b.verdict.last, b.verdict.chain, b.verdict.disks, self.last_written
             );
         }
         let _ = writeln!(out, "written by QEMU    {}", mib(self.written));
