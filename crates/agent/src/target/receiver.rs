@@ -68,7 +68,7 @@ impl Receiver for ReplicaReceiver {
         let disks = open.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
         let start = CycleStart { number: open.cycle, base: open.base, disks };
         let opened = self.replica.run(move |store| store.begin_cycle(start)).await;
-        opened.map_err(|e| failure(&e, FailureCode::BaseMismatch))
+        opened.map_err(|e| failure(&e))
     }
 
     async fn append(&mut self, disk: &DiskKey, records: Vec<Record>) -> Result<(), Failure> {
@@ -83,7 +83,7 @@ impl Receiver for ReplicaReceiver {
         let append = move |store: &mut Replica, made: Result<_, Failure>| {
             let made: Vec<_> = made?;
             let records = made.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
-            store.append(place, &records).map_err(|e| failure(&e, FailureCode::BadRecord))
+            store.append(place, &records).map_err(|e| failure(&e))
         };
         let stored = self.replica.run_after(prepare, append).await;
         if stored.is_err() {
@@ -101,7 +101,7 @@ impl Receiver for ReplicaReceiver {
             SealRequest { kind, age_ms: seal.age_ms, root: seal.root, definition: seal.definition.to_vec() };
         let sealed = self.replica.run(move |store| store.seal(&request)).await;
         self.replica.mark_sealed();
-        sealed.map_err(|e| failure(&e, FailureCode::RootMismatch))
+        sealed.map_err(|e| failure(&e))
     }
 
     async fn abort(&mut self, cycle: u64, why: &Failure) {
@@ -114,7 +114,7 @@ impl Receiver for ReplicaReceiver {
             Some(pages) => pages,
             None => DigestPages::open(&self.replica, disk, from).await,
         };
-        let page = pages.next().await.map_err(|e| failure(&e, FailureCode::Storage))?;
+        let page = pages.next().await.map_err(|e| failure(&e))?;
         self.pages = page.next.is_some().then_some(pages);
         Ok(page)
     }
@@ -177,7 +177,7 @@ fn not_whole(cluster: u64) -> Failure {
 /// Whatever keeps a patch from being put in, whole clusters do not need it.
 fn misfit(error: &ReplicaError) -> Failure {
     tracing::warn!(%error, "a patch cannot be put in");
-    let Failure { message, .. } = failure(error, FailureCode::BadPatch);
+    let Failure { message, .. } = failure(error);
     Failure::new(FailureCode::BadPatch, message, "the source sends whole clusters next")
 }
 
