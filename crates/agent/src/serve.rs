@@ -46,6 +46,7 @@ pub async fn serve(
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
+    tasks.spawn_blocking(farshore_link::warm_up);
     tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");
