@@ -134,6 +134,7 @@ pub(crate) fn told(activity: &Activity) -> (String, Option<String>) {
         Activity::Connecting => ("connecting", None),
         Activity::InitialReplication { .. } => ("initial replication", None),
         Activity::Resynchronizing { why, .. } => ("resynchronizing", Some(why)),
+        Activity::ResyncNeeded { why } => ("resync needed", Some(why)),
         Activity::Replicating => ("replicating", None),
         Activity::Off => ("machine is off, replicated", None),
         Activity::Waiting { why } => ("waiting", Some(why)),
