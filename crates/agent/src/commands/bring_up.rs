@@ -41,6 +41,9 @@ pub(crate) async fn bring_up(
             let machine = wanted.machine.clone();
             return Err(AgentError::OtherPoint { machine, at, asked: point.id });
         }
+        if at != point.id && !wanted.force {
+            discard::check_nothing_is_lost(agent, &replica, "bring-up --replace").await?;
+        }
     }
     let plan = Plan::make(agent, &replica, &point).await?;
     plan.check(&*hypervisor).await?;

@@ -74,7 +74,7 @@ impl Receiver for ReplicaReceiver {
         let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
         let open = move |store: &mut Replica| {
             check_owner(&shared, store, &epoch)?;
-            store.begin_cycle(start).map_err(|e| failure(&e, FailureCode::BaseMismatch))
+            store.begin_cycle(start).map_err(|e| failure(&e))
         };
         self.replica.run(open).await
     }
@@ -91,7 +91,7 @@ impl Receiver for ReplicaReceiver {
         let append = move |store: &mut Replica, made: Result<_, Failure>| {
             let made: Vec<_> = made?;
             let records = made.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
-            store.append(place, &records).map_err(|e| failure(&e, FailureCode::BadRecord))
+            store.append(place, &records).map_err(|e| failure(&e))
         };
         let stored = self.replica.run_after(prepare, append).await;
         if stored.is_err() {
@@ -110,7 +110,7 @@ impl Receiver for ReplicaReceiver {
         let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
         let seal = move |store: &mut Replica| {
             check_owner(&shared, store, &epoch)?;
-            store.seal(&request).map_err(|e| failure(&e, FailureCode::RootMismatch))
+            store.seal(&request).map_err(|e| failure(&e))
         };
         let sealed = self.replica.run(seal).await;
         self.replica.mark_sealed();
@@ -127,7 +127,7 @@ impl Receiver for ReplicaReceiver {
             Some(pages) => pages,
             None => DigestPages::open(&self.replica, disk, from).await,
         };
-        let page = pages.next().await.map_err(|e| failure(&e, FailureCode::Storage))?;
+        let page = pages.next().await.map_err(|e| failure(&e))?;
         self.pages = page.next.is_some().then_some(pages);
         Ok(page)
     }
@@ -149,7 +149,7 @@ fn check_owner(replica: &OpenReplica, store: &Replica, epoch: &Epoch) -> Result<
         None if store.epoch() == *epoch => return Ok(()),
         None => format!("epoch {} was superseded by epoch {}", epoch.number, store.epoch().number),
     };
-    Err(Failure::new(FailureCode::Other, why, "the next session is told who owns the machine"))
+    Err(Failure::new(FailureCode::NotOwner, why, "the next session is told who owns the machine"))
 }
 
 /// Checks that what came has the digests it came with.
@@ -201,7 +201,7 @@ fn not_whole(cluster: u64) -> Failure {
 /// Whatever keeps a patch from being put in, whole clusters do not need it.
 fn misfit(error: &ReplicaError) -> Failure {
     tracing::warn!(%error, "a patch cannot be put in");
-    let Failure { message, .. } = failure(error, FailureCode::BadPatch);
+    let Failure { message, .. } = failure(error);
     Failure::new(FailureCode::BadPatch, message, "the source sends whole clusters next")
 }
 
