@@ -55,7 +55,7 @@ impl Header {
         // Too long a payload keeps a length that every reader refuses.
         let payload_len = u32::try_from(len).unwrap_or(u32::MAX);
         let mut bytes = Header { kind, payload_len, session, sequence, crc: 0 }.lay_out();
-        let crc = covered.fold(crc32c::crc32c(&bytes), |crc, part| crc32c::crc32c_append(crc, part));
+        let crc = covered.fold(crc32c::crc32c(&bytes), crc32c::crc32c_append);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -114,7 +114,7 @@ impl Header {
     /// [`FrameError::Checksum`].
     pub(crate) fn verify<'a>(&self, covered: impl Iterator<Item = &'a [u8]>) -> Result<(), FrameError> {
         let head = crc32c::crc32c(&self.lay_out());
-        let computed = covered.fold(head, |crc, part| crc32c::crc32c_append(crc, part));
+        let computed = covered.fold(head, crc32c::crc32c_append);
         if computed == self.crc || skip_crc() {
             return Ok(());
         }
