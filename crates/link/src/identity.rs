@@ -1,6 +1,11 @@
 //! Who this host is, and who a peer is: mutual TLS 1.3 under one private authority.
 
-use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use farshore_pki::{Credentials, Facts};
 use rustls::{
@@ -69,6 +74,13 @@ impl Identity {
     #[must_use]
     pub fn host_name(&self) -> &str {
         &self.credentials.facts.name
+    }
+
+    /// Until when this host's own certificate is valid.
+    #[must_use]
+    pub fn valid_until(&self) -> SystemTime {
+        let secs = u64::try_from(self.credentials.facts.not_after).unwrap_or(0);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
     }
 
     /// Checks the dates of this host's own certificate and its authority's.

@@ -152,3 +152,12 @@ fn a_disk_without_driver_or_source_gets_both() {
     let out = super::super::machine(&rewrite(text, &to).unwrap()).unwrap();
     assert_eq!((out.disks[0].format.as_str(), out.disks[0].source.path()), ("qcow2", Some(&"/o".into())));
 }
+
+#[test]
+fn a_definition_is_told_without_its_secrets() {
+    let text = "<domain type='qemu'><name>a</name><devices><graphics type='vnc' passwd='open sesame' \
+                port='5900'><listen type='none'/></graphics></devices></domain>";
+    let out = super::without_secrets(text).unwrap();
+    assert!(!out.contains("sesame") && out.contains("port='5900'"), "{out}");
+    assert_eq!(super::without_secrets(&out).unwrap(), out);
+}
