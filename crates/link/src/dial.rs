@@ -11,7 +11,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Identity, LinkError, identity::distrust, limits::{SOCKET_READ, TLS_BUFFER}};
+use crate::{
+    Identity, LinkError,
+    identity::distrust,
+    limits::{SOCKET_READ, TLS_BUFFER},
+};
 
 /// Any stream of bytes that a session can run over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -50,9 +50,9 @@ pub(super) async fn check_nothing_is_lost(
         ));
     }
     match written? {
-        true => {
-            refused(format!("machine '{name}' has written since it was brought up; `{command}` would lose it"))
-        }
+        true => refused(format!(
+            "machine '{name}' has written since it was brought up; `{command}` would lose it"
+        )),
         false => Ok(()),
     }
 }
