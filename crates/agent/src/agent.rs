@@ -7,11 +7,13 @@ use std::{path::Path, sync::Arc, time::Duration};
 use farshore_env::{Clock, Files, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Kind, libvirt::Libvirt};
 use farshore_replica::PointReader;
+use farshore_types::HostId;
 use tokio::sync::OnceCell;
 
 use crate::{
     AgentError, Config, OpenReplica, Replicas, Sources, commands,
     control::{Observer, PointChoice, Reply, Request},
+    managed::{Managed, Timing, Upstream},
 };
 
 /// How often an embedded host that another process holds is tried again, and when: a
@@ -41,6 +43,8 @@ pub struct Agent {
     replicas: Arc<Replicas>,
     sources: Sources,
     hypervisor: OnceCell<Arc<dyn Hypervisor>>,
+    /// Where a vault says what it is to do.
+    managed: Option<Arc<Managed>>,
     /// Whether it goes on after a command.
     serving: bool,
 }
@@ -59,6 +63,7 @@ impl Agent {
             replicas,
             sources: Sources::default(),
             hypervisor: OnceCell::new(),
+            managed: None,
             serving: false,
         }
     }
@@ -76,6 +81,33 @@ impl Agent {
     pub fn with_hypervisor(mut self, hypervisor: Arc<dyn Hypervisor>) -> Agent {
         self.hypervisor = OnceCell::new_with(Some(hypervisor));
         self
+    }
+
+    /// The same agent under a vault: as host `me`, told by the first of `upstreams` that
+    /// answers. To be said last.
+    ///
+    /// # Errors
+    /// Where what an earlier run kept cannot be read.
+    pub fn managed_by(
+        mut self,
+        me: HostId,
+        upstreams: Vec<Arc<dyn Upstream>>,
+        timing: Timing,
+    ) -> Result<Agent, AgentError> {
+        let dir = self.config.state_dir.clone();
+        let managed = Managed::open(me, upstreams, timing, Arc::clone(&self.files), dir)?;
+        managed
+            .places()
+            .into_iter()
+            .for_each(|(machine, place)| self.replicas.set_place(machine, Some(place)));
+        self.managed = Some(Arc::new(managed));
+        Ok(self)
+    }
+
+    /// What the vault wants, where there is one.
+    #[must_use]
+    pub fn managed(&self) -> Option<&Arc<Managed>> {
+        self.managed.as_ref()
     }
 
     /// The same agent, but one that runs on after a command.

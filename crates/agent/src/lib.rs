@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cli ──► control (socket, or in the same process) ──► Agent::handle ──► commands
+//! managed ─► what a vault wants of all this, and what it is told
 //! serve ─► target (sessions → replicas) · source (machines → sessions) · control · watchdog
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod config;
 pub mod control;
 mod error;
 mod lock;
+pub mod managed;
 mod probe;
 mod replicas;
 mod scrub;

@@ -55,6 +55,9 @@ pub(crate) struct Record {
     pub(crate) captured_ms: Option<u64>,
     /// A reading of whole disks that is under way.
     pub(crate) scan: Option<Scan>,
+    /// Number of the last resync asked for that has begun.
+    #[serde(default)]
+    pub(crate) resync: u64,
     /// The machine was off at the instant of the last point.
     #[serde(default)]
     pub(crate) off: bool,

@@ -51,6 +51,10 @@ pub struct Documents {
     pub documents: Vec<Document>,
     /// Whether there is more at once.
     pub more: bool,
+    /// Milliseconds since the Unix epoch by the vault's clock, as of this answer: requests
+    /// expire by it (rule R7). None where who answers has no contact with the vault now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ms: Option<u64>,
 }
 
 /// What a site server tells the vault.

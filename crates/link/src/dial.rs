@@ -5,18 +5,27 @@ use std::{io, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, BufReader},
     net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Identity, LinkError, identity::distrust, limits::TLS_BUFFER};
+use crate::{
+    Identity, LinkError,
+    identity::distrust,
+    limits::{SOCKET_READ, TLS_BUFFER},
+};
 
 /// Any stream of bytes that a session can run over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// TLS asks its socket for 4 KiB at a time; this asks the kernel for many records at once.
+pub(crate) fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
+    BufReader::with_capacity(SOCKET_READ, tcp)
+}
 
 /// Makes connections to one target, again and again.
 #[async_trait]
@@ -66,7 +75,7 @@ impl TlsDial {
             })?;
         let connector = TlsConnector::from(Arc::clone(&self.identity.client));
         let tune = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
-        match connector.connect_with(name, tcp, tune).await {
+        match connector.connect_with(name, buffered(tcp), tune).await {
             Ok(tls) => Ok(Box::new(tls)),
             Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.unreachable(e))),
         }

@@ -1,6 +1,11 @@
 //! Who this host is, and who a peer is: mutual TLS 1.3 under one private authority.
 
-use std::{fmt, io, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use farshore_pki::{Credentials, Facts};
 use rustls::{
@@ -30,6 +35,13 @@ impl fmt::Display for PeerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Draws the process's first random bytes, which takes tens of milliseconds of gathering
+/// entropy: before anybody waits for a handshake.
+pub fn warm_up() {
+    // Where it fails, so does the handshake, and says so.
+    let _ = provider().secure_random.fill(&mut [0; 32]);
 }
 
 impl Identity {
@@ -69,6 +81,13 @@ impl Identity {
     #[must_use]
     pub fn host_name(&self) -> &str {
         &self.credentials.facts.name
+    }
+
+    /// Until when this host's own certificate is valid.
+    #[must_use]
+    pub fn valid_until(&self) -> SystemTime {
+        let secs = u64::try_from(self.credentials.facts.not_after).unwrap_or(0);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
     }
 
     /// Checks the dates of this host's own certificate and its authority's.

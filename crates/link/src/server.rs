@@ -18,6 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Identity, PeerName, Sink, Stream, Timing,
+    dial::buffered,
     identity::{distrust, peer_name},
     limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, TLS_BUFFER},
 };
@@ -112,7 +113,7 @@ async fn admit(server: &Server, acceptor: &TlsAcceptor, tcp: TcpStream, address:
 async fn shake_hands(acceptor: &TlsAcceptor, tcp: TcpStream) -> io::Result<(Box<dyn Stream>, PeerName)> {
     tcp.set_nodelay(true)?;
     let tune = |tls: &mut ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
-    let tls = acceptor.accept_with(tcp, tune).await?;
+    let tls = acceptor.accept_with(buffered(tcp), tune).await?;
     let peer = peer_name(tls.get_ref().1.peer_certificates());
     let peer = peer.ok_or_else(|| io::Error::other("the peer's certificate names no host"))?;
     Ok((Box::new(tls), peer))

@@ -43,7 +43,11 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) => fs::File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
     };
     attempt().map_err(|source| PkiError::File { what: "write", path: path.to_owned(), source })
 }

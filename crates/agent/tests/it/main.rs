@@ -9,6 +9,7 @@ mod export;
 mod fuzzing;
 mod hostile;
 mod input;
+mod managed;
 mod points;
 mod probe;
 mod refusals;
