@@ -12,11 +12,12 @@ use crate::{Problem, rows::DocumentRow};
 
 impl Core {
     /// Answers a site server; at once, whether there is anything new or not: waiting is the
-    /// caller's. There must be no open transaction.
+    /// caller's. There must be no open transaction. `wall_ms` is the vault's clock, by which
+    /// requests expire.
     ///
     /// # Errors
     /// An unknown site; a vault that was superseded, as the asker knows.
-    pub fn poll(&self, site: SiteId, poll: &Poll) -> Result<Documents, Problem> {
+    pub fn poll(&self, site: SiteId, poll: &Poll, wall_ms: u64) -> Result<Documents, Problem> {
         let head = self.head();
         if self.tables.sites.get(&site).is_none() {
             return Err(Problem::unknown("site", site));
@@ -41,7 +42,7 @@ impl Core {
         let last = rows.last().map(|row| row.sequence).filter(|_| more);
         let cursor = Cursor { term: head.term, sequence: last.unwrap_or(head.sequence) };
         let documents: Vec<Document> = rows.into_iter().map(|row| row.document.clone()).collect();
-        Ok(Documents { term: head.term, cursor, documents, more })
+        Ok(Documents { term: head.term, cursor, documents, more, clock_ms: Some(wall_ms) })
     }
 
     /// Whether a document is one of this term, and for a host of that site.

@@ -105,8 +105,8 @@ fn documents_come_in_batches_in_order_and_none_is_left_out() {
     let (mut cursor, mut seen) = (None, 0);
     loop {
         let poll = Poll { cursor, term: None, wait_secs: 0 };
-        let answer = world.core.poll(site, &poll).unwrap();
-        assert!(answer.documents.len() <= BATCH_MAX);
+        let answer = world.core.poll(site, &poll, 7).unwrap();
+        assert!(answer.documents.len() <= BATCH_MAX && answer.clock_ms == Some(7));
         seen += answer.documents.len();
         cursor = Some(answer.cursor);
         if !answer.more {
@@ -118,13 +118,13 @@ fn documents_come_in_batches_in_order_and_none_is_left_out() {
         .documents()
         .filter(|row| row.document.hosts.iter().any(|h| world.core.host(*h).unwrap().site == site));
     assert_eq!(seen, all.count());
-    let again = world.core.poll(site, &Poll { cursor, term: None, wait_secs: 0 }).unwrap();
+    let again = world.core.poll(site, &Poll { cursor, term: None, wait_secs: 0 }, 7).unwrap();
     assert!(again.documents.is_empty() && !again.more);
     let other =
         cursor.map(|cursor| Cursor { term: farshore_control::Term { number: 9, ..cursor.term }, ..cursor });
-    let anew = world.core.poll(site, &Poll { cursor: other, term: None, wait_secs: 0 }).unwrap();
+    let anew = world.core.poll(site, &Poll { cursor: other, term: None, wait_secs: 0 }, 7).unwrap();
     assert!(anew.more, "a cursor of another term means nothing");
     let newer = farshore_control::Term { number: 9, ..world.core.term() };
-    let told = world.core.poll(site, &Poll { cursor, term: Some(newer), wait_secs: 0 }).unwrap_err();
+    let told = world.core.poll(site, &Poll { cursor, term: Some(newer), wait_secs: 0 }, 7).unwrap_err();
     assert_eq!(told.code, "superseded");
 }

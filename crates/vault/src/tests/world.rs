@@ -274,7 +274,7 @@ impl World {
         let mut verdicts = Vec::new();
         loop {
             let poll = Poll { cursor: self.cursors.get(&site).copied(), term: None, wait_secs: 0 };
-            let Ok(documents) = self.core.poll(site, &poll) else { return verdicts };
+            let Ok(documents) = self.core.poll(site, &poll, 0) else { return verdicts };
             self.cursors.insert(site, documents.cursor);
             for document in &documents.documents {
                 for host in &document.hosts {
