@@ -64,7 +64,8 @@ fn own_request(dir: &Path) -> Result<KeyRequest, ProgramError> {
 }
 
 fn save_place(dir: &Path, place: &VaultPlace) -> Result<(), ProgramError> {
-    let text = toml::to_string(place).map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
+    let text =
+        toml::to_string(place).map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
     write_private(&dir.join("vault.toml"), &text)
 }
 
@@ -72,7 +73,8 @@ fn write_private(path: &Path, text: &str) -> Result<(), ProgramError> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let new = path.with_extension("tmp");
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)
@@ -89,17 +91,28 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
     let advice = "enrol this machine first: farshore site enrol --key KEY";
     let text = fs::read_to_string(dir.join("vault.toml"))
         .map_err(|e| ProgramError::usage(format!("cannot read {}/vault.toml: {e}", dir.display()), advice))?;
-    let place: VaultPlace =
-        toml::from_str(&text).map_err(|e| ProgramError::usage(format!("{}/vault.toml: {e}", dir.display()), advice))?;
+    let place: VaultPlace = toml::from_str(&text)
+        .map_err(|e| ProgramError::usage(format!("{}/vault.toml: {e}", dir.display()), advice))?;
     let keyring = Keyring::new(Credentials::load(dir)?)?;
     let bundle = Bundle::load(dir)?;
     bundle.check(SystemTime::now())?;
     let site = SiteId(keyring.identity().id);
-    let vault = Client::new(keyring.clone(), &place.address, Expected { role: Role::Vault, id: Some(place.id) });
+    let vault =
+        Client::new(keyring.clone(), &place.address, Expected { role: Role::Vault, id: Some(place.id) });
     let journal = dir.join("journal");
-    let opened =
-        Server::open(site, Arc::new(OsFiles), &journal, Arc::new(vault), Arc::new(SystemClock::default()), Timing::default());
-    let server = Arc::new(opened.map_err(|e| ProgramError::usage(e.to_string(), "look into the journal's directory"))?.with_keyring(keyring.clone(), dir));
+    let opened = Server::open(
+        site,
+        Arc::new(OsFiles),
+        &journal,
+        Arc::new(vault),
+        Arc::new(SystemClock::default()),
+        Timing::default(),
+    );
+    let server = Arc::new(
+        opened
+            .map_err(|e| ProgramError::usage(e.to_string(), "look into the journal's directory"))?
+            .with_keyring(keyring.clone(), dir),
+    );
     let listener = Listener::bind(&config.listen, keyring.clone(), router(&server)).await?;
     let serving =
         listener.admit(&[Role::Host]).open_to_strangers(enrolment_router(enroller(&server))).serve()?;

@@ -12,8 +12,8 @@ use farshore_control::{
     enrolment::{Enrolled, Enrolment, Introduction, Renewal, Renewed},
 };
 use farshore_pki::{
-    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, Registration, RegistrationError,
-    RegistrationKey, REGISTRATION_LIFETIME, Role,
+    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, REGISTRATION_LIFETIME, Registration,
+    RegistrationError, RegistrationKey, Role,
 };
 use farshore_types::{HostId, SiteId};
 use farshore_vault::{Command, Problem, ProblemKind};
@@ -58,7 +58,12 @@ impl Issuer {
         self.desk
             .change(move |books| {
                 if books.core.site(site).is_none() {
-                    return Err(problem(ProblemKind::NotFound, "site-unknown", format!("there is no site {site}"), "list the sites"));
+                    return Err(problem(
+                        ProblemKind::NotFound,
+                        "site-unknown",
+                        format!("there is no site {site}"),
+                        "list the sites",
+                    ));
                 }
                 let now = books.at.wall_ms;
                 let (key, registration) =
@@ -183,11 +188,21 @@ fn know_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Resul
     match books.core.host(asked.id) {
         Some(host) if host.removed => {
             let what = format!("host '{}' was removed from the vault", host.name);
-            Err(problem(ProblemKind::Refused, "host-removed", what, "enrol it anew with a new registration key"))
+            Err(problem(
+                ProblemKind::Refused,
+                "host-removed",
+                what,
+                "enrol it anew with a new registration key",
+            ))
         }
         Some(host) if host.site != site => {
             let what = format!("host '{}' belongs to another site", host.name);
-            Err(problem(ProblemKind::Refused, "host-of-another-site", what, "enrol it at its own site's server"))
+            Err(problem(
+                ProblemKind::Refused,
+                "host-of-another-site",
+                what,
+                "enrol it at its own site's server",
+            ))
         }
         Some(_) => Ok(()),
         None if asked.renewal => {
@@ -201,7 +216,12 @@ fn know_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Resul
 fn add_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Result<(), Problem> {
     let Some(cloud) = books.core.clouds().find(|cloud| cloud.site == site).map(|cloud| cloud.id) else {
         let advice = "add one: farshore cloud add --site SITE NAME";
-        return Err(problem(ProblemKind::Conflict, "no-cloud", "the site has no cloud for the host".to_owned(), advice));
+        return Err(problem(
+            ProblemKind::Conflict,
+            "no-cloud",
+            "the site has no cloud for the host".to_owned(),
+            advice,
+        ));
     };
     let reach = &asked.reach;
     let address = reach.replication.clone().unwrap_or_else(|| format!("{}:{REPLICATION_PORT}", reach.name));
@@ -213,7 +233,14 @@ fn add_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Result
 /// Whom members are to trust now.
 fn trust_of(books: &mut Books<'_>) -> Result<TrustDocument, Problem> {
     let trust = books.core.trust();
-    trust.ok_or_else(|| problem(ProblemKind::Unavailable, "no-authority", "this vault has no authority yet".to_owned(), "make one with: farshore vault init"))
+    trust.ok_or_else(|| {
+        problem(
+            ProblemKind::Unavailable,
+            "no-authority",
+            "this vault has no authority yet".to_owned(),
+            "make one with: farshore vault init",
+        )
+    })
 }
 
 /// Signs the list of revoked certificates anew and has it told to everybody.
@@ -223,7 +250,9 @@ pub(crate) fn publish_trust(books: &mut Books<'_>, authority: &Authority) -> Res
     let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
     let list = authority
         .revocation_list(row.revoked_number, &books.papers.revoked(now), SystemTime::now())
-        .map_err(|e| problem(ProblemKind::Unavailable, "unsignable", e.to_string(), "report this as a fault"))?;
+        .map_err(|e| {
+        problem(ProblemKind::Unavailable, "unsignable", e.to_string(), "report this as a fault")
+    })?;
     let command = Command::SetTrust {
         authority_pem: row.cert_pem.clone(),
         revoked_pem: list,

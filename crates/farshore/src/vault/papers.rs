@@ -121,7 +121,9 @@ impl Papers {
 
     fn get<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {
         let body = self.rows.get(&(kind.to_owned(), key.to_owned()))?;
-        serde_json::from_slice(body).inspect_err(|error| tracing::error!(kind, key, %error, "a row is damaged")).ok()
+        serde_json::from_slice(body)
+            .inspect_err(|error| tracing::error!(kind, key, %error, "a row is damaged"))
+            .ok()
     }
 
     fn all<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
