@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::process::{cargo, output_of};
 
 /// From the bottom up.
-const LAYERS: [&str; 5] = ["words", "formats", "access", "engines", "programs"];
+const LAYERS: [&str; 6] = ["words", "formats", "decisions", "access", "engines", "programs"];
 
 /// The test side.
 const TESTS: &str = "tests";

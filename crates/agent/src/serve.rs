@@ -48,6 +48,7 @@ pub async fn serve(
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
+    tasks.spawn_blocking(farshore_link::warm_up);
     tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
     if let Some(managed) = agent.managed() {
         tasks.spawn(managed::run(Arc::clone(&agent), Arc::clone(managed), stop.clone()));

@@ -27,7 +27,7 @@ use crate::{
 const PIECE: u64 = 1 << 20;
 
 /// Reads under way, waiting to be hashed, or waiting to be sent: bounds memory.
-const IN_FLIGHT: usize = 12;
+const IN_FLIGHT: usize = 8;
 
 /// Bytes of disk for which the map of data is asked at once.
 const WINDOW: u64 = 4 << 30;
@@ -236,6 +236,7 @@ async fn look(
         Compression::Auto => waiting.load(Ordering::Relaxed) >= LINK_IS_SLOWER,
     };
     let read = bytes.as_ref().map_or(0, |b| b.len() as u64);
+    let quick = !compress && making.blocks.is_none() && bytes.is_some();
     let work = move || {
         let known = digests.read(first, count)?;
         Ok(match bytes {
@@ -246,7 +247,11 @@ async fn look(
             None => vanished(first, &known),
         })
     };
-    let changes = tokio::task::spawn_blocking(work).await.map_err(|e| CaptureError::Worker(e.to_string()))?;
+    // A megabyte is hashed in less time than handing it to another thread and back takes.
+    let changes = match quick {
+        true => work(),
+        false => tokio::task::spawn_blocking(work).await.map_err(|e| CaptureError::Worker(e.to_string()))?,
+    };
     changes.map(|changes| Found { changes, read })
 }
 

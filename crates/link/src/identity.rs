@@ -37,6 +37,13 @@ impl fmt::Display for PeerName {
     }
 }
 
+/// Draws the process's first random bytes, which takes tens of milliseconds of gathering
+/// entropy: before anybody waits for a handshake.
+pub fn warm_up() {
+    // Where it fails, so does the handshake, and says so.
+    let _ = provider().secure_random.fill(&mut [0; 32]);
+}
+
 impl Identity {
     /// Reads `ca.pem`, `host.pem` and `host.key` of a directory.
     ///

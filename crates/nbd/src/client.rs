@@ -24,6 +24,7 @@ use crate::{
     Error, Result,
     assembly::{Assembly, Reply},
     handshake::{self, Agreed},
+    pool::Pool,
     protocol::{self, BlockSizes, Command, REQUEST_LEN},
     receiver::{self, Pending, Waiting},
 };
@@ -91,6 +92,7 @@ struct Shared {
     pending: Arc<Pending>,
     receiver: JoinHandle<()>,
     sender: JoinHandle<()>,
+    pool: Arc<Pool>,
 }
 
 impl Client {
@@ -132,6 +134,7 @@ impl Client {
             pending,
             receiver,
             sender,
+            pool: Arc::default(),
         }))
     }
 
@@ -242,7 +245,8 @@ impl Client {
             let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_| closed())?;
             let cookie = shared.cookies.fetch_add(1, Ordering::Relaxed);
             let (answer, reply) = oneshot::channel();
-            let waiting = Waiting { assembly: Assembly::new(command, offset, len), answer, _slot: slot };
+            let assembly = Assembly::new(command, offset, len, Arc::clone(&shared.pool));
+            let waiting = Waiting { assembly, answer, _slot: slot };
             shared.pending.put(cookie, waiting)?;
             let request = protocol::encode_request(command, cookie, offset, len);
             // Where sending fails, the sender has ended all that wait, this one included.
