@@ -9,6 +9,15 @@ use crate::{
     report::{HostReport, ReportReply},
 };
 
+/// Where an agent posts a [`Poll`] to its site server.
+pub const AGENT_POLL_PATH: &str = "/agent/v1/poll";
+/// Where an agent posts a [`HostReport`].
+pub const AGENT_REPORT_PATH: &str = "/agent/v1/report";
+/// Where a site server posts a [`Poll`] to the vault.
+pub const SITE_POLL_PATH: &str = "/site/v1/poll";
+/// Where a site server posts a [`SiteReport`].
+pub const SITE_REPORT_PATH: &str = "/site/v1/report";
+
 /// Longest time, in seconds, that a question for documents is held when there is nothing
 /// new.
 pub const POLL_SECS_MAX: u64 = 30;
