@@ -9,6 +9,15 @@ use crate::{
     report::{HostReport, ReportReply},
 };
 
+/// Where a host posts a [`Poll`], and gets [`Documents`]; a site server at the vault, too.
+pub const POLL_PATH: &str = "/channel/v1/poll";
+
+/// Where a host posts its [`HostReport`], and gets a [`ReportReply`].
+pub const REPORT_PATH: &str = "/channel/v1/report";
+
+/// Where a site server posts its [`SiteReport`], and gets a [`SiteReply`].
+pub const SITE_REPORT_PATH: &str = "/channel/v1/site-report";
+
 /// Longest time, in seconds, that a question for documents is held when there is nothing
 /// new.
 pub const POLL_SECS_MAX: u64 = 30;
