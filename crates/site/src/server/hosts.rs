@@ -15,7 +15,7 @@ use farshore_control::{
     HostReport,
     enrolment::{Enrolled, Enrolment, Introduction, RENEW_PATH, Reach, Renewal, Renewed},
     report::ReportReply,
-    sync::{AGENT_POLL_PATH, AGENT_REPORT_PATH, Documents, POLL_SECS_MAX, Poll},
+    sync::{POLL_PATH, REPORT_PATH, Documents, POLL_SECS_MAX, Poll},
 };
 use farshore_pki::{Fingerprint, Registration, RegistrationError, RegistrationKey, Role};
 use farshore_types::HostId;
@@ -28,8 +28,8 @@ use crate::{JournalError, Record};
 /// The routes for hosts that are members.
 pub fn router(server: &Arc<Server>) -> Router {
     Router::new()
-        .route(AGENT_POLL_PATH, post(poll))
-        .route(AGENT_REPORT_PATH, post(report))
+        .route(POLL_PATH, post(poll))
+        .route(REPORT_PATH, post(report))
         .route(RENEW_PATH, post(renew))
         .with_state(Arc::clone(server))
 }

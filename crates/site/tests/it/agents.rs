@@ -13,7 +13,7 @@ use farshore_control::{
     Wire,
     report::ReportReply,
     request::{Action, Answer, Ending, Request},
-    sync::{AGENT_POLL_PATH, AGENT_REPORT_PATH, Documents, Poll},
+    sync::{POLL_PATH, REPORT_PATH, Documents, Poll},
 };
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_pki::Role;
@@ -50,11 +50,11 @@ impl Upstream for Above {
 
     async fn poll(&self, poll: &Poll) -> Result<Documents, UpstreamError> {
         let call = Call::held(Duration::from_secs(poll.wait_secs));
-        self.0.post(AGENT_POLL_PATH, poll, call).await.map_err(|error| away(&error))
+        self.0.post(POLL_PATH, poll, call).await.map_err(|error| away(&error))
     }
 
     async fn report(&self, report: &HostReport) -> Result<ReportReply, UpstreamError> {
-        self.0.post(AGENT_REPORT_PATH, report, Call::once()).await.map_err(|error| away(&error))
+        self.0.post(REPORT_PATH, report, Call::once()).await.map_err(|error| away(&error))
     }
 }
 
