@@ -39,27 +39,36 @@ struct Shared {
 pub struct Call {
     /// Longest time for one attempt, with connecting.
     pub timeout: Duration,
-    /// Attempts; 1 for what must not happen twice.
+    /// Attempts.
     pub attempts: u32,
+    /// Whether it may happen twice: an idle connection is only used then, since one that
+    /// broke does not say whether the request arrived.
+    pub repeatable: bool,
 }
 
 impl Default for Call {
     fn default() -> Call {
-        Call { timeout: CALL_MAX, attempts: ATTEMPTS }
+        Call { timeout: CALL_MAX, attempts: ATTEMPTS, repeatable: true }
     }
 }
 
 impl Call {
-    /// One attempt alone.
+    /// For what must not happen twice.
     #[must_use]
     pub fn once() -> Call {
+        Call { attempts: 1, repeatable: false, ..Call::default() }
+    }
+
+    /// For who tries again by itself.
+    #[must_use]
+    pub fn single() -> Call {
         Call { attempts: 1, ..Call::default() }
     }
 
     /// One attempt, for a question that is held so long when there is nothing new.
     #[must_use]
     pub fn held(wait: Duration) -> Call {
-        Call { timeout: wait + CALL_MAX, attempts: 1 }
+        Call { timeout: wait + CALL_MAX, ..Call::single() }
     }
 }
 
@@ -113,15 +122,17 @@ impl Client {
         call: Call,
     ) -> Result<T, ChannelError> {
         let mut backoff = Backoff::default();
-        let mut attempt = 1;
+        let (mut attempt, mut fresh) = (1, !call.repeatable);
         loop {
-            // After a failure idle connections are suspect, too.
-            let fresh = attempt > 1 || call.attempts == 1;
-            match self.attempt(method, path, body, call.timeout, fresh).await {
+            let mut reused = false;
+            match self.attempt(method, path, body, call.timeout, fresh, &mut reused).await {
+                // It had been idle, and the peer may have closed it meanwhile: that says
+                // nothing of the peer now.
+                Err(ChannelError::Broken { .. }) if reused => fresh = true,
                 Err(error) if error.is_recoverable() && attempt < call.attempts => {
                     tracing::debug!(%error, attempt, path, "a call is tried again");
                     sleep(backoff.pause()).await;
-                    attempt += 1;
+                    (attempt, fresh) = (attempt + 1, true);
                 }
                 Err(error) => return Err(error),
                 Ok(reply) => return decoded(&reply, self.address()),
@@ -136,10 +147,16 @@ impl Client {
         body: &Bytes,
         time: Duration,
         fresh: bool,
+        reused: &mut bool,
     ) -> Result<Reply, ChannelError> {
         let peer = self.address();
         let attempt = async {
-            let mut connection = self.connection(fresh).await?;
+            let idle = if fresh { None } else { self.idle() };
+            *reused = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.open().await?,
+            };
             let request = request(method, path, body.clone(), peer)?;
             let reply = connection.send(request, &self.shared.keyring).await?;
             if connection.is_reusable() {
@@ -151,20 +168,19 @@ impl Client {
         timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: peer.to_owned(), after: time }))
     }
 
-    /// An idle connection whose peer is still believed, or a new one.
-    async fn connection(&self, fresh: bool) -> Result<Connection, ChannelError> {
-        let Shared { keyring, address, expected, idle } = &*self.shared;
-        let state = keyring.now();
-        if !fresh {
-            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.retain(|(since, connection)| {
-                since.elapsed() < IDLE_TIME_MAX && connection.is_reusable() && connection.is_believed(&state)
-            });
-            if let Some((_, connection)) = idle.pop() {
-                return Ok(connection);
-            }
-        }
-        Connection::open(address, &state, *expected).await
+    async fn open(&self) -> Result<Connection, ChannelError> {
+        let Shared { keyring, address, expected, .. } = &*self.shared;
+        Connection::open(address, &keyring.now(), *expected).await
+    }
+
+    /// An idle connection whose peer is still believed.
+    fn idle(&self) -> Option<Connection> {
+        let state = self.shared.keyring.now();
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(since, connection)| {
+            since.elapsed() < IDLE_TIME_MAX && connection.is_reusable() && connection.is_believed(&state)
+        });
+        idle.pop().map(|(_, connection)| connection)
     }
 
     fn keep(&self, connection: Connection) {

@@ -145,6 +145,24 @@ impl Keyring {
         Ok(true)
     }
 
+    /// Takes a renewed certificate and what came with it, durable in a directory's
+    /// `identity.pem` before it is in force. Trust that is older than what is held, from a
+    /// server that has not heard yet, is left out.
+    ///
+    /// # Errors
+    /// As [`Keyring::new`]; files that cannot be read or written.
+    pub fn store(&self, dir: &Path, bundle: Bundle) -> Result<(), ChannelError> {
+        let trust = Trust::parse(&bundle.authority_pem, &bundle.revoked_pem)?;
+        let bundle = if self.now().credentials.trust.check_successor(&trust).is_ok() {
+            bundle
+        } else {
+            let Bundle { authority_pem, revoked_pem, .. } = Bundle::load(dir)?;
+            Bundle { authority_pem, revoked_pem, ..bundle }
+        };
+        bundle.save(dir)?;
+        self.reload(dir)
+    }
+
     pub(crate) fn now(&self) -> Arc<State> {
         self.state.borrow().clone()
     }

@@ -5,7 +5,6 @@
 
 mod clock;
 mod inbox;
-mod keys;
 mod serving;
 mod silence;
 mod upward;
@@ -24,8 +23,6 @@ use crate::journal::Record;
 use clock::VaultClock;
 use inbox::{Inbox, Sent};
 use silence::{Hearing, Turn};
-
-pub use keys::KeyUse;
 
 /// After so long without an answer the vault counts as silent: two long polls and a little.
 pub const VAULT_SILENT: Duration = Duration::from_secs(75);
@@ -321,6 +318,19 @@ impl Core {
                 self.events.push(Event::HostSilent(*id));
             }
         }
+    }
+
+    /// The registration keys for hosts.
+    pub fn registrations(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations.values()
+    }
+
+    /// Keys that nobody has used, withdrawn: records to be made durable and applied. A
+    /// journal that lost more than its torn end may have forgotten that one was used.
+    #[must_use]
+    pub fn withdraw_unused(&self) -> Vec<Record> {
+        let unused = self.registrations.values().filter(|key| key.used.is_none() && !key.withdrawn);
+        unused.map(|key| Record::Registration(Registration { withdrawn: true, ..key.clone() })).collect()
     }
 
     /// When [`Core::tick`] is due next.

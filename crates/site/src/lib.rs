@@ -11,8 +11,12 @@
 //!
 //! It decides nothing: who owns what is the vault's to say, and what is running the agents'.
 
+pub mod above;
 pub mod core;
 pub mod journal;
+pub mod server;
 
 pub use crate::core::{Core, Event};
+pub use above::Above;
 pub use journal::{Journal, JournalError, Opened, Record};
+pub use server::{Server, ServerError, Timing};

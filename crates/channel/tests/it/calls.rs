@@ -40,11 +40,39 @@ async fn a_server_that_comes_back_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_went_stale_while_idle_costs_no_attempt() {
+    let world = World::new();
+    let keyring = world.keyring(Role::Site, SITE);
+    let serving = world.listen(&keyring).await;
+    let (client, address) = (world.client(&serving, 9), serving.address().to_string());
+    client.get::<serde_json::Value>("/whoami", Call::single()).await.unwrap();
+    serving.stop().await;
+    let router = crate::world::router();
+    let listener = farshore_channel::Listener::bind(&address, keyring, router).await.unwrap();
+    let _serving = listener.serve().unwrap();
+    client.get::<serde_json::Value>("/whoami", Call::single()).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_one_after_the_other_share_a_connection() {
+    let world = World::new();
+    let serving = world.listen(&world.keyring(Role::Site, SITE)).await;
+    let client = world.client(&serving, 9);
+    let mut ports = std::collections::BTreeSet::new();
+    for _ in 0..5 {
+        ports.insert(client.get::<u16>("/port", Call::single()).await.unwrap());
+    }
+    assert_eq!(ports.len(), 1);
+    ports.insert(client.get::<u16>("/port", Call::once()).await.unwrap());
+    assert_eq!(ports.len(), 2, "what must not happen twice gets its own");
+}
+
+#[tokio::test]
 async fn a_call_ends_when_its_time_is_up() {
     let world = World::new();
     let serving = world.listen(&world.keyring(Role::Site, SITE)).await;
     let begun = Instant::now();
-    let call = Call { timeout: Duration::from_millis(400), attempts: 2 };
+    let call = Call { timeout: Duration::from_millis(400), attempts: 2, ..Call::default() };
     let error = world.client(&serving, 9).get::<String>("/later", call).await.unwrap_err();
     assert!(matches!(error, ChannelError::Timeout { .. }) && error.is_recoverable(), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));

@@ -141,7 +141,9 @@ async fn a_revoked_member_is_cut_off_within_seconds_and_not_let_in_again() {
     let begun = Instant::now();
     assert!(keyring.replace_trust(world.authority.cert_pem(), &list).unwrap());
     let cut = timeout(SECONDS, waiting).await.expect("its open connection is closed").unwrap();
-    assert!(begun.elapsed() < SECONDS && matches!(cut, Err(ChannelError::Broken { .. })), "{cut:?}");
+    // Over a connection that had been idle before, it has been tried again already.
+    let ended = matches!(cut, Err(ChannelError::Broken { .. } | ChannelError::Untrusted { .. }));
+    assert!(begun.elapsed() < SECONDS && ended, "{cut:?}");
     let error = whoami(&bad).await.unwrap_err();
     assert!(untrusted(&error).contains("this host's certificate was revoked"), "{error}");
     assert!(error.advice().contains("enrol"), "{error}");

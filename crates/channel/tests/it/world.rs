@@ -100,6 +100,7 @@ pub(crate) fn early() -> Lifetime {
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/whoami", get(async |peer: Peer| Json(peer.identity)))
+        .route("/port", get(async |peer: Peer| Json(peer.address.port())))
         .route("/echo", post(async |Json(text): Json<String>| Json(text)))
         .route("/later", get(later))
         .route("/third", get(third))

@@ -90,11 +90,11 @@ fn of_each_host_the_newest_report_goes_up_until_the_vault_has_it() {
     site.core.take_report(HOST, report(HOST, 1), S(2));
     site.core.take_report(HOST, report(HOST, 3), S(3));
     site.core.take_report(HOST, report(HOST, 2), S(4));
-    let up = site.core.report(S(5));
+    let up = site.core.report(500, S(5));
     assert_eq!((up.len(), up[0].0, up[0].1.sequence), (1, 2000, 3), "an older one says nothing new");
     // The answer is lost; a newer report came meanwhile.
     site.core.take_report(HOST, report(HOST, 4), S(6));
-    assert_eq!(site.core.report(S(7))[0].1.sequence, 4);
+    assert_eq!(site.core.report(500, S(7))[0].1.sequence, 4);
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, ReportReply::default())] });
     assert!(!site.core.has_reports());
     site.vault_says(term(2), Vec::new(), S(8));
@@ -114,13 +114,13 @@ fn an_outcome_stays_until_the_vault_has_it_and_the_host_is_told_so() {
     assert!(site.core.take_report(HOST, told.clone(), S(2)).unwrap().acknowledged.is_empty());
     // It is not told any more, for whatever reason: the vault gets it all the same.
     site.core.take_report(HOST, report(HOST, 2), S(3));
-    assert_eq!(site.core.report(S(4))[0].1.outcomes, [outcome(5, done)]);
+    assert_eq!(site.core.report(500, S(4))[0].1.outcomes, [outcome(5, done)]);
     let id = RequestId(Uuid::from_u128(5));
     let reply = ReportReply { acknowledged: vec![id], ..ReportReply::default() };
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, reply)] });
     told.sequence = 3;
     assert_eq!(site.core.take_report(HOST, told, S(5)).unwrap().acknowledged, [id]);
-    assert!(site.core.report(S(6))[0].1.outcomes.is_empty(), "not told twice");
+    assert!(site.core.report(500, S(6))[0].1.outcomes.is_empty(), "not told twice");
     assert!(site.core.take_report(HOST, report(HOST, 4), S(7)).unwrap().acknowledged.is_empty());
 }
 
@@ -135,15 +135,15 @@ fn an_inventory_is_asked_for_once_and_goes_up_once() {
     assert!(!site.core.take_report(HOST, told.clone(), S(3)).unwrap().wants_inventory);
     (told.sequence, told.inventory) = (3, None);
     site.core.take_report(HOST, told.clone(), S(4));
-    assert!(site.core.report(S(5))[0].1.inventory.is_some(), "it was told by an earlier one");
+    assert!(site.core.report(500, S(5))[0].1.inventory.is_some(), "it was told by an earlier one");
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, ReportReply::default())] });
     told.sequence = 4;
     site.core.take_report(HOST, told, S(6));
-    assert!(site.core.report(S(7))[0].1.inventory.is_none());
+    assert!(site.core.report(500, S(7))[0].1.inventory.is_none());
     let wants = ReportReply { wants_inventory: true, ..ReportReply::default() };
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, wants)] });
     assert!(site.core.has_reports());
-    assert!(site.core.report(S(8))[0].1.inventory.is_some());
+    assert!(site.core.report(500, S(8))[0].1.inventory.is_some());
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_vault_that_is_learning_gets_the_hosts_documents() {
     let mut site = Site::new();
     site.vault_says(term(1), Vec::new(), S(1));
     site.core.take_report(HOST, report(HOST, 1), S(2));
-    site.core.report(S(2));
+    site.core.report(500, S(2));
     let wants = ReportReply { wants_documents: true, ..ReportReply::default() };
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, wants)] });
     assert!(site.core.take_report(HOST, report(HOST, 2), S(3)).unwrap().wants_documents);
@@ -159,10 +159,10 @@ fn a_vault_that_is_learning_gets_the_hosts_documents() {
     told.documents = vec![document(1, 1, &[HOST])];
     assert!(!site.core.take_report(HOST, told, S(4)).unwrap().wants_documents);
     site.core.take_report(HOST, report(HOST, 4), S(5));
-    let up = site.core.report(S(6));
+    let up = site.core.report(500, S(6));
     assert_eq!((up[0].1.sequence, up[0].1.documents.len()), (4, 1), "kept until the vault has them");
     site.core.reported(&SiteReply { term: term(1), hosts: vec![(HOST, ReportReply::default())] });
-    assert!(site.core.report(S(7)).is_empty());
+    assert!(site.core.report(500, S(7)).is_empty());
 }
 
 #[test]

@@ -27,8 +27,9 @@ impl Core {
     }
 
     /// Reports of hosts that the vault does not have, and how many milliseconds ago each was
-    /// received; at most [`REPORTS_MAX`], the rest follows. One message at a time is under way.
-    pub fn report(&mut self, now: Duration) -> Vec<(u64, HostReport)> {
+    /// received; at most `most` and [`REPORTS_MAX`], the rest follows. One message at a time is under
+    /// way.
+    pub fn report(&mut self, most: usize, now: Duration) -> Vec<(u64, HostReport)> {
         let mut up = Vec::new();
         self.vault.sent.clear();
         // Where there are more than one message takes, the next goes on behind this one.
@@ -38,7 +39,7 @@ impl Core {
             _ => (self.hosts.range::<HostId, _>(..), self.hosts.range((after, Bound::Excluded(NO_HOST)))),
         };
         let due = behind.chain(before).filter(|(_, host)| host.inbox.is_due());
-        for (id, host) in due.take(REPORTS_MAX) {
+        for (id, host) in due.take(most.min(REPORTS_MAX)) {
             self.vault.after = Some(*id);
             if let Some((age, report, sent)) = host.inbox.up(now) {
                 self.vault.sent.insert(*id, sent);

@@ -193,7 +193,7 @@ impl World {
     }
 
     fn up(&mut self, lost: bool, answer_lost: bool) {
-        let reports = self.site.core.report(self.now);
+        let reports = self.site.core.report(500, self.now);
         if lost {
             return;
         }
