@@ -24,7 +24,7 @@ pub use calendar::{Days, Minute, RateWindow, Window, limit_at};
 pub use check::{Invalid, Problem};
 pub use patch::{Change, PolicyPatch};
 pub use policy::{InitialMethod, OnDisable, Policy};
-pub use setting::{SETTINGS, Setting, Unit, UnknownSetting, diff, setting};
+pub use setting::{SETTINGS, Setting, Unit, UnknownSetting, diff, reference, setting};
 
 #[cfg(test)]
 mod tests;

@@ -159,3 +159,14 @@ pub fn diff(old: &Policy, new: &Policy) -> String {
     let line = |s: &Setting| format!("{}: {} -> {}", s.flag, s.get(old), s.get(new));
     differing.map(line).collect::<Vec<_>>().join("\n")
 }
+
+/// The settings as a table in Markdown: what `docs/policies.md` has, which a test compares.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = "| setting | default | allowed | what it does |\n|---|---|---|---|\n".to_owned();
+    for setting in SETTINGS {
+        let Setting { flag, default, range, help, .. } = setting;
+        out.push_str(&format!("| `{flag}` | {default} | {range} | {help} |\n"));
+    }
+    out
+}

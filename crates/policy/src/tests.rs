@@ -147,3 +147,19 @@ fn an_unknown_setting_names_those_that_there_are() {
     assert!(told.contains("'frequency'") && told.contains("copy-frequency, app-consistent"), "{told}");
     assert_eq!(setting("copy-frequency").unwrap().name, "copy_frequency_secs");
 }
+
+/// The page for people has exactly the table that the code has. `FARSHORE_WRITE_DOCS=1` in
+/// the environment writes it instead.
+#[test]
+fn the_page_of_the_settings_is_the_table_of_the_settings() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/policies.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = page.split_once("<!-- settings -->\n").unwrap();
+    let (table, after) = rest.split_once("<!-- end -->\n").unwrap();
+    if std::env::var_os("FARSHORE_WRITE_DOCS").is_some() {
+        let page = format!("{before}<!-- settings -->\n{}<!-- end -->\n{after}", reference());
+        std::fs::write(path, page).unwrap();
+    } else {
+        assert_eq!(table, reference(), "docs/policies.md: run this test with FARSHORE_WRITE_DOCS=1");
+    }
+}
