@@ -17,7 +17,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Asks for documents again and again.
 pub(super) async fn documents(server: &Arc<Server>, stop: &CancellationToken) {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut told_why) = (Backoff::default(), String::new());
     loop {
         let asked = match stop.run_until_cancelled(fetch(server)).await {
             None => return,
@@ -27,11 +27,16 @@ pub(super) async fn documents(server: &Arc<Server>, stop: &CancellationToken) {
         let pause = match asked {
             Ok(pause) => {
                 backoff = Backoff::default();
+                told_why.clear();
                 pause
             }
             Err(why) => {
                 let pause = backoff.pause();
-                tracing::debug!(why, ?pause, "the vault is asked again");
+                // Once for each reason: it is tried again and again.
+                if told_why != why {
+                    tracing::warn!(why, "the vault does not answer as it should; it is asked again");
+                    told_why = why;
+                }
                 server.core().vault_failed();
                 pause
             }
