@@ -14,3 +14,5 @@ mod scratch;
 mod site;
 #[path = "guests/small_disk.rs"]
 mod small_disk;
+#[path = "guests/vault.rs"]
+mod vault;
