@@ -27,8 +27,13 @@ const HYPERVISOR: [&str; 6] = [
 /// For the build: a linker, C headers, and how to find libvirt.
 const BUILD: [&str; 3] = ["gcc", "libc6-dev", "pkg-config"];
 
-/// For the tests: judges of disk images and NBD, and what the demo guest is made with.
-const TESTS: [&str; 6] = ["e2fsprogs", "grub-common", "grub-pc-bin", "libnbd-bin", "nbdkit", "xz-utils"];
+/// For the tests: judges of disk images and NBD, what the demo guest is made with, and a
+/// database server, which the tests start themselves.
+const TESTS: [&str; 7] =
+    ["e2fsprogs", "grub-common", "grub-pc-bin", "libnbd-bin", "nbdkit", DATABASE, "xz-utils"];
+
+/// Installed, it would make and start a cluster of its own, which nobody here needs.
+const DATABASE: &str = "postgresql";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
@@ -56,7 +61,15 @@ pub(crate) fn run() -> Result<()> {
         eprintln!("setup: QEMU and libvirt come from the suite {suite}");
         apt::offer_suite(suite)?;
     }
-    apt::install(&missing, suite.as_deref())
+    let fresh_database = missing.contains(&DATABASE);
+    if fresh_database {
+        apt::forbid_cluster()?;
+    }
+    let installed = apt::install(&missing, suite.as_deref());
+    if fresh_database {
+        apt::allow_cluster()?;
+    }
+    installed
 }
 
 fn everything() -> Vec<&'static str> {

@@ -14,6 +14,7 @@ use crate::{
     AgentError, Config, OpenReplica, Replicas, Sources, commands,
     control::{Observer, PointChoice, Reply, Request},
     managed::{Managed, Timing, Upstream},
+    membership::Membership,
 };
 
 /// How often an embedded host that another process holds is tried again, and when: a
@@ -45,6 +46,7 @@ pub struct Agent {
     hypervisor: OnceCell<Arc<dyn Hypervisor>>,
     /// Where a vault says what it is to do.
     managed: Option<Arc<Managed>>,
+    membership: Option<Arc<Membership>>,
     /// Whether it goes on after a command.
     serving: bool,
 }
@@ -64,6 +66,7 @@ impl Agent {
             sources: Sources::default(),
             hypervisor: OnceCell::new(),
             managed: None,
+            membership: None,
             serving: false,
         }
     }
@@ -102,6 +105,22 @@ impl Agent {
             .for_each(|(machine, place)| self.replicas.set_place(machine, Some(place)));
         self.managed = Some(Arc::new(managed));
         Ok(self)
+    }
+
+    /// The same agent as a member of a vault's, told by its site server. To be said last.
+    ///
+    /// # Errors
+    /// As [`Agent::managed_by`].
+    pub fn member(self, membership: Membership, timing: Timing) -> Result<Agent, AgentError> {
+        let mut agent = self.managed_by(membership.host(), membership.upstreams(), timing)?;
+        agent.membership = Some(Arc::new(membership));
+        Ok(agent)
+    }
+
+    /// What it is to a vault, where it was enrolled.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.membership.as_ref()
     }
 
     /// What the vault wants, where there is one.

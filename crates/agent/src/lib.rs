@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! cli ──► control (socket, or in the same process) ──► Agent::handle ──► commands
+//! membership ─► who this host is to a vault: enrolment, renewal, the channel to its site
 //! managed ─► what a vault wants of all this, and what it is told
 //! serve ─► target (sessions → replicas) · source (machines → sessions) · control · watchdog
 //! ```
@@ -18,6 +19,7 @@ pub mod control;
 mod error;
 mod lock;
 pub mod managed;
+pub mod membership;
 mod probe;
 mod replicas;
 mod scrub;

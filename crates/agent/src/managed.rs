@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 
-use farshore_control::report::Problem;
+use farshore_control::{TrustDocument, report::Problem};
 use farshore_env::Files;
 use farshore_types::{HostId, MachineId, RequestId};
 use tokio::sync::Notify;
@@ -192,7 +192,7 @@ impl Managed {
     }
 
     /// Something is wrong with the host as a whole, or is no more.
-    fn set_problem(&self, code: &str, problem: Option<(String, String)>) {
+    pub(crate) fn set_problem(&self, code: &str, problem: Option<(String, String)>) {
         let mut problems = locked(&self.problems);
         match problem {
             Some((what, advice)) => {
@@ -206,6 +206,11 @@ impl Managed {
     /// named is left unconnected.
     pub(crate) fn networks(&self, machine: MachineId) -> Option<BTreeMap<String, String>> {
         self.ledger().protection(machine).map(|protection| protection.networks.clone())
+    }
+
+    /// Whom to trust, as the vault says.
+    pub(crate) fn trust(&self) -> Option<TrustDocument> {
+        self.ledger().trust().cloned()
     }
 
     /// Where a host's agent is, by the name in its certificate.

@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Agent, AgentError, ReplicaSink, control, lock::Lock, managed, scrub, source, target, watchdog::Watchdog,
+    Agent, AgentError, ReplicaSink, control, lock::Lock, managed, membership, scrub, source, target,
+    watchdog::Watchdog,
 };
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
@@ -52,6 +53,9 @@ pub async fn serve(
     tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
     if let Some(managed) = agent.managed() {
         tasks.spawn(managed::run(Arc::clone(&agent), Arc::clone(managed), stop.clone()));
+    }
+    if let Some(membership) = agent.membership() {
+        tasks.spawn(membership::upkeep(Arc::clone(&agent), Arc::clone(membership), stop.clone()));
     }
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");

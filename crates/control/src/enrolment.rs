@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use farshore_types::RegistrationId;
+use farshore_types::{HostId, RegistrationId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -110,6 +110,26 @@ pub struct Renewed {
     pub chain_pem: String,
     /// As in [`Enrolled`].
     pub trust: TrustDocument,
+}
+
+/// Where an [`Introduction`] is posted.
+pub const INTRODUCE_PATH: &str = "/site/v1/introduce";
+
+/// A site server asks the vault for the certificate of a host that it let in by one of its own
+/// registration keys, or that renews. Asked again with the same id, the vault answers again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// Who the host is from now on; chosen by the site server, and durable there.
+    pub id: HostId,
+    /// The request for a certificate, PEM. Of it only the public key counts.
+    pub csr_pem: String,
+    /// How the host is reached.
+    pub reach: Reach,
+    /// The agent's version, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Whether the host is a member already, and renews.
+    pub renewal: bool,
 }
 
 /// Something in a message that cannot be.

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 /// Reads from this many bytes on are worth it.
 const WORTH: usize = 64 * 1024;
 /// Bytes kept at most.
-const KEPT_MAX: usize = 64 * 1024 * 1024;
+const KEPT_MAX: usize = 32 * 1024 * 1024;
 
 /// Buffers that nobody uses.
 #[derive(Debug, Default)]
@@ -96,12 +96,12 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_allowed_and_small_reads_are_left_alone() {
         let pool = Arc::new(Pool::default());
-        let many: Vec<Bytes> = (0..80).map(|_| pool.lend(pool.take(1 << 20))).collect();
+        let many: Vec<Bytes> = (0..40).map(|_| pool.lend(pool.take(1 << 20))).collect();
         drop(many);
         let kept = pool.0.lock().unwrap();
-        assert_eq!((kept.bytes, kept.buffers.len()), (KEPT_MAX, 64));
+        assert_eq!((kept.bytes, kept.buffers.len()), (KEPT_MAX, 32));
         drop(kept);
         drop(pool.lend(pool.take(100)));
-        assert_eq!(pool.0.lock().unwrap().buffers.len(), 64);
+        assert_eq!(pool.0.lock().unwrap().buffers.len(), 32);
     }
 }

@@ -45,6 +45,15 @@ impl Credentials {
         Ok(Credentials { ca_der, cert_der, key_der: key.serialize_der(), facts, trust })
     }
 
+    /// The same certificate and key with other trust.
+    ///
+    /// # Errors
+    /// [`PkiError::WrongAuthority`] where the certificate's authority is missing in it.
+    pub fn with_trust(self, trust: Trust) -> Result<Credentials, PkiError> {
+        let ca_der = trust.authority_of(&self.facts.name, &self.cert_der)?.to_vec();
+        Ok(Credentials { ca_der, trust, ..self })
+    }
+
     /// Checks that the host's own certificate and its authority's hold at a time.
     ///
     /// # Errors

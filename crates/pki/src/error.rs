@@ -94,6 +94,16 @@ pub enum PkiError {
         /// What is expected.
         wanted: String,
     },
+    /// The authority is not the one that a registration key names.
+    #[error(
+        "the authority found there has the fingerprint {found}, not {expected} as the registration key says: it is another installation, or somebody stands in between; compare the fingerprint with what the issuer shows"
+    )]
+    WrongFingerprint {
+        /// What the key says.
+        expected: String,
+        /// What was shown.
+        found: String,
+    },
     /// The authority took the certificate back.
     #[error("the certificate of {name} was revoked: if that was a mistake, enrol {name} anew")]
     Revoked {

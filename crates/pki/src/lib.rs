@@ -42,6 +42,7 @@ pub use revocation::{RevocationList, Revoked};
 pub use role::{Identity, Role};
 pub use sealed::{SealingKey, UnlockKey};
 pub use serial::Serial;
+pub use store::{read, write_secret};
 pub use trust::Trust;
 
 /// The authority's certificate, at the authority and at every host.

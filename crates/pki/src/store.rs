@@ -12,14 +12,22 @@ use crate::PkiError;
 const MODE_SECRET: u32 = 0o600;
 const MODE_PUBLIC: u32 = 0o644;
 
-pub(crate) fn read(path: &Path) -> Result<String, PkiError> {
+/// Reads a file of text.
+///
+/// # Errors
+/// [`PkiError::Missing`]; [`PkiError::File`].
+pub fn read(path: &Path) -> Result<String, PkiError> {
     fs::read_to_string(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => PkiError::Missing { path: path.to_owned() },
         _ => PkiError::File { what: "read", path: path.to_owned(), source },
     })
 }
 
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
+/// Writes a file that only its owner may read, durable, all or nothing.
+///
+/// # Errors
+/// [`PkiError::File`].
+pub fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
     write(path, text, MODE_SECRET)
 }
 

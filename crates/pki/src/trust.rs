@@ -27,6 +27,17 @@ impl Trust {
     pub fn parse(authority_pem: &str, revoked_pem: &str) -> Result<Trust, PkiError> {
         let unsound = |why: String| PkiError::UnsoundTrust { why };
         let authorities = certificate::all_of("CERTIFICATE", authority_pem).map_err(unsound)?;
+        let trust = Trust::of_der(authorities)?;
+        let lists = RevocationList::parse_all(revoked_pem, &trust.authorities)?;
+        Ok(Trust { lists, ..trust })
+    }
+
+    /// Trust in these authorities (DER), of which nothing was revoked yet.
+    ///
+    /// # Errors
+    /// [`PkiError::UnsoundTrust`]: none, too many, or not authorities'.
+    pub fn of_der(authorities: Vec<Vec<u8>>) -> Result<Trust, PkiError> {
+        let unsound = |why: String| PkiError::UnsoundTrust { why };
         if authorities.is_empty() || authorities.len() > AUTHORITIES_MAX {
             let count = authorities.len();
             return Err(unsound(format!("it has {count} authorities; 1 to {AUTHORITIES_MAX} are possible")));
@@ -34,8 +45,7 @@ impl Trust {
         if !authorities.iter().all(|der| certificate::is_authority(der)) {
             return Err(unsound("one of its certificates is not an authority's".to_owned()));
         }
-        let lists = RevocationList::parse_all(revoked_pem, &authorities)?;
-        Ok(Trust { authorities, lists })
+        Ok(Trust { authorities, lists: Vec::new() })
     }
 
     /// The authorities' certificates, DER.

@@ -12,6 +12,9 @@ use crate::process::{output_of, show_and_run};
 
 const SOURCES_DIR: &str = "/etc/apt/sources.list.d";
 const SOURCES_LIST: &str = "/etc/apt/sources.list";
+/// Read when Debian's package of a PostgreSQL server is installed.
+const CLUSTER_FOLDER: &str = "/etc/postgresql-common/createcluster.d";
+const OUR_CLUSTER_RULE: &str = "/etc/postgresql-common/createcluster.d/farshore-setup.conf";
 const OUR_SOURCES: &str = "/etc/apt/sources.list.d/farshore-backports.sources";
 
 /// Which of `packages` are installed.
@@ -54,6 +57,17 @@ pub(super) fn install(packages: &[&str], suite: Option<&str>) -> Result<()> {
     ]);
     install.args(suite.into_iter().flat_map(|suite| ["-t", suite])).args(packages);
     show_and_run(&mut install).context("install the packages; as root, the command above does the same")
+}
+
+/// Until [`allow_cluster`], installing a PostgreSQL server makes and starts no cluster.
+pub(super) fn forbid_cluster() -> Result<()> {
+    show_and_run(as_root("mkdir").args(["-p", CLUSTER_FOLDER]))?;
+    write_as_root(OUR_CLUSTER_RULE, "create_main_cluster = false\n")
+}
+
+/// Leaves the machine's own rules as they were.
+pub(super) fn allow_cluster() -> Result<()> {
+    show_and_run(as_root("rm").args(["-f", OUR_CLUSTER_RULE]))
 }
 
 /// A command as root: through sudo for anybody else, which must not ask for a password.

@@ -244,7 +244,6 @@ impl Ledger {
     }
 
     /// Whom to trust.
-    #[cfg(test)]
     pub(super) fn trust(&self) -> Option<&TrustDocument> {
         self.holder.documents().find_map(|document| match &document.body {
             Body::Trust(trust) => Some(trust),

@@ -10,6 +10,7 @@ mod fuzzing;
 mod hostile;
 mod input;
 mod managed;
+mod membership;
 mod points;
 mod probe;
 mod refusals;

@@ -1,7 +1,7 @@
 //! Two managed agents with simulated hypervisors, told by a vault that a test plays.
 
 mod requests;
-mod vault;
+pub(crate) mod vault;
 mod world;
 
 use std::time::Duration;

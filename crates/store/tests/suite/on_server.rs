@@ -1,0 +1,194 @@
+//! What can go wrong with a database server, and only with one.
+
+use std::time::Duration;
+
+use farshore_store::{Bug, Changes, Expect, Options, RowId, Store, StoreError, Wait};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{place::Place, proxy::Proxy, server::Server, trouble::put};
+
+/// Ends the store's sessions of one kind behind its back.
+async fn end_sessions(place: &Place, name: &str) {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE application_name = '{name}' AND datname = current_database()"
+    );
+    place.by_hand(&sql).await;
+}
+
+/// Commits, again while the answer is that it may work later.
+async fn commit_in_time(store: &Store, key: &str) {
+    let began = Instant::now();
+    loop {
+        match store.commit(put(key, Expect::Absent)).await {
+            Ok(_) => return,
+            Err(error) => {
+                assert!(error.is_temporary() && began.elapsed() < Duration::from_secs(30), "{error}");
+            }
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn the_second_waits_and_takes_over(place: Place) {
+    let (first, _) = place.open().await;
+    first.commit(put("a", Expect::Absent)).await.unwrap();
+    let other = place.clone();
+    let forever = Options { wait: Wait::Forever, ..Options::default() };
+    let mut second = tokio::spawn(async move { other.open_with(forever).await.unwrap() });
+    assert!(timeout(Duration::from_secs(1), &mut second).await.is_err(), "it waits");
+    let short = Options { wait: Wait::AtMost(Duration::from_millis(700)), ..Options::default() };
+    assert!(matches!(place.open_with(short).await, Err(StoreError::Held { .. })));
+    first.commit(put("b", Expect::Absent)).await.unwrap();
+    first.close().await;
+    let (second, loaded) = timeout(Duration::from_secs(10), second).await.unwrap().unwrap();
+    assert_eq!((loaded.rows.len(), loaded.fence, loaded.learn), (2, 2, None));
+    second.commit(put("c", Expect::Absent)).await.unwrap();
+}
+
+/// Whether one that lost its lock without noticing is kept from writing.
+async fn fence_holds(place: &Place, bug: Option<Bug>) -> bool {
+    let hour = Duration::from_secs(3600);
+    let unaware = Options { heartbeat_every: hour, bug, ..Options::default() };
+    let (first, _) = place.open_with(unaware).await.unwrap();
+    commit_in_time(&first, &format!("before {bug:?}")).await;
+    end_sessions(place, "farshore lock").await;
+    let wait = Options { wait: Wait::AtMost(Duration::from_secs(10)), ..Options::default() };
+    let (second, loaded) = place.open_with(wait.clone()).await.unwrap();
+    commit_in_time(&second, &format!("second {bug:?}")).await;
+    let late = first.commit(put(&format!("late {bug:?}"), Expect::Absent)).await;
+    first.close().await;
+    second.close().await;
+    let (third, after) = place.open_with(wait).await.unwrap();
+    third.close().await;
+    let kept_out = after.rows.len() == loaded.rows.len() + 1;
+    assert_eq!(kept_out, matches!(late, Err(StoreError::Superseded { .. })));
+    kept_out
+}
+
+async fn one_that_lost_its_lock_unnoticed_writes_nothing(place: Place) {
+    assert!(fence_holds(&place, None).await);
+    assert!(!fence_holds(&place, Some(Bug::NoFence)).await, "without the fence this would not be seen");
+}
+
+async fn a_lost_lock_is_noticed_and_got_back(place: Place) {
+    let options = Options { heartbeat_every: Duration::from_millis(100), ..Options::default() };
+    let (store, _) = place.open_with(options).await.unwrap();
+    end_sessions(&place, "farshore lock").await;
+    let began = Instant::now();
+    while store.figures().reconnects == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "not noticed");
+        sleep(Duration::from_millis(50)).await;
+    }
+    commit_in_time(&store, "a").await;
+    assert!(matches!(place.open_with(Options::default()).await, Err(StoreError::Held { .. })));
+}
+
+async fn a_lost_connection_is_made_anew(place: Place) {
+    let (store, _) = place.open().await;
+    for round in 0..3 {
+        end_sessions(&place, "farshore").await;
+        commit_in_time(&store, &round.to_string()).await;
+        assert!(store.events(&farshore_store::EventQuery { limit: 1, ..Default::default() }).await.is_ok());
+    }
+    assert!(store.figures().reconnects >= 1);
+    store.close().await;
+    assert_eq!(place.open().await.1.rows.len(), 3);
+}
+
+async fn commit_broken_off(place: Place) {
+    let proxy = Proxy::start(&place.file("proxy"), &place.text);
+    let through = place.by(&proxy.text);
+    let (store, _) = through.open().await;
+    proxy.cut_commits();
+    let callers: Vec<_> = (0..4)
+        .map(|caller| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut outcomes = Vec::new();
+                for turn in 0..15 {
+                    let key = format!("{caller}/{turn}");
+                    outcomes.push((key.clone(), store.commit(put(&key, Expect::Absent)).await));
+                }
+                outcomes
+            })
+        })
+        .collect();
+    let (mut written, mut refused) = (Vec::new(), 0);
+    for caller in callers {
+        for (key, outcome) in caller.await.unwrap() {
+            match outcome {
+                Ok(version) => written.push((RowId::new("policy", key), version)),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    store.close().await;
+    let options = Options { wait: Wait::AtMost(Duration::from_secs(20)), ..Options::default() };
+    let (_, loaded) = place.open_with(options).await.unwrap();
+    let mut found: Vec<_> = loaded.rows.into_iter().map(|row| (row.id, row.version)).collect();
+    found.sort();
+    written.sort();
+    assert_eq!(found, written, "exactly what was acknowledged is there");
+    let (before, after) = proxy.cuts();
+    assert!(before > 0 && after > 0 && refused > 0, "{before} cut before, {after} after the commit");
+}
+
+async fn refusals_say_what_to_do(place: Place) {
+    place.by_hand("CREATE ROLE weak LOGIN").await;
+    let weak = place.by(&place.text.replace("farshore@", "weak@"));
+    let error = weak.open_with(Options::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Permission { .. }), "{error}");
+    assert!(error.to_string().contains("create tables"), "{error}");
+    place.by_hand("DROP ROLE weak").await;
+    let missing = place.by(&place.text.replace("/refusals", "/missing"));
+    let error = missing.open_with(Options::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+    assert!(error.to_string().contains("does not exist"), "{error}");
+    let gone = place.by(&place.text.replace("host=", "host=/nowhere"));
+    let error = gone.open_with(Options::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }) && error.is_temporary(), "{error}");
+}
+
+#[test]
+fn what_only_a_server_can_do_wrong_is_withstood() {
+    let server = Server::start();
+    let run = |scenario: crate::Scenario, name: &str| crate::run(scenario, server.place(name));
+    run(|place| Box::pin(the_second_waits_and_takes_over(place)), "second");
+    run(|place| Box::pin(one_that_lost_its_lock_unnoticed_writes_nothing(place)), "fence");
+    run(|place| Box::pin(a_lost_lock_is_noticed_and_got_back(place)), "lock");
+    run(|place| Box::pin(a_lost_connection_is_made_anew(place)), "connection");
+    run(|place| Box::pin(refusals_say_what_to_do(place)), "refusals");
+}
+
+#[test]
+fn a_commit_that_broke_off_is_told_as_it_is() {
+    let server = Server::start();
+    crate::run(|place| Box::pin(commit_broken_off(place)), server.place("cuts"));
+}
+
+#[test]
+fn a_server_that_is_killed_and_comes_back_is_waited_for() {
+    let mut server = Server::start();
+    let place = server.place("restarts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (store, _) = runtime.block_on(place.open());
+    let mut written = 0;
+    for round in 0..3 {
+        runtime.block_on(commit_in_time(&store, &round.to_string()));
+        server.kill();
+        let error =
+            runtime.block_on(store.commit(Changes::new().put(RowId::new("x", "x"), Expect::Anything, "x")));
+        let error = error.unwrap_err();
+        assert!(error.is_temporary() && error.to_string().contains("try again in"), "{error}");
+        server.start_again();
+        runtime.block_on(commit_in_time(&store, &format!("{round} again")));
+        written += 2;
+    }
+    runtime.block_on(store.close());
+    let (_, loaded) = runtime.block_on(place.open());
+    assert_eq!(loaded.rows.len(), written);
+}
