@@ -8,9 +8,12 @@ use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
 use farshore_channel::{Applicant, Client, Expected, Keyring, Listener, enrol as enrol_at, enrolment_router};
 use farshore_control::enrolment::Reach;
-use farshore_env::{OsFiles, SystemClock};
+use farshore_env::{RealFiles, SystemClock};
 use farshore_pki::{Bundle, Credentials, Identity, KeyRequest, RegistrationKey, Role};
-use farshore_site::{Server, Timing, enroller, router};
+use farshore_site::{
+    Server, Timing,
+    server::{enroller, router},
+};
 use farshore_types::SiteId;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +105,7 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
     let journal = dir.join("journal");
     let opened = Server::open(
         site,
-        Arc::new(OsFiles),
+        Arc::new(RealFiles),
         &journal,
         Arc::new(vault),
         Arc::new(SystemClock::default()),

@@ -49,15 +49,11 @@ fn distance(one: &str, other: &str) -> usize {
         let mut before = std::mem::replace(&mut row[0], i + 1);
         for (j, b) in other.iter().enumerate() {
             let cost = before + usize::from(a != *b);
-            before = std::mem::replace(&mut row[j + 1], cost.min(before_min(&row, j)));
+            let best = cost.min(row[j].min(row[j + 1]) + 1);
+            before = std::mem::replace(&mut row[j + 1], best);
         }
     }
     row[other.len()]
-}
-
-/// The cheaper of putting one in and taking one out.
-fn before_min(row: &[usize], j: usize) -> usize {
-    row[j].min(row[j + 1]) + 1
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) fn list<T: Serialize>(output: Output, all: &[T], heads: &[&str], row:
 /// A table without lines.
 pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
+    table.load_style(NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
     rows.for_each(|row| {
         table.add_row(row);
     });
