@@ -24,6 +24,9 @@ use crate::ProgramError;
 pub use config::{DEFAULT_PATH, SAMPLE, SiteConfig};
 pub use keys::host_key;
 
+/// The key of an enrolment that is under way.
+const ENROLLING: &str = "enrolling.key";
+
 /// Where the vault is, as the registration key said; kept beside the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct VaultPlace {
@@ -43,6 +46,9 @@ pub async fn enrol(config: &SiteConfig, key: &str) -> Result<Identity, ProgramEr
         return Err(ProgramError::usage(what, "a host is enrolled with `farshore-agent enrol`"));
     }
     fs::create_dir_all(&config.data_dir).map_err(ProgramError::io("create", &config.data_dir))?;
+    if Bundle::exists(&config.data_dir) && !config.data_dir.join(ENROLLING).exists() {
+        return already(&config.data_dir, &key);
+    }
     let request = own_request(&config.data_dir)?;
     let reach = Reach { name: config.name(), addresses: config.addresses.clone(), ..Reach::default() };
     let applicant = Applicant { key: &key, request: &request, reach, version: env!("CARGO_PKG_VERSION") };
@@ -50,14 +56,36 @@ pub async fn enrol(config: &SiteConfig, key: &str) -> Result<Identity, ProgramEr
     let place = VaultPlace { address: key.address.clone(), id: key.issuer.1 };
     save_place(&config.data_dir, &place)?;
     bundle.save(&config.data_dir)?;
-    fs::remove_file(config.data_dir.join("enrolling.key")).ok();
+    fs::remove_file(config.data_dir.join(ENROLLING)).ok();
     Ok(identity)
+}
+
+/// What is enrolled already stays so; a key for another site is another matter.
+fn already(dir: &Path, key: &RegistrationKey) -> Result<Identity, ProgramError> {
+    let identity = Keyring::new(Credentials::load(dir)?)?.identity();
+    match place_of(dir)? {
+        place if place.id == key.issuer.1 => Ok(identity),
+        place => {
+            let what = format!("this machine serves site {} of the vault at {}", identity.id, place.address);
+            Err(ProgramError::usage(
+                what,
+                format!("to serve another, use another data_dir than {}", dir.display()),
+            ))
+        }
+    }
+}
+
+fn place_of(dir: &Path) -> Result<VaultPlace, ProgramError> {
+    let (path, advice) = (dir.join("vault.toml"), "enrol this machine first: farshore site enrol --key KEY");
+    let text = fs::read_to_string(&path)
+        .map_err(|e| ProgramError::usage(format!("cannot read {}: {e}", path.display()), advice))?;
+    toml::from_str(&text).map_err(|e| ProgramError::usage(format!("{}: {e}", path.display()), advice))
 }
 
 /// The key to be certified, durable before the first attempt: asked again with the same, the
 /// vault gives the same answer.
 fn own_request(dir: &Path) -> Result<KeyRequest, ProgramError> {
-    let path = dir.join("enrolling.key");
+    let path = dir.join(ENROLLING);
     if let Ok(pem) = fs::read_to_string(&path) {
         return Ok(KeyRequest::of_key(&pem)?);
     }
@@ -91,11 +119,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), ProgramError> {
 /// Whatever keeps it from beginning.
 pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), ProgramError> {
     let dir = &config.data_dir;
-    let advice = "enrol this machine first: farshore site enrol --key KEY";
-    let text = fs::read_to_string(dir.join("vault.toml"))
-        .map_err(|e| ProgramError::usage(format!("cannot read {}/vault.toml: {e}", dir.display()), advice))?;
-    let place: VaultPlace = toml::from_str(&text)
-        .map_err(|e| ProgramError::usage(format!("{}/vault.toml: {e}", dir.display()), advice))?;
+    let place = place_of(dir)?;
     let keyring = Keyring::new(Credentials::load(dir)?)?;
     let bundle = Bundle::load(dir)?;
     bundle.check(SystemTime::now())?;

@@ -2,23 +2,24 @@
 //! for; the same request asked again gets the same id. This module must never give out the
 //! authority's key.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use farshore_channel::{Enroller, Peer, Refusal, Signing, admit};
+use farshore_channel::{Enroller, Keyring, Peer, Refusal, Signing, admit};
 use farshore_control::{
     TrustDocument,
     enrolment::{Enrolled, Enrolment, Introduction, Renewal, Renewed},
 };
 use farshore_pki::{
-    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, REGISTRATION_LIFETIME, Registration,
-    RegistrationError, RegistrationKey, Role,
+    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, PkiError, REGISTRATION_LIFETIME,
+    Registration, RegistrationError, RegistrationKey, Role,
 };
 use farshore_types::{HostId, SiteId};
 use farshore_vault::{Command, Problem, ProblemKind};
 
 use super::{
+    config::VaultConfig,
     desk::{Books, Desk},
     papers::IssuedRow,
 };
@@ -36,17 +37,36 @@ pub(crate) struct Issuer {
     /// Where site servers reach it, `host:port`.
     address: String,
     fingerprint: Fingerprint,
+    /// The vault's own trust, and where it is kept: it follows what others are told.
+    keyring: Keyring,
+    dir: PathBuf,
 }
 
 impl Issuer {
     pub(crate) fn new(
         desk: Desk,
-        authority: Arc<Authority>,
-        vault: Identity,
-        address: String,
-        fingerprint: Fingerprint,
-    ) -> Issuer {
-        Issuer { desk, authority, vault, address, fingerprint }
+        authority: Authority,
+        keyring: Keyring,
+        config: &VaultConfig,
+    ) -> Result<Issuer, PkiError> {
+        Ok(Issuer {
+            desk,
+            fingerprint: authority.fingerprint()?,
+            authority: Arc::new(authority),
+            vault: keyring.identity(),
+            address: config.public_address(),
+            keyring,
+            dir: config.data_dir.clone(),
+        })
+    }
+
+    /// The vault trusts whom it tells others to trust, from now on.
+    pub(crate) async fn follow_trust(&self) -> Result<(), Problem> {
+        let Some(trust) = self.desk.look(|core, _, _| core.trust()).await? else { return Ok(()) };
+        let stored = self.keyring.store_trust(&self.dir, &trust.authority_pem, &trust.revoked_pem);
+        stored.map(drop).map_err(|e| {
+            problem(ProblemKind::Unavailable, "trust", e.to_string(), "look into the vault's data directory")
+        })
     }
 
     /// Makes a registration key for the server of a site.
@@ -117,7 +137,8 @@ impl Issuer {
     /// A store that cannot be written; a list that cannot be signed.
     pub(crate) async fn revoke(&self, role: Role, holder: uuid::Uuid) -> Result<usize, Problem> {
         let authority = Arc::clone(&self.authority);
-        self.desk
+        let count = self
+            .desk
             .change(move |books| {
                 let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
                 let mut count = 0;
@@ -133,7 +154,9 @@ impl Issuer {
                 }
                 Ok(count)
             })
-            .await
+            .await?;
+        self.follow_trust().await?;
+        Ok(count)
     }
 
     async fn note(&self, facts: &Facts) -> Result<(), Refusal> {
@@ -268,7 +291,6 @@ pub(crate) fn problem(kind: ProblemKind, code: &str, what: String, advice: &str)
 }
 
 /// A problem as an answer over HTTP.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn refused(problem: Problem) -> Refusal {
     let status = match problem.kind {
         ProblemKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,

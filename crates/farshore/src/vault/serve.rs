@@ -34,11 +34,10 @@ pub async fn serve(
     let (core, papers) = load(&loaded)?;
     let authority = unlock(config, &papers)?;
     let keyring = Keyring::new(Credentials::load(&config.data_dir)?)?;
-    let fingerprint = authority.fingerprint()?;
     let term = core.term();
     let desk = Desk::open(core, papers, store, stop.clone());
-    let vault = keyring.identity();
-    let issuer = Issuer::new(desk.clone(), Arc::new(authority), vault, config.public_address(), fingerprint);
+    let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
+    issuer.follow_trust().await?;
     let strangers =
         enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
     let members = members::router(desk.clone(), issuer);

@@ -71,7 +71,7 @@ fn host(core: &Core, row: &HostRow, at: &Moment) -> HostView {
     let report = seen.map(|seen| &seen.report);
     let signs = HostSigns {
         silent_ms,
-        skew_ms: seen.map_or(0, |seen| beyond_transit(seen)),
+        skew_ms: seen.map_or(0, beyond_transit),
         certificate_left_ms: report
             .map(|r| r.certificate_until_ms)
             .filter(|until| *until > 0)
