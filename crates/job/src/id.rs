@@ -7,6 +7,8 @@ use farshore_types::{JobId, RequestId};
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
+use crate::Job;
+
 /// Which way a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,6 +41,28 @@ impl EffectId {
         bytes.copy_from_slice(&digest[..16]);
         let id: Uuid = Builder::from_custom_bytes(bytes).into_uuid();
         RequestId(id)
+    }
+}
+
+impl Job {
+    /// Every effect that was ever asked for, in the order of the steps.
+    pub fn issued(&self) -> impl Iterator<Item = EffectId> {
+        let places = (0u16..).zip(&self.nodes);
+        places.flat_map(move |(step, node)| {
+            let runs = [(Direction::Do, &node.doing), (Direction::Undo, &node.undoing)];
+            let asked =
+                runs.into_iter().filter_map(|(direction, run)| Some((direction, run.as_ref()?.attempt)));
+            asked.flat_map(move |(direction, last)| {
+                (1..=last).map(move |attempt| EffectId { job: self.id, step, direction, attempt })
+            })
+        })
+    }
+
+    /// The effect that an agent was asked for by such a request, whether its outcome is still
+    /// waited for or not.
+    #[must_use]
+    pub fn effect_of(&self, request: RequestId) -> Option<EffectId> {
+        self.issued().find(|id| id.request() == request)
     }
 }
 

@@ -7,5 +7,6 @@ mod ownership;
 mod preflight;
 mod random;
 mod requests;
+mod scale;
 mod transactions;
 mod world;

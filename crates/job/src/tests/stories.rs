@@ -210,6 +210,13 @@ fn an_effects_id_is_a_valid_request_id_and_stays_the_same() {
     assert_eq!(id.to_string(), "00000000-0000-0000-0000-000000000001/0/do/1");
     assert_eq!(id.request(), id.request());
     assert_eq!(id.request().0.get_version_num(), 8);
+    assert_eq!(play.job.effect_of(id.request()), Some(id));
+    let mut play = play;
+    play.fails("check", true);
+    play.later(1000);
+    let second = play.id("check");
+    assert_eq!(play.job.issued().collect::<Vec<_>>(), [id, second]);
+    assert_eq!(play.job.effect_of(id.request()), Some(id), "of a former attempt, too: it is to be forgotten");
 }
 
 proptest! {

@@ -4,7 +4,7 @@ use farshore_control::{Intent, Verdict};
 use farshore_policy::{Change, PolicyPatch};
 
 use super::world::{World, id, machine};
-use crate::{Bug, Command};
+use crate::{Bug, Command, MapTo};
 
 /// Where the replica of machine 1 is, as a place among the hosts.
 fn target(world: &World) -> usize {
@@ -32,6 +32,26 @@ fn an_owner_that_took_over_without_the_vault_turns_the_protection_round_and_paus
     world.deliver_all();
     let held = world.protection(0, 1);
     assert_eq!((held.epoch.number, held.epoch.token, held.source.host), (2, 77, host));
+}
+
+#[test]
+fn a_place_that_was_chosen_on_one_host_is_not_wanted_on_another() {
+    let mut world = World::new();
+    let mut stored = machine(1);
+    stored.disks[0].storage = Some("ssd".to_owned());
+    world.agent(0).machines = vec![stored];
+    world.all_report();
+    let (from_site, to_site) = (world.sites[0], world.sites[1]);
+    let (from, to) = ("ssd".to_owned(), Some("ssd".to_owned()));
+    world.run(&Command::MapStorage(MapTo { from_site, to_site, from, to }));
+    world.enable(1);
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).place.as_deref(), Some("/srv/ssd"));
+    let at = target(&world);
+    world.agent(at).break_glass(id(1), 77);
+    world.report(world.hosts[at]);
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).place, None);
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! A small world around a core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farshore_control::{
     Body, Document, Holder, HostReport, Inventory, Key, Verdict,
     ownership::Lineage,
     report::{DiskFacts, HostFacts, MachineFacts, ReportReply, Space, StorageClass},
-    request::Outcome,
+    request::{self, Action, Ending, Outcome, Request},
     sync::{Cursor, Poll, SiteReport},
 };
 use farshore_policy::PolicyPatch;
-use farshore_types::{CloudId, Epoch, HostId, MachineId, PolicyId, SiteId};
+use farshore_types::{CloudId, Epoch, HostId, MachineId, PolicyId, RequestId, SiteId};
 use uuid::Uuid;
 
 use crate::{Answer, Command, Core, Enable, Moment, Problem, Start};
@@ -29,6 +29,11 @@ pub(super) struct Agent {
     pub(super) machines: Vec<MachineFacts>,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) free: u64,
+    /// Whether it carries requests out; else a test does.
+    pub(super) obeys: bool,
+    /// Replicas that it has deleted, with what it held of their protection then.
+    pub(super) deleted: Vec<(MachineId, Option<Body>)>,
+    done: BTreeSet<RequestId>,
     sequence: u64,
 }
 
@@ -42,6 +47,9 @@ impl Agent {
             machines: Vec::new(),
             outcomes: Vec::new(),
             free: 500 * GIB,
+            obeys: false,
+            deleted: Vec::new(),
+            done: BTreeSet::new(),
             sequence: 0,
         }
     }
@@ -103,7 +111,25 @@ impl Agent {
             let lineage = || Lineage::new(body.machine, epoch, owner);
             self.lineages.entry(body.machine).or_insert_with(lineage).hear(&epoch, owner);
         }
+        if let (Verdict::Taken, Body::Request(request), true) = (&verdict, &document.body, self.obeys) {
+            self.carry_out(request);
+        }
         verdict
+    }
+
+    /// Each request once; a replica only while it is of the epoch that was named.
+    fn carry_out(&mut self, request: &Request) {
+        if let (true, Action::DeleteReplica { machine, epoch }) =
+            (self.done.insert(request.id), &request.action)
+        {
+            let held = self.holder.get(&Key::Protection(*machine)).map(|document| document.body.clone());
+            let same = self.lineages.get(machine).is_some_and(|lineage| lineage.epoch == *epoch);
+            if same {
+                self.deleted.push((*machine, held));
+            }
+        }
+        let result = Ending::Done { answer: request::Answer::Done };
+        self.outcomes.push(Outcome { id: request.id, host: self.host, result });
     }
 
     /// A person on the host takes the machine over (R1).
