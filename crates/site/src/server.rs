@@ -189,7 +189,7 @@ impl Server {
                 Event::HostSilent(host) => tracing::warn!(%host, "a host is silent"),
                 Event::HostBack(host) => tracing::info!(%host, "a host speaks again"),
                 Event::NewTerm(term) => {
-                    tracing::info!(term = term.number, vault = %term.vault, "a vault speaks")
+                    tracing::info!(term = term.number, vault = %term.vault, "a vault speaks");
                 }
                 Event::NotFollowed { term, why } => {
                     tracing::error!(term = term.number, vault = %term.vault, why, "a vault is not followed");

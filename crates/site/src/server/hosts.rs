@@ -15,7 +15,7 @@ use farshore_control::{
     HostReport,
     enrolment::{Enrolled, Enrolment, Introduction, RENEW_PATH, Reach, Renewal, Renewed},
     report::ReportReply,
-    sync::{POLL_PATH, REPORT_PATH, Documents, POLL_SECS_MAX, Poll},
+    sync::{Documents, POLL_PATH, POLL_SECS_MAX, Poll, REPORT_PATH},
 };
 use farshore_pki::{Fingerprint, Registration, RegistrationError, RegistrationKey, Role};
 use farshore_types::HostId;

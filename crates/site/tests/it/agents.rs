@@ -13,7 +13,7 @@ use farshore_control::{
     Wire,
     report::ReportReply,
     request::{Action, Answer, Ending, Request},
-    sync::{POLL_PATH, REPORT_PATH, Documents, Poll},
+    sync::{Documents, POLL_PATH, Poll, REPORT_PATH},
 };
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_pki::Role;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use farshore_channel::{Applicant, Keyring, enrol, renew};
 use farshore_control::{
     enrolment::Reach,
-    sync::{POLL_PATH, Documents, Poll},
+    sync::{Documents, POLL_PATH, Poll},
 };
 use farshore_pki::{Identity, KeyRequest, RegistrationKey, Role};
 
@@ -49,8 +49,7 @@ async fn a_host_enrols_once_by_a_key_even_over_a_restart_and_renews() {
     bundle.save(&dir).unwrap();
     let client = world.client(Keyring::load(&dir).unwrap());
     let poll = Poll { cursor: None, term: None, wait_secs: 1 };
-    let answer: Documents =
-        client.post(POLL_PATH, &poll, farshore_channel::Call::default()).await.unwrap();
+    let answer: Documents = client.post(POLL_PATH, &poll, farshore_channel::Call::default()).await.unwrap();
     assert_eq!(answer.term, crate::vault::TERM);
     let asks_for_more = Reach { name: "somebody.else".to_owned(), ..Reach::default() };
     let renewed = renew(&client, asks_for_more).await.unwrap();
