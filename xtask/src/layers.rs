@@ -15,10 +15,12 @@ const TESTS: &str = "tests";
 
 /// Edges inside one layer, each a decision: the first may use the second. Add one with the
 /// change that needs it.
-const NEIGHBOURS: [(&str, &str); 4] = [
+const NEIGHBOURS: [(&str, &str); 5] = [
     ("farshore-env", "farshore-types"),
     ("farshore-hypervisor", "farshore-nbd"),
     ("farshore-capture", "farshore-link"),
+    // The program runs the server.
+    ("farshore", "farshore-site"),
     // Its tests have real agents below it; the server itself knows them by their messages.
     ("farshore-site", "farshore-agent"),
 ];

@@ -2,10 +2,15 @@
 //! Every command goes through [`Agent::handle`], whether it came over the socket or runs in
 //! the command's own process. This module must never do a command's work itself.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use farshore_env::{Clock, Files, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Kind, libvirt::Libvirt};
+use farshore_link::Identity;
 use farshore_replica::PointReader;
 use farshore_types::HostId;
 use tokio::sync::OnceCell;
@@ -47,6 +52,8 @@ pub struct Agent {
     /// Where a vault says what it is to do.
     managed: Option<Arc<Managed>>,
     membership: Option<Arc<Membership>>,
+    /// Read when first needed, shared by all sessions.
+    identity: Mutex<Option<Identity>>,
     /// Whether it goes on after a command.
     serving: bool,
 }
@@ -67,6 +74,7 @@ impl Agent {
             hypervisor: OnceCell::new(),
             managed: None,
             membership: None,
+            identity: Mutex::default(),
             serving: false,
         }
     }
@@ -167,6 +175,23 @@ impl Agent {
     /// That it cannot be reached.
     pub async fn hypervisor(&self) -> Result<Arc<dyn Hypervisor>, AgentError> {
         self.hypervisor.get_or_try_init(|| connect(self.config.hypervisor_uri())).await.cloned()
+    }
+
+    /// Who this host is to others, as its files say now. Open sessions with whoever is not
+    /// believed by them any more end.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files.
+    pub fn identity(&self) -> Result<Identity, AgentError> {
+        let mut held = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = &self.config.identity_dir;
+        match &*held {
+            Some(identity) => {
+                identity.reload(dir)?;
+                Ok(identity.clone())
+            }
+            None => Ok(held.insert(Identity::load(dir)?).clone()),
+        }
     }
 
     /// Whether the hypervisor has been connected to.

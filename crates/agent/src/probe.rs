@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use farshore_hypervisor::Kind;
-use farshore_link::{Endpoint, Greeting, Identity, LinkError, Session, SessionOptions, TlsDial};
+use farshore_link::{Endpoint, Greeting, LinkError, Session, SessionOptions, TlsDial};
 use farshore_types::{Epoch, MachineId};
 use farshore_wire::{Hello, Refusal, RefusalCode};
 
@@ -33,7 +33,7 @@ pub(crate) enum Answer {
 
 /// Asks a host's agent whether the machine runs there.
 pub(crate) async fn ask(agent: &Agent, machine: MachineId, name: &str, host: &str, address: &str) -> Answer {
-    let identity = match Identity::load(&agent.config().identity_dir) {
+    let identity = match agent.identity() {
         Ok(identity) => identity,
         Err(error) => return Answer::Silent(error.to_string()),
     };
@@ -87,7 +87,7 @@ const NO_MACHINE: MachineId = MachineId(uuid::Uuid::nil());
 /// # Errors
 /// Whatever keeps the two from meeting.
 pub(crate) async fn measure(agent: &Agent, host: &str, address: &str) -> Result<Met, AgentError> {
-    let identity = Identity::load(&agent.config().identity_dir)?;
+    let identity = agent.identity()?;
     let endpoint = Endpoint { address: address.to_owned(), server_name: host.to_owned() };
     let greeting = Greeting {
         machine: NO_MACHINE,

@@ -133,7 +133,7 @@ async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Identity)>, AgentE
         what: format!("cannot listen on {address}: {error}"),
         advice: "choose a free address with `listen`, or stop what uses it".to_owned(),
     })?;
-    let identity = Identity::load(&agent.config().identity_dir)?;
+    let identity = agent.identity()?;
     identity.check_time()?;
     Ok(Some((listener, identity)))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use farshore_capture::{Activity, Parts, Places, Replicator, ResyncGate, Settings, Status};
 use farshore_hypervisor::Machine;
-use farshore_link::{Dial, Endpoint, Identity, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
+use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
 use farshore_types::MachineId;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -231,7 +231,7 @@ impl Drop for Running {
 
 /// How a target is reached, as this host.
 pub(crate) fn dial(agent: &Agent, settings: &Replicate) -> Result<Arc<dyn Dial>, AgentError> {
-    let identity = Identity::load(&agent.config().identity_dir)?;
+    let identity = agent.identity()?;
     identity.check_time()?;
     let target = &settings.target;
     let endpoint = Endpoint { address: target.address.clone(), server_name: target.server_name.clone() };

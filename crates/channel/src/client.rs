@@ -206,16 +206,25 @@ pub(crate) async fn call_as_stranger<T: DeserializeOwned>(
     value: &impl Serialize,
 ) -> Result<T, ChannelError> {
     let body = encoded(value, address)?;
+    call_alone(address, Arc::new(tls), request(&Method::POST, path, body, address)?).await
+}
+
+/// One call over a connection of its own.
+pub(crate) async fn call_alone<T: DeserializeOwned>(
+    address: &str,
+    tls: Arc<rustls::ClientConfig>,
+    request: Request<Full<Bytes>>,
+) -> Result<T, ChannelError> {
     let attempt = async {
-        let mut connection = Connection::open_with(address, Arc::new(tls)).await?;
-        let reply = connection.send_unwatched(request(&Method::POST, path, body, address)?).await?;
+        let mut connection = Connection::open_with(address, tls).await?;
+        let reply = connection.send_unwatched(request).await?;
         decoded(&refused(reply, address)?, address)
     };
     let timed = timeout(CALL_MAX, attempt).await;
     timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: address.to_owned(), after: CALL_MAX }))
 }
 
-fn request(
+pub(crate) fn request(
     method: &Method,
     path: &str,
     body: Bytes,
@@ -230,7 +239,7 @@ fn request(
         .map_err(|error| ChannelError::Malformed { peer: peer.to_owned(), why: error.to_string() })
 }
 
-fn encoded(value: &impl Serialize, peer: &str) -> Result<Bytes, ChannelError> {
+pub(crate) fn encoded(value: &impl Serialize, peer: &str) -> Result<Bytes, ChannelError> {
     let wrong = |why: String| ChannelError::Unusable { peer: peer.to_owned(), why };
     let body = serde_json::to_vec(value).map_err(|error| wrong(error.to_string()))?;
     if body.len() > BODY_MAX {

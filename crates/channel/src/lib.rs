@@ -31,6 +31,7 @@ mod peer;
 mod refusal;
 mod server;
 mod tls;
+mod visitor;
 
 pub use backoff::Backoff;
 pub use client::{Call, Client};
@@ -41,3 +42,4 @@ pub use keyring::Keyring;
 pub use peer::{Expected, Peer};
 pub use refusal::Refusal;
 pub use server::{Listener, Serving};
+pub use visitor::Visitor;

@@ -1,20 +1,14 @@
 //! Someone without a certificate who brings a token: an operator's tool. It knows the server
 //! by the fingerprint of its authority, and each call has a connection of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use axum::http::{HeaderValue, Method, header};
 use bytes::Bytes;
 use farshore_pki::{Fingerprint, Role};
-use http::{HeaderValue, Method, header};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::time::timeout;
 
-use crate::{
-    ChannelError, Expected,
-    client::{self, Connection},
-    limits::CALL_MAX,
-    tls,
-};
+use crate::{ChannelError, Expected, client, tls};
 
 /// Calls a vault with a token.
 #[derive(Clone)]
@@ -69,19 +63,12 @@ impl Visitor {
         key: Option<&str>,
     ) -> Result<T, ChannelError> {
         let peer = &self.address;
-        let attempt = async {
-            let mut request = client::request(method, path, body, peer)?;
-            request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
-            if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
-                request.headers_mut().insert("idempotency-key", key);
-            }
-            let mut connection = Connection::open_with(peer, Arc::clone(&self.tls)).await?;
-            let reply = connection.send_unwatched(request).await?;
-            client::decoded(&client::refused(reply, peer)?, peer)
-        };
-        let longest: Duration = CALL_MAX;
-        let timed = timeout(longest, attempt).await;
-        timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: peer.clone(), after: longest }))
+        let mut request = client::request(method, path, body, peer)?;
+        request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
+        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            request.headers_mut().insert("idempotency-key", key);
+        }
+        client::call_alone(peer, Arc::clone(&self.tls), request).await
     }
 }
 

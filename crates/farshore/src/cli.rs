@@ -8,11 +8,7 @@ mod programs;
 mod show;
 mod watch;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -116,7 +112,8 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
     let Cli { global, command } = cli;
     let serves = matches!(
         command,
-        Command::Vault(programs::VaultCommand::Serve { .. }) | Command::Site(orders::SiteCommand::Serve { .. })
+        Command::Vault(programs::VaultCommand::Serve { .. })
+            | Command::Site(orders::SiteCommand::Serve { .. })
     );
     start_log(serves);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -126,7 +123,9 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
     runtime.block_on(async {
         match command {
             Command::Vault(command) => programs::vault(command, &global).await,
-            Command::Site(orders::SiteCommand::Serve { config }) => programs::site_serve(config.as_deref()).await,
+            Command::Site(orders::SiteCommand::Serve { config }) => {
+                programs::site_serve(config.as_deref()).await
+            }
             Command::Site(orders::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
             Command::Site(orders::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await

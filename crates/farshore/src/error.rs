@@ -70,7 +70,10 @@ pub enum ProgramError {
 
 impl ProgramError {
     /// For `map_err` of file operations.
-    pub(crate) fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ProgramError + use<'a> {
+    pub(crate) fn io<'a>(
+        what: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> ProgramError + use<'a> {
         let path = path.to_owned();
         move |source| ProgramError::Io { what, path, source }
     }

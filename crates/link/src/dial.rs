@@ -1,6 +1,6 @@
 //! Reaching a target: TCP, then TLS 1.3 with both certificates checked.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
@@ -15,6 +15,7 @@ use crate::{
     Identity, LinkError,
     identity::distrust,
     limits::{SOCKET_READ, TLS_BUFFER},
+    watched::Watched,
 };
 
 /// Any stream of bytes that a session can run over.
@@ -73,10 +74,13 @@ impl TlsDial {
                 why: format!("'{}' is not a host name", self.endpoint.server_name),
                 advice: "correct the target's name in the configuration",
             })?;
-        let connector = TlsConnector::from(Arc::clone(&self.identity.client));
+        let connector = TlsConnector::from(self.identity.client());
         let tune = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
         match connector.connect_with(name, buffered(tcp), tune).await {
-            Ok(tls) => Ok(Box::new(tls)),
+            Ok(tls) => {
+                let distrust = self.identity.distrust(tls.get_ref().1.peer_certificates());
+                Ok(Box::new(Watched::new(tls, distrust)))
+            }
             Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.unreachable(e))),
         }
     }

@@ -15,6 +15,7 @@ mod rate;
 mod server;
 mod session;
 mod sink;
+mod watched;
 
 pub use dial::{Dial, Endpoint, Stream, TlsDial};
 pub use error::{CycleOver, LinkError};

@@ -11,7 +11,6 @@ use farshore_control::{
     HostReport, Inventory,
     report::{PointAge, Problem, ReplicaPhase, ReplicaState, SourceState, Unclaimed},
 };
-use farshore_link::Identity;
 use farshore_replica::{Phase, PointInfo, Replica};
 use farshore_types::{Epoch, MachineId};
 use tokio::time::Instant;
@@ -104,7 +103,7 @@ async fn host(
 
 /// Until when this host's certificate is valid; 0 where there is none.
 fn certificate_until(agent: &Agent) -> u64 {
-    let identity = Identity::load(&agent.config().identity_dir);
+    let identity = agent.identity();
     let until = identity.ok().map(|identity| identity.valid_until());
     let since = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.map_or(0, millis)

@@ -24,7 +24,7 @@ pub(crate) async fn upkeep(agent: Arc<Agent>, membership: Arc<Membership>, stop:
     let mut backoff = Backoff::default();
     let mut look_at_age = Instant::now();
     loop {
-        follow_trust(&managed, &membership);
+        follow_trust(&agent, &managed, &membership);
         if look_at_age <= Instant::now() {
             let looked = stop.run_until_cancelled(see_to_age(&managed, &membership)).await;
             let pause = match looked {
@@ -46,12 +46,16 @@ pub(crate) async fn upkeep(agent: Arc<Agent>, membership: Arc<Membership>, stop:
     }
 }
 
-fn follow_trust(managed: &Managed, membership: &Membership) {
+fn follow_trust(agent: &Agent, managed: &Managed, membership: &Membership) {
     let Some(trust) = managed.trust() else { return };
     let stored = membership.keyring.store_trust(&membership.dir, &trust.authority_pem, &trust.revoked_pem);
     let problem = match stored {
         Ok(true) => {
             tracing::info!(number = membership.keyring.revoked_number(), "whom to trust has changed");
+            // For the sessions of replication.
+            if let Err(error) = agent.identity() {
+                tracing::error!(error = error.fault().what, "sessions do not follow whom to trust");
+            }
             None
         }
         // A renewal has brought newer trust than the document that is held.

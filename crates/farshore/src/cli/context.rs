@@ -90,7 +90,8 @@ impl Context {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(ProgramError::io("create", dir))?;
         }
-        let text = toml::to_string(self).map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
+        let text = toml::to_string(self)
+            .map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
         let new = path.with_extension("tmp");
         let write = || {
             let mut file =
@@ -104,9 +105,10 @@ impl Context {
 
     fn visitor(&self) -> Result<Visitor, ProgramError> {
         let advice = "copy it as `farshore vault init` showed it";
-        let fingerprint = self.fingerprint.parse().map_err(|_| {
-            ProgramError::usage(format!("'{}' is no fingerprint", self.fingerprint), advice)
-        })?;
+        let fingerprint = self
+            .fingerprint
+            .parse()
+            .map_err(|_| ProgramError::usage(format!("'{}' is no fingerprint", self.fingerprint), advice))?;
         Ok(Visitor::new(&self.address, fingerprint, &self.token)?)
     }
 }

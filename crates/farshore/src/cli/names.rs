@@ -27,7 +27,9 @@ pub(crate) fn find<'a, T>(
             let advice = match (close, all.is_empty()) {
                 (Some(close), _) => format!("did you mean '{close}'?"),
                 (None, true) => format!("there is no {what} yet"),
-                (None, false) => format!("there are: {}", all.iter().map(&name).collect::<Vec<_>>().join(", ")),
+                (None, false) => {
+                    format!("there are: {}", all.iter().map(&name).collect::<Vec<_>>().join(", "))
+                }
             };
             Err(ProgramError::usage(format!("there is no {what} '{wanted}'"), advice))
         }
@@ -47,15 +49,11 @@ fn distance(one: &str, other: &str) -> usize {
         let mut before = std::mem::replace(&mut row[0], i + 1);
         for (j, b) in other.iter().enumerate() {
             let cost = before + usize::from(a != *b);
-            before = std::mem::replace(&mut row[j + 1], cost.min(before_min(&row, j)));
+            let best = cost.min(row[j].min(row[j + 1]) + 1);
+            before = std::mem::replace(&mut row[j + 1], best);
         }
     }
     row[other.len()]
-}
-
-/// The cheaper of putting one in and taking one out.
-fn before_min(row: &[usize], j: usize) -> usize {
-    row[j].min(row[j + 1]) + 1
 }
 
 #[cfg(test)]
@@ -63,9 +61,14 @@ mod tests {
     use super::*;
 
     fn look(wanted: &str, names: &[&str]) -> Result<String, String> {
-        let all: Vec<(Uuid, String)> =
-            names.iter().enumerate().map(|(n, name)| (Uuid::from_u128(n as u128 + 1), (*name).to_owned())).collect();
-        find("host", wanted, &all, |one| one.0, |one| &one.1).map(|one| one.1.clone()).map_err(|e| e.to_string())
+        let all: Vec<(Uuid, String)> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| (Uuid::from_u128(n as u128 + 1), (*name).to_owned()))
+            .collect();
+        find("host", wanted, &all, |one| one.0, |one| &one.1)
+            .map(|one| one.1.clone())
+            .map_err(|e| e.to_string())
     }
 
     #[test]

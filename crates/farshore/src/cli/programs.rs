@@ -88,14 +88,17 @@ async fn init(config: Option<&Path>, owner: &str, global: &Global) -> Result<(),
 pub(super) async fn site_enrol(args: EnrolArgs, global: &Global) -> Result<(), ProgramError> {
     let config = site::SiteConfig::load(args.config.as_deref())?;
     let enrolled = site::enrol(&config, &args.key).await?;
-    let text = format!("this is the server of site {} from now on; start it with: farshore site serve", enrolled.id);
+    let text =
+        format!("this is the server of site {} from now on; start it with: farshore site serve", enrolled.id);
     show::one(global.output, &serde_json::json!({ "id": enrolled.id, "name": enrolled.name }), &text);
     Ok(())
 }
 
 pub(super) async fn host_key(config: Option<&Path>, global: &Global) -> Result<(), ProgramError> {
     let key = site::host_key(&site::SiteConfig::load(config)?).await?;
-    let text = format!("on the host, run\n  farshore-agent enrol --key {key}\nthe key is for one use, within five days");
+    let text = format!(
+        "on the host, run\n  farshore-agent enrol --key {key}\nthe key is for one use, within five days"
+    );
     show::one(global.output, &serde_json::json!({ "key": key }), &text);
     Ok(())
 }
@@ -108,7 +111,8 @@ pub(super) async fn site_serve(config: Option<&Path>) -> Result<(), ProgramError
 fn stopped_by_signal() -> Result<CancellationToken, ProgramError> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
-    let listen = |kind| signal(kind).map_err(|e| ProgramError::usage(e.to_string(), "look into the system's limits"));
+    let listen =
+        |kind| signal(kind).map_err(|e| ProgramError::usage(e.to_string(), "look into the system's limits"));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let told = stop.clone();
     tokio::spawn(async move {

@@ -30,7 +30,7 @@ pub(crate) fn list<T: Serialize>(output: Output, all: &[T], heads: &[&str], row:
 /// A table without lines.
 pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
+    table.load_style(NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
     rows.for_each(|row| {
         table.add_row(row);
     });
@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn sizes_and_times_read_well() {
-        assert_eq!([5, 2048, 3 << 20, 5 << 30, 7 << 40].map(size), ["5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB", "7.0 TiB"]);
+        assert_eq!(
+            [5, 2048, 3 << 20, 5 << 30, 7 << 40].map(size),
+            ["5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB", "7.0 TiB"]
+        );
         assert_eq!([1500, 61_000, 600_000, 8_000_000].map(time), ["1.5 s", "61 s", "10 min", "2 h"]);
     }
 }

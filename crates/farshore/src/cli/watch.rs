@@ -53,7 +53,16 @@ fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
         };
         let rpo = p.rpo_ms.map_or_else(|| "-".to_owned(), show::time);
         let (points, missed) = (p.points.to_string(), p.cycles.missed.to_string());
-        vec![p.name.clone(), p.source.clone(), p.target.clone(), state, rpo, points, missed, health(&p.health)]
+        vec![
+            p.name.clone(),
+            p.source.clone(),
+            p.target.clone(),
+            state,
+            rpo,
+            points,
+            missed,
+            health(&p.health),
+        ]
     });
     let mut text = show::table(&heads, rows);
     for protection in protections {
@@ -62,7 +71,8 @@ fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
         }
     }
     if !vault.learning_from.is_empty() {
-        text += &format!("learning: {} have not been heard of in this term\n", vault.learning_from.join(", "));
+        text +=
+            &format!("learning: {} have not been heard of in this term\n", vault.learning_from.join(", "));
     }
     text
 }

@@ -28,10 +28,12 @@ pub(super) fn serve(
     // What a killed server left is nobody's.
     fs::remove_file(&path).ok();
     let socket = UnixListener::bind(&path).map_err(ProgramError::io("listen at", &path))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(ProgramError::io("protect", &path))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        .map_err(ProgramError::io("protect", &path))?;
     let trust = Trust::parse(&bundle.authority_pem, &bundle.revoked_pem)?;
     let fingerprint = trust.authorities().first().map(|der| Fingerprint::of(der));
-    let fingerprint = fingerprint.ok_or_else(|| ProgramError::usage("no authority is known", "enrol anew"))?;
+    let fingerprint =
+        fingerprint.ok_or_else(|| ProgramError::usage("no authority is known", "enrol anew"))?;
     let (server, identity, address) = (Arc::clone(server), keyring.identity(), config.public_address());
     Ok(tokio::spawn(async move {
         while let Some(Ok((mut asker, _))) = stop.run_until_cancelled(socket.accept()).await {
@@ -54,7 +56,8 @@ pub(super) fn serve(
 pub async fn host_key(config: &SiteConfig) -> Result<String, ProgramError> {
     let path = config.socket();
     let advice = "run this on the site server's machine, as its user, while it runs";
-    let wrong = |e: std::io::Error| ProgramError::usage(format!("cannot ask at {}: {e}", path.display()), advice);
+    let wrong =
+        |e: std::io::Error| ProgramError::usage(format!("cannot ask at {}: {e}", path.display()), advice);
     let mut socket = UnixStream::connect(&path).await.map_err(wrong)?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.map_err(wrong)?;

@@ -46,13 +46,28 @@ pub struct Ordered {
 pub(super) fn router(desk: Desk, issuer: Issuer) -> Router {
     Router::new()
         .route("/api/v1/status", get(status))
-        .route("/api/v1/sites", get(|api, key| list(api, key, |core, _| views::sites(core))))
-        .route("/api/v1/clouds", get(|api, key| list(api, key, |core, _| views::clouds(core))))
-        .route("/api/v1/hosts", get(|api, key| list(api, key, views::hosts)))
-        .route("/api/v1/machines", get(|api, key| list(api, key, |core, _| views::machines(core))))
-        .route("/api/v1/policies", get(|api, key| list(api, key, |core, _| views::policies(core))))
-        .route("/api/v1/mappings", get(|api, key| list(api, key, |core, _| views::mappings(core))))
-        .route("/api/v1/protections", get(|api, key| list(api, key, views::protections)))
+        .route(
+            "/api/v1/sites",
+            get(|api: State<Api>, key: Token| list(api, key, |core, _| views::sites(core))),
+        )
+        .route(
+            "/api/v1/clouds",
+            get(|api: State<Api>, key: Token| list(api, key, |core, _| views::clouds(core))),
+        )
+        .route("/api/v1/hosts", get(|api: State<Api>, key: Token| list(api, key, views::hosts)))
+        .route(
+            "/api/v1/machines",
+            get(|api: State<Api>, key: Token| list(api, key, |core, _| views::machines(core))),
+        )
+        .route(
+            "/api/v1/policies",
+            get(|api: State<Api>, key: Token| list(api, key, |core, _| views::policies(core))),
+        )
+        .route(
+            "/api/v1/mappings",
+            get(|api: State<Api>, key: Token| list(api, key, |core, _| views::mappings(core))),
+        )
+        .route("/api/v1/protections", get(|api: State<Api>, key: Token| list(api, key, views::protections)))
         .route("/api/v1/preflight", post(preflight))
         .route("/api/v1/commands", post(command))
         .route("/api/v1/sites/{site}/registration", post(register))

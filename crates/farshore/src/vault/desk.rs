@@ -165,7 +165,7 @@ impl Clerk {
             }
         }
         let stored = self.store_changes().await;
-        let problem = stored.as_ref().err().map(|error| unavailable(error));
+        let problem = stored.as_ref().err().map(unavailable);
         for finish in finishes {
             finish(problem.as_ref().map_or(Ok(()), Err));
         }

@@ -71,7 +71,8 @@ async fn make(config: &VaultConfig, owner: &str, store: &Store) -> Result<Made, 
     let bundle = own_certificate(config, &authority, &mut papers)?;
     let mut changes = Changes::new();
     for change in core.changes() {
-        changes = changes.put(RowId::new(change.kind, change.key), Expect::Absent, change.body.unwrap_or_default());
+        changes =
+            changes.put(RowId::new(change.kind, change.key), Expect::Absent, change.body.unwrap_or_default());
     }
     for (id, body) in papers.changes() {
         changes = changes.put(id, Expect::Absent, body);

@@ -2,23 +2,24 @@
 //! for; the same request asked again gets the same id. This module must never give out the
 //! authority's key.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use farshore_channel::{Enroller, Peer, Refusal, Signing, admit};
+use farshore_channel::{Enroller, Keyring, Peer, Refusal, Signing, admit};
 use farshore_control::{
     TrustDocument,
     enrolment::{Enrolled, Enrolment, Introduction, Renewal, Renewed},
 };
 use farshore_pki::{
-    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, Registration, RegistrationError,
-    RegistrationKey, REGISTRATION_LIFETIME, Role,
+    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, PkiError, REGISTRATION_LIFETIME,
+    Registration, RegistrationError, RegistrationKey, Role,
 };
 use farshore_types::{HostId, SiteId};
 use farshore_vault::{Command, Problem, ProblemKind};
 
 use super::{
+    config::VaultConfig,
     desk::{Books, Desk},
     papers::IssuedRow,
 };
@@ -36,17 +37,36 @@ pub(crate) struct Issuer {
     /// Where site servers reach it, `host:port`.
     address: String,
     fingerprint: Fingerprint,
+    /// The vault's own trust, and where it is kept: it follows what others are told.
+    keyring: Keyring,
+    dir: PathBuf,
 }
 
 impl Issuer {
     pub(crate) fn new(
         desk: Desk,
-        authority: Arc<Authority>,
-        vault: Identity,
-        address: String,
-        fingerprint: Fingerprint,
-    ) -> Issuer {
-        Issuer { desk, authority, vault, address, fingerprint }
+        authority: Authority,
+        keyring: Keyring,
+        config: &VaultConfig,
+    ) -> Result<Issuer, PkiError> {
+        Ok(Issuer {
+            desk,
+            fingerprint: authority.fingerprint()?,
+            authority: Arc::new(authority),
+            vault: keyring.identity(),
+            address: config.public_address(),
+            keyring,
+            dir: config.data_dir.clone(),
+        })
+    }
+
+    /// The vault trusts whom it tells others to trust, from now on.
+    pub(crate) async fn follow_trust(&self) -> Result<(), Problem> {
+        let Some(trust) = self.desk.look(|core, _, _| core.trust()).await? else { return Ok(()) };
+        let stored = self.keyring.store_trust(&self.dir, &trust.authority_pem, &trust.revoked_pem);
+        stored.map(drop).map_err(|e| {
+            problem(ProblemKind::Unavailable, "trust", e.to_string(), "look into the vault's data directory")
+        })
     }
 
     /// Makes a registration key for the server of a site.
@@ -58,7 +78,12 @@ impl Issuer {
         self.desk
             .change(move |books| {
                 if books.core.site(site).is_none() {
-                    return Err(problem(ProblemKind::NotFound, "site-unknown", format!("there is no site {site}"), "list the sites"));
+                    return Err(problem(
+                        ProblemKind::NotFound,
+                        "site-unknown",
+                        format!("there is no site {site}"),
+                        "list the sites",
+                    ));
                 }
                 let now = books.at.wall_ms;
                 let (key, registration) =
@@ -112,7 +137,8 @@ impl Issuer {
     /// A store that cannot be written; a list that cannot be signed.
     pub(crate) async fn revoke(&self, role: Role, holder: uuid::Uuid) -> Result<usize, Problem> {
         let authority = Arc::clone(&self.authority);
-        self.desk
+        let count = self
+            .desk
             .change(move |books| {
                 let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
                 let mut count = 0;
@@ -128,7 +154,9 @@ impl Issuer {
                 }
                 Ok(count)
             })
-            .await
+            .await?;
+        self.follow_trust().await?;
+        Ok(count)
     }
 
     async fn note(&self, facts: &Facts) -> Result<(), Refusal> {
@@ -183,11 +211,21 @@ fn know_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Resul
     match books.core.host(asked.id) {
         Some(host) if host.removed => {
             let what = format!("host '{}' was removed from the vault", host.name);
-            Err(problem(ProblemKind::Refused, "host-removed", what, "enrol it anew with a new registration key"))
+            Err(problem(
+                ProblemKind::Refused,
+                "host-removed",
+                what,
+                "enrol it anew with a new registration key",
+            ))
         }
         Some(host) if host.site != site => {
             let what = format!("host '{}' belongs to another site", host.name);
-            Err(problem(ProblemKind::Refused, "host-of-another-site", what, "enrol it at its own site's server"))
+            Err(problem(
+                ProblemKind::Refused,
+                "host-of-another-site",
+                what,
+                "enrol it at its own site's server",
+            ))
         }
         Some(_) => Ok(()),
         None if asked.renewal => {
@@ -201,7 +239,12 @@ fn know_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Resul
 fn add_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Result<(), Problem> {
     let Some(cloud) = books.core.clouds().find(|cloud| cloud.site == site).map(|cloud| cloud.id) else {
         let advice = "add one: farshore cloud add --site SITE NAME";
-        return Err(problem(ProblemKind::Conflict, "no-cloud", "the site has no cloud for the host".to_owned(), advice));
+        return Err(problem(
+            ProblemKind::Conflict,
+            "no-cloud",
+            "the site has no cloud for the host".to_owned(),
+            advice,
+        ));
     };
     let reach = &asked.reach;
     let address = reach.replication.clone().unwrap_or_else(|| format!("{}:{REPLICATION_PORT}", reach.name));
@@ -213,7 +256,14 @@ fn add_host(books: &mut Books<'_>, site: SiteId, asked: &Introduction) -> Result
 /// Whom members are to trust now.
 fn trust_of(books: &mut Books<'_>) -> Result<TrustDocument, Problem> {
     let trust = books.core.trust();
-    trust.ok_or_else(|| problem(ProblemKind::Unavailable, "no-authority", "this vault has no authority yet".to_owned(), "make one with: farshore vault init"))
+    trust.ok_or_else(|| {
+        problem(
+            ProblemKind::Unavailable,
+            "no-authority",
+            "this vault has no authority yet".to_owned(),
+            "make one with: farshore vault init",
+        )
+    })
 }
 
 /// Signs the list of revoked certificates anew and has it told to everybody.
@@ -223,7 +273,9 @@ pub(crate) fn publish_trust(books: &mut Books<'_>, authority: &Authority) -> Res
     let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
     let list = authority
         .revocation_list(row.revoked_number, &books.papers.revoked(now), SystemTime::now())
-        .map_err(|e| problem(ProblemKind::Unavailable, "unsignable", e.to_string(), "report this as a fault"))?;
+        .map_err(|e| {
+        problem(ProblemKind::Unavailable, "unsignable", e.to_string(), "report this as a fault")
+    })?;
     let command = Command::SetTrust {
         authority_pem: row.cert_pem.clone(),
         revoked_pem: list,
@@ -239,7 +291,6 @@ pub(crate) fn problem(kind: ProblemKind, code: &str, what: String, advice: &str)
 }
 
 /// A problem as an answer over HTTP.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn refused(problem: Problem) -> Refusal {
     let status = match problem.kind {
         ProblemKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,

@@ -53,7 +53,7 @@ async fn poll(
         // Before the look: what comes after it wakes.
         news.borrow_and_update();
         let again = asked.clone();
-        let found = members.desk.look(move |core, _, at| core.poll(site, &again, at)).await;
+        let found = members.desk.look(move |core, _, at| core.poll(site, &again, at.wall_ms)).await;
         let documents = found.and_then(std::convert::identity).map_err(refused)?;
         let is_new = asked.cursor.is_none_or(|cursor| cursor.term != documents.term);
         if is_new || !documents.documents.is_empty() {

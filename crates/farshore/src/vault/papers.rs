@@ -13,6 +13,8 @@ use uuid::Uuid;
 /// What the kinds of all these rows begin with: the core does not know them.
 pub(crate) const PREFIX: &str = "pki.";
 const AUTHORITY: &str = "pki.authority";
+/// Key of the row of a kind that has one: a store takes no empty key.
+const ONLY: &str = "only";
 const REGISTRATION: &str = "pki.registration";
 const ISSUED: &str = "pki.issued";
 
@@ -66,11 +68,11 @@ impl Papers {
     }
 
     pub(crate) fn authority(&self) -> Option<AuthorityRow> {
-        self.get(AUTHORITY, "")
+        self.get(AUTHORITY, ONLY)
     }
 
     pub(crate) fn put_authority(&mut self, row: &AuthorityRow) {
-        self.put(AUTHORITY, String::new(), row);
+        self.put(AUTHORITY, ONLY.to_owned(), row);
     }
 
     /// A registration, and the id that its holder is given.
@@ -121,7 +123,9 @@ impl Papers {
 
     fn get<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {
         let body = self.rows.get(&(kind.to_owned(), key.to_owned()))?;
-        serde_json::from_slice(body).inspect_err(|error| tracing::error!(kind, key, %error, "a row is damaged")).ok()
+        serde_json::from_slice(body)
+            .inspect_err(|error| tracing::error!(kind, key, %error, "a row is damaged"))
+            .ok()
     }
 
     fn all<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {

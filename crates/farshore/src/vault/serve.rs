@@ -34,13 +34,12 @@ pub async fn serve(
     let (core, papers) = load(&loaded)?;
     let authority = unlock(config, &papers)?;
     let keyring = Keyring::new(Credentials::load(&config.data_dir)?)?;
-    let fingerprint = authority.fingerprint()?;
     let term = core.term();
     let desk = Desk::open(core, papers, store, stop.clone());
-    let vault = keyring.identity();
-    let issuer =
-        Issuer::new(desk.clone(), Arc::new(authority), vault, config.public_address(), fingerprint);
-    let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
+    let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
+    issuer.follow_trust().await?;
+    let strangers =
+        enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
     let members = members::router(desk.clone(), issuer);
     let listener = Listener::bind(&config.listen, keyring, members).await?.open_to_strangers(strangers);
     let serving = listener.serve()?;

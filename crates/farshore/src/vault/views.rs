@@ -71,7 +71,7 @@ fn host(core: &Core, row: &HostRow, at: &Moment) -> HostView {
     let report = seen.map(|seen| &seen.report);
     let signs = HostSigns {
         silent_ms,
-        skew_ms: seen.map_or(0, |seen| beyond_transit(seen)),
+        skew_ms: seen.map_or(0, beyond_transit),
         certificate_left_ms: report
             .map(|r| r.certificate_until_ms)
             .filter(|until| *until > 0)
@@ -112,16 +112,18 @@ pub(super) fn machines(core: &Core) -> Vec<MachineView> {
             power: row.facts.power.clone(),
             disks: row.facts.disks.iter().map(|d| d.key.to_string()).collect(),
             size: row.facts.disks.iter().map(|d| d.size).sum(),
-            protection: core.protection(row.facts.id).filter(|p| p.is_live()).map(|p| {
-                if p.source == row.host { "source" } else { "replica" }.to_owned()
-            }),
+            protection: core
+                .protection(row.facts.id)
+                .filter(|p| p.is_live())
+                .map(|p| if p.source == row.host { "source" } else { "replica" }.to_owned()),
         }
     };
     core.machines().map(view).collect()
 }
 
 pub(super) fn policies(core: &Core) -> Vec<PolicyView> {
-    let of = |id| core.associations().filter(move |a| a.policy == id).map(|a| cloud_name(core, a.cloud)).collect();
+    let of =
+        |id| core.associations().filter(move |a| a.policy == id).map(|a| cloud_name(core, a.cloud)).collect();
     let view = |row: &farshore_vault::rows::PolicyRow| PolicyView {
         id: row.id,
         name: row.name.clone(),
@@ -159,7 +161,8 @@ struct Ends<'a> {
 impl<'a> Ends<'a> {
     fn of(core: &'a Core, row: &ProtectionRow, at: &Moment) -> Ends<'a> {
         let report = |host: HostId| core.observed_of(host);
-        let since = |seen: Option<&ObservedRow>| seen.map_or(NEVER_MS, |s| at.mono_ms.saturating_sub(s.mono_ms));
+        let since =
+            |seen: Option<&ObservedRow>| seen.map_or(NEVER_MS, |s| at.mono_ms.saturating_sub(s.mono_ms));
         // How old what a report says is by now.
         let age = |seen: &ObservedRow| at.mono_ms.saturating_sub(seen.mono_ms).saturating_add(seen.age_ms);
         let (source, target) = (report(row.source), report(row.target));
@@ -176,7 +179,8 @@ impl<'a> Ends<'a> {
         let source = self.source.and_then(|(s, age)| Some((s.newest?, age)));
         let replica = self.replica.and_then(|(r, age)| Some((r.newest?, age)));
         let told = [source, replica].into_iter().flatten();
-        told.map(|(point, age)| (point.id, point.age_ms.saturating_add(age))).max_by_key(|(id, age)| (*id, std::cmp::Reverse(*age)))
+        told.map(|(point, age)| (point.id, point.age_ms.saturating_add(age)))
+            .max_by_key(|(id, age)| (*id, std::cmp::Reverse(*age)))
     }
 }
 
@@ -208,7 +212,13 @@ fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
         points: replica.map_or(0, |r| r.points),
         stored: replica.map_or(0, |r| r.stored),
         cycles: source.map(|s| s.totals).unwrap_or_default(),
-        health: health_of(row, &ends, at, policy.and_then(|p| p.policy.rpo_objective_secs), epoch.is_some_and(|e| e.conflict.is_some())),
+        health: health_of(
+            row,
+            &ends,
+            at,
+            policy.and_then(|p| p.policy.rpo_objective_secs),
+            epoch.is_some_and(|e| e.conflict.is_some()),
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The rows, to be read.
 
+use farshore_control::TrustDocument;
 use farshore_types::{CloudId, HostId, MachineId, PolicyId, SiteId};
 
 use super::Core;
@@ -60,6 +61,14 @@ impl Core {
     /// Mappings of storage classes.
     pub fn storage_maps(&self) -> impl Iterator<Item = &StorageMapRow> {
         self.tables.storage.rows()
+    }
+
+    /// Whom members are to trust; none before the first order of that.
+    #[must_use]
+    pub fn trust(&self) -> Option<TrustDocument> {
+        let row = self.tables.trust.get(&())?.clone();
+        let TrustRow { authority_pem, revoked_pem, revoked_number } = row;
+        Some(TrustDocument { authority_pem, revoked_pem, revoked_number })
     }
 
     /// The policy that holds for a cloud.

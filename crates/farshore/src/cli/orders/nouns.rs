@@ -98,7 +98,15 @@ pub(crate) async fn host(operator: &Operator, command: HostCommand) -> Result<()
                 let heard = h.heard_secs.map_or_else(|| "never".to_owned(), |s| format!("{s} s ago"));
                 let cloud = h.cloud.clone().unwrap_or_else(|| "-".to_owned());
                 let health = crate::cli::watch::health(&h.health);
-                vec![h.name.clone(), h.site.clone(), cloud, h.address.clone(), h.machines.to_string(), heard, health]
+                vec![
+                    h.name.clone(),
+                    h.site.clone(),
+                    cloud,
+                    h.address.clone(),
+                    h.machines.to_string(),
+                    heard,
+                    health,
+                ]
             });
             return Ok(());
         }
@@ -106,7 +114,10 @@ pub(crate) async fn host(operator: &Operator, command: HostCommand) -> Result<()
         HostCommand::Move { host, cloud } => {
             let clouds: Vec<CloudView> = operator.get("clouds").await?;
             let to = find("cloud", &cloud, &clouds, |c| c.id.0, |c| &c.name)?.id;
-            (Order::SetHostCloud { host: named(&host)?, cloud: to }, format!("host '{host}' belongs to '{cloud}'"))
+            (
+                Order::SetHostCloud { host: named(&host)?, cloud: to },
+                format!("host '{host}' belongs to '{cloud}'"),
+            )
         }
         HostCommand::Maintenance { host, end } => {
             let text = if end { "takes roles again" } else { "takes no new role" };
@@ -174,7 +185,8 @@ pub(crate) async fn policy(operator: &Operator, command: PolicyCommand) -> Resul
         }
         PolicyCommand::Set { policy, settings } => {
             let id = policy_named(operator, &policy).await?.id;
-            let done = operator.order(&Order::ChangePolicy { policy: id, settings: patch(&settings)? }).await?;
+            let done =
+                operator.order(&Order::ChangePolicy { policy: id, settings: patch(&settings)? }).await?;
             told(operator, &done, &format!("policy '{policy}' is changed"));
         }
         PolicyCommand::Remove { policy } => {

@@ -35,7 +35,9 @@ pub(crate) async fn protect(operator: &Operator, args: ProtectArgs) -> Result<()
         show::one(operator.output, &found, &text);
         return match errors {
             0 => Ok(()),
-            _ => Err(ProgramError::usage("not every machine can be protected", "put right what is told above")),
+            _ => {
+                Err(ProgramError::usage("not every machine can be protected", "put right what is told above"))
+            }
         };
     }
     if found.iter().any(|f| f.severity == Severity::Error) {
@@ -43,7 +45,11 @@ pub(crate) async fn protect(operator: &Operator, args: ProtectArgs) -> Result<()
         return Err(ProgramError::usage("nothing was changed", "put right what is told above"));
     }
     let done = operator.order(&Order::Enable(enable)).await?;
-    told(operator, &done, &format!("{count} machines are protected; `farshore status --watch` shows how far they are"));
+    told(
+        operator,
+        &done,
+        &format!("{count} machines are protected; `farshore status --watch` shows how far they are"),
+    );
     Ok(())
 }
 
@@ -54,11 +60,14 @@ async fn unprotected(operator: &Operator, machines: &[MachineView]) -> Result<Ve
     let is_source = |name: &str| {
         clouds.iter().any(|c| c.name == name && c.role.as_deref() == Some("source") && c.policy.is_some())
     };
-    let covered = |host: &str| hosts.iter().any(|h| h.name == host && h.cloud.as_deref().is_some_and(is_source));
+    let covered =
+        |host: &str| hosts.iter().any(|h| h.name == host && h.cloud.as_deref().is_some_and(is_source));
     let all: Vec<MachineId> =
         machines.iter().filter(|m| m.protection.is_none() && covered(&m.host)).map(|m| m.id).collect();
     match all.is_empty() {
-        true => Err(ProgramError::usage("there is no machine left to protect", "`farshore machines` lists them")),
+        true => {
+            Err(ProgramError::usage("there is no machine left to protect", "`farshore machines` lists them"))
+        }
         false => Ok(all),
     }
 }
