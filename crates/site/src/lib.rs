@@ -19,4 +19,4 @@ pub mod server;
 pub use crate::core::{Core, Event};
 pub use above::Above;
 pub use journal::{Journal, JournalError, Opened, Record};
-pub use server::{Server, ServerError, Timing};
+pub use server::{Server, ServerError, Timing, enroller, router};

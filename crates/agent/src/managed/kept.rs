@@ -100,3 +100,6 @@ impl Kept {
         write().map_err(AgentError::io("write", &path))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,8 @@ impl Shown {
         self.phase = phase;
     }
 
-    /// What the replicator says. Whether it is worth telling at once.
+    /// What the replicator says. Whether it is worth telling at once: not every point is, or
+    /// thousands of machines would make their hosts talk all the time.
     pub(super) fn update(&mut self, status: &Status) -> bool {
         let sealed = status.totals.cycles > self.status.totals.cycles;
         if sealed && let Some(cycle) = status.last_cycle {
@@ -62,7 +63,7 @@ impl Shown {
         }
         let phase = phase(&status.activity);
         let news = std::mem::discriminant(&phase) != std::mem::discriminant(&self.phase)
-            || status.last_point != self.status.last_point;
+            || status.last_point.is_some() != self.status.last_point.is_some();
         (self.phase, self.status) = (phase, status.clone());
         news
     }

@@ -260,3 +260,45 @@ async fn tell(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u64) -> Resu
 fn above(error: &UpstreamError) -> AgentError {
     AgentError::Request { what: error.to_string(), advice: "it is tried again by itself".to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use farshore_control::Term;
+    use farshore_types::VaultId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_party_is_asked_from_the_beginning_and_the_first_again_later() {
+        let term = Term { number: 1, vault: VaultId(Uuid::nil()) };
+        let cursor = Some(Cursor { term, sequence: 7 });
+        let clock = Some((1000, Instant::now()));
+        let mut contact = Contact { cursor, clock, ..Contact::default() };
+        contact.failed(2);
+        assert_eq!((contact.at, contact.cursor, contact.clock), (0, cursor, None), "only a cut");
+        contact.failed(2);
+        contact.failed(2);
+        assert_eq!((contact.at, contact.cursor), (1, None), "its cursor means nothing to another");
+        contact.answered();
+        contact.go_home();
+        assert_eq!(contact.at, 1);
+        tokio::time::advance(RETURN_AFTER).await;
+        contact.go_home();
+        assert_eq!((contact.at, contact.away_since), (0, None));
+        (0..FAILURES_MAX).for_each(|_| contact.failed(1));
+        assert_eq!(contact.at, 0, "there is nobody else");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_vaults_clock_counts_only_if_it_was_asked_for_since() {
+        let mut contact = Contact::default();
+        let seen = Instant::now();
+        assert_eq!(contact.vault_ms(seen), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        contact.clock = Some((5000, Instant::now()));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(contact.vault_ms(seen), Some(7000));
+        assert_eq!(contact.vault_ms(Instant::now()), None, "it was said before the question came up");
+    }
+}

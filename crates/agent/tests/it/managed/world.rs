@@ -9,7 +9,7 @@ use std::{
 };
 
 use farshore_agent::{
-    Agent, Config,
+    Agent, AgentError, Config,
     control::{Export, Format, Observer, PointChoice, Reply, Request},
     managed::Timing,
 };
@@ -246,6 +246,12 @@ impl Pair {
 
     fn target_agent(&self) -> Arc<Agent> {
         Arc::clone(&self.serving[1].lock().unwrap().as_ref().unwrap().agent)
+    }
+
+    /// A local command at the target.
+    pub(crate) async fn ask_target(&self, request: Request) -> Result<Reply, AgentError> {
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        self.target_agent().handle(request, &observer).await
     }
 
     /// Number of the newest point at the target; 0 where there is none.
