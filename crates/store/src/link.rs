@@ -166,6 +166,18 @@ impl Link {
         .await
     }
 
+    /// Begins a transaction that sees one instant of everything, for as long as it takes.
+    pub(crate) async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
+        self.script(match self {
+            Link::Sqlite(_) => "BEGIN",
+            Link::Postgres(_) => {
+                "SET idle_in_transaction_session_timeout = 0; \
+                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            }
+        })
+        .await
+    }
+
     /// Makes the transaction durable.
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
         self.script("COMMIT").await

@@ -14,7 +14,7 @@
 mod comeback;
 mod group;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -89,6 +89,9 @@ enum Step {
     Back(Result<Session, StoreError>),
 }
 
+/// Nothing is done more often by the clock.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
 /// What goes by the clock.
 struct Ticks {
     flush: Interval,
@@ -98,8 +101,8 @@ struct Ticks {
 
 impl Ticks {
     fn new(options: &Options) -> Ticks {
-        let every = |period| {
-            let mut ticks = interval(period);
+        let every = |period: Duration| {
+            let mut ticks = interval(period.max(TICK_MIN));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.reset();
             ticks
