@@ -178,6 +178,16 @@ impl Link {
         .await
     }
 
+    /// Empties the tables, however much is in them: each database has its own way that does
+    /// not go row by row.
+    pub(crate) async fn clear(&mut self) -> Result<(), sqlx::Error> {
+        self.script(match self {
+            Link::Sqlite(_) => "DELETE FROM store_rows; DELETE FROM store_events; DELETE FROM store_samples",
+            Link::Postgres(_) => "TRUNCATE store_rows, store_events, store_samples",
+        })
+        .await
+    }
+
     /// Makes the transaction durable.
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
         self.script("COMMIT").await

@@ -99,9 +99,7 @@ async fn write(
         return Err(StoreError::NotEmpty { location, rows: unsigned(rows), newest: head.newest });
     }
     link.begin().await.map_err(failed)?;
-    for sql in ["DELETE FROM store_rows", "DELETE FROM store_events", "DELETE FROM store_samples"] {
-        link.execute(sql, &[]).await.map_err(failed)?;
-    }
+    link.clear().await.map_err(failed)?;
     let found = copy(link, location, path).await?;
     if found != *info {
         let why = "it changed while it was read".to_owned();
