@@ -8,17 +8,21 @@ use serde::Deserialize;
 use crate::process::{cargo, output_of};
 
 /// From the bottom up.
-const LAYERS: [&str; 5] = ["words", "formats", "access", "engines", "programs"];
+const LAYERS: [&str; 6] = ["words", "formats", "decisions", "access", "engines", "programs"];
 
 /// The test side.
 const TESTS: &str = "tests";
 
 /// Edges inside one layer, each a decision: the first may use the second. Add one with the
 /// change that needs it.
-const NEIGHBOURS: [(&str, &str); 3] = [
+const NEIGHBOURS: [(&str, &str); 5] = [
     ("farshore-env", "farshore-types"),
     ("farshore-hypervisor", "farshore-nbd"),
     ("farshore-capture", "farshore-link"),
+    // The program runs the server.
+    ("farshore", "farshore-site"),
+    // Its tests have real agents below it; the server itself knows them by their messages.
+    ("farshore-site", "farshore-agent"),
 ];
 
 #[derive(Deserialize)]

@@ -2,16 +2,24 @@
 //! Every command goes through [`Agent::handle`], whether it came over the socket or runs in
 //! the command's own process. This module must never do a command's work itself.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use farshore_env::{Clock, Files, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Kind, libvirt::Libvirt};
+use farshore_link::Identity;
 use farshore_replica::PointReader;
+use farshore_types::HostId;
 use tokio::sync::OnceCell;
 
 use crate::{
     AgentError, Config, OpenReplica, Replicas, Sources, commands,
     control::{Observer, PointChoice, Reply, Request},
+    managed::{Managed, Timing, Upstream},
+    membership::Membership,
 };
 
 /// How often an embedded host that another process holds is tried again, and when: a
@@ -41,6 +49,11 @@ pub struct Agent {
     replicas: Arc<Replicas>,
     sources: Sources,
     hypervisor: OnceCell<Arc<dyn Hypervisor>>,
+    /// Where a vault says what it is to do.
+    managed: Option<Arc<Managed>>,
+    membership: Option<Arc<Membership>>,
+    /// Read when first needed, shared by all sessions.
+    identity: Mutex<Option<Identity>>,
     /// Whether it goes on after a command.
     serving: bool,
 }
@@ -59,6 +72,9 @@ impl Agent {
             replicas,
             sources: Sources::default(),
             hypervisor: OnceCell::new(),
+            managed: None,
+            membership: None,
+            identity: Mutex::default(),
             serving: false,
         }
     }
@@ -76,6 +92,49 @@ impl Agent {
     pub fn with_hypervisor(mut self, hypervisor: Arc<dyn Hypervisor>) -> Agent {
         self.hypervisor = OnceCell::new_with(Some(hypervisor));
         self
+    }
+
+    /// The same agent under a vault: as host `me`, told by the first of `upstreams` that
+    /// answers. To be said last.
+    ///
+    /// # Errors
+    /// Where what an earlier run kept cannot be read.
+    pub fn managed_by(
+        mut self,
+        me: HostId,
+        upstreams: Vec<Arc<dyn Upstream>>,
+        timing: Timing,
+    ) -> Result<Agent, AgentError> {
+        let dir = self.config.state_dir.clone();
+        let managed = Managed::open(me, upstreams, timing, Arc::clone(&self.files), dir)?;
+        managed
+            .places()
+            .into_iter()
+            .for_each(|(machine, place)| self.replicas.set_place(machine, Some(place)));
+        self.managed = Some(Arc::new(managed));
+        Ok(self)
+    }
+
+    /// The same agent as a member of a vault's, told by its site server. To be said last.
+    ///
+    /// # Errors
+    /// As [`Agent::managed_by`].
+    pub fn member(self, membership: Membership, timing: Timing) -> Result<Agent, AgentError> {
+        let mut agent = self.managed_by(membership.host(), membership.upstreams(), timing)?;
+        agent.membership = Some(Arc::new(membership));
+        Ok(agent)
+    }
+
+    /// What it is to a vault, where it was enrolled.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Arc<Membership>> {
+        self.membership.as_ref()
+    }
+
+    /// What the vault wants, where there is one.
+    #[must_use]
+    pub fn managed(&self) -> Option<&Arc<Managed>> {
+        self.managed.as_ref()
     }
 
     /// The same agent, but one that runs on after a command.
@@ -116,6 +175,23 @@ impl Agent {
     /// That it cannot be reached.
     pub async fn hypervisor(&self) -> Result<Arc<dyn Hypervisor>, AgentError> {
         self.hypervisor.get_or_try_init(|| connect(self.config.hypervisor_uri())).await.cloned()
+    }
+
+    /// Who this host is to others, as its files say now. Open sessions with whoever is not
+    /// believed by them any more end.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files.
+    pub fn identity(&self) -> Result<Identity, AgentError> {
+        let mut held = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = &self.config.identity_dir;
+        match &*held {
+            Some(identity) => {
+                identity.reload(dir)?;
+                Ok(identity.clone())
+            }
+            None => Ok(held.insert(Identity::load(dir)?).clone()),
+        }
     }
 
     /// Whether the hypervisor has been connected to.

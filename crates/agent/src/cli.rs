@@ -5,6 +5,7 @@ mod adopt;
 mod bars;
 mod cert;
 mod config;
+mod enrol;
 mod listing;
 mod points;
 mod run;
@@ -69,6 +70,7 @@ enum Command {
     Discard(points::DiscardArgs),
     Replicate(points::ReplicateArgs),
     Serve(serve::ServeArgs),
+    Enrol(enrol::EnrolArgs),
     Cert(cert::CertArgs),
     Config(config::ConfigArgs),
     /// Prints completions for a shell.
@@ -118,6 +120,7 @@ fn dispatch(cli: Cli) -> Result<(), AgentError> {
         Command::Discard(args) => Session::new(global).run(args.request()),
         Command::Replicate(args) => Session::new(global).run(args.request()),
         Command::Serve(_) => serve::run(&global),
+        Command::Enrol(args) => enrol::run(args, &global),
         Command::Cert(args) => cert::run(args, global.output),
         Command::Config(args) => config::run(&args, &global),
         Command::Completions { shell } => {

@@ -16,7 +16,7 @@ pub(crate) use adopt::adopt;
 pub(crate) use bring_up::bring_up;
 pub(crate) use discard::discard;
 pub(crate) use export::export;
-pub(crate) use listing::{machines, points, power, status};
+pub(crate) use listing::{brought_up_at, disk_line, machines, points, power, replica_line, status};
 pub(crate) use replicate::replicate;
 pub(crate) use rescued::drop_rescued;
 pub(crate) use verify::verify;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use farshore_channel::ChannelError;
 use farshore_hypervisor::{HypervisorError, Problem};
 use farshore_link::LinkError;
 use farshore_pki::PkiError;
@@ -47,6 +48,9 @@ pub enum AgentError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// Talking to a site server.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The definition that came with a point.
     #[error("point {point} of machine '{machine}': {why}")]
     Definition {
@@ -199,6 +203,7 @@ impl AgentError {
                 "stop it first, or give this one other directories; commands go through its socket".into()
             }
             AgentError::Request { advice, .. } => advice.clone(),
+            AgentError::Channel(error) => error.advice(),
             // The lower crates' texts end with what to do.
             _ => String::new(),
         }

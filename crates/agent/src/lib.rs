@@ -3,6 +3,8 @@
 //!
 //! ```text
 //! cli ──► control (socket, or in the same process) ──► Agent::handle ──► commands
+//! membership ─► who this host is to a vault: enrolment, renewal, the channel to its site
+//! managed ─► what a vault wants of all this, and what it is told
 //! serve ─► target (sessions → replicas) · source (machines → sessions) · control · watchdog
 //! ```
 //!
@@ -16,6 +18,8 @@ pub mod config;
 pub mod control;
 mod error;
 mod lock;
+pub mod managed;
+pub mod membership;
 mod probe;
 mod replicas;
 mod scrub;

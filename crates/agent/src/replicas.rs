@@ -16,7 +16,7 @@ use farshore_replica::{Options, Replica};
 use farshore_types::MachineId;
 use farshore_wire::Held;
 
-use crate::{AgentError, scrub};
+use crate::{AgentError, managed::Pruning, scrub};
 
 /// Name of the file by which a directory is known as a replica's.
 const RECORD: &str = "replica.json";
@@ -24,6 +24,8 @@ const RECORD: &str = "replica.json";
 /// All replicas of this host.
 pub struct Replicas {
     dir: PathBuf,
+    /// Directories of those that are not in `dir`.
+    places: Mutex<BTreeMap<MachineId, PathBuf>>,
     files: Arc<dyn Files>,
     clock: Arc<dyn Clock>,
     open: tokio::sync::Mutex<BTreeMap<MachineId, Arc<OpenReplica>>>,
@@ -37,6 +39,10 @@ pub struct OpenReplica {
     held_since: Mutex<Option<Instant>>,
     sealed: AtomicBool,
     scrub: Mutex<scrub::Record>,
+    /// What a vault says of its points.
+    pruning: Mutex<Pruning>,
+    /// Why nothing is taken now.
+    halted: Mutex<Option<String>>,
     commands: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -119,6 +125,26 @@ impl OpenReplica {
         self.scrub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is to become of its points.
+    pub(crate) fn pruning(&self) -> Pruning {
+        *self.pruning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what is to become of its points.
+    pub(crate) fn set_pruning(&self, pruning: Pruning) {
+        *self.pruning.lock().unwrap_or_else(PoisonError::into_inner) = pruning;
+    }
+
+    /// Why nothing is taken now, not even from a session that runs; none: it is.
+    pub(crate) fn halted(&self) -> Option<String> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says whether anything is taken.
+    pub(crate) fn set_halted(&self, why: Option<String>) {
+        *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
     /// Remembers that something was sealed: upkeep is due.
     pub(crate) fn mark_sealed(&self) {
         self.sealed.store(true, Ordering::Relaxed);
@@ -142,13 +168,29 @@ impl Replicas {
     /// The replicas under `dir`, which need not exist yet.
     #[must_use]
     pub fn new(dir: &Path, files: Arc<dyn Files>, clock: Arc<dyn Clock>) -> Replicas {
-        Replicas { dir: dir.to_owned(), files, clock, open: tokio::sync::Mutex::default() }
+        let (places, open) = (Mutex::default(), tokio::sync::Mutex::default());
+        Replicas { dir: dir.to_owned(), places, files, clock, open }
     }
 
     /// Where a machine's replica is, or would be.
     #[must_use]
     pub fn dir_of(&self, machine: MachineId) -> PathBuf {
-        self.dir.join(machine.to_string())
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(&machine).unwrap_or(&self.dir).join(machine.to_string())
+    }
+
+    /// Where a machine's replica is to be, or is known to be; none: where all are.
+    pub(crate) fn set_place(&self, machine: MachineId, place: Option<PathBuf>) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Some(place) => places.insert(machine, place),
+            None => places.remove(&machine),
+        };
+    }
+
+    /// Whether a machine has a replica here.
+    pub(crate) fn exists(&self, machine: MachineId) -> bool {
+        self.dir_of(machine).join(RECORD).exists()
     }
 
     /// A machine's replica, if there is one.
@@ -156,7 +198,7 @@ impl Replicas {
     /// # Errors
     /// As [`Replica::open`].
     pub async fn get(&self, machine: MachineId) -> Result<Option<Arc<OpenReplica>>, AgentError> {
-        match self.dir_of(machine).join(RECORD).exists() {
+        match self.exists(machine) {
             true => self.get_or_create(machine).await.map(Some),
             false => Ok(None),
         }
@@ -185,6 +227,8 @@ impl Replicas {
             held_since: Mutex::new(None),
             sealed: AtomicBool::new(true),
             scrub: Mutex::new(scrub),
+            pruning: Mutex::default(),
+            halted: Mutex::default(),
             commands: Arc::default(),
         });
         open.insert(machine, Arc::clone(&replica));
@@ -201,9 +245,68 @@ impl Replicas {
             names => names.map_err(AgentError::io("read", &self.dir))?,
         };
         let mut ids: Vec<MachineId> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        ids.retain(|id| self.dir_of(*id).join(RECORD).exists());
+        ids.extend(self.places.lock().unwrap_or_else(PoisonError::into_inner).keys());
+        ids.retain(|id| self.exists(*id));
         ids.sort();
+        ids.dedup();
         Ok(ids)
+    }
+
+    /// Deletes a machine's replica with all its points, if `check` has nothing against it.
+    /// From when it goes on, no session seals anything any more. What a crash leaves is under
+    /// another name, and [`Replicas::finish_deleting`] removes it.
+    ///
+    /// # Errors
+    /// What `check` says, with nothing changed; else as the system reports.
+    pub(crate) async fn delete(
+        &self,
+        machine: MachineId,
+        why: &str,
+        check: impl FnOnce(&mut Replica) -> Result<(), AgentError> + Send + 'static,
+    ) -> Result<(), AgentError> {
+        let mut open = self.open.lock().await;
+        let Some(replica) = open.get(&machine).cloned() else { return Ok(()) };
+        let (dir, doomed, files) = (self.dir_of(machine), self.doomed(machine), Arc::clone(&self.files));
+        let (shared, why) = (Arc::clone(&replica), why.to_owned());
+        let rename = move |store: &mut Replica| {
+            check(store)?;
+            if store.is_read() {
+                return Err(AgentError::Request {
+                    what: format!("a point of the replica of '{}' is being read", store.name()),
+                    advice: "wait until that is over, or end it, and ask again".to_owned(),
+                });
+            }
+            files.rename(&dir, &doomed).map_err(AgentError::io("rename", &dir))?;
+            // With the store: whoever seals next finds this.
+            shared.set_halted(Some(why));
+            let parent = dir.parent().unwrap_or(&dir);
+            files.sync_dir(parent).map_err(AgentError::io("sync", parent))
+        };
+        let renamed = replica.run(rename).await;
+        if replica.halted().is_some() && !self.exists(machine) {
+            open.remove(&machine);
+        }
+        drop((open, replica));
+        renamed?;
+        self.finish_deleting(machine).await
+    }
+
+    /// Removes what is left of a replica that was deleted.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub(crate) async fn finish_deleting(&self, machine: MachineId) -> Result<(), AgentError> {
+        let doomed = self.doomed(machine);
+        let path = doomed.clone();
+        match blocking(move || std::fs::remove_dir_all(&path)).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", doomed)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Name of a replica that is being deleted: none that a replica can have.
+    fn doomed(&self, machine: MachineId) -> PathBuf {
+        self.dir_of(machine).with_extension("deleted")
     }
 
     /// Those that are open now.

@@ -9,7 +9,10 @@ use farshore_replica::Phase;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Agent, AgentError, ReplicaSink, control, lock::Lock, scrub, source, target, watchdog::Watchdog};
+use crate::{
+    Agent, AgentError, ReplicaSink, control, lock::Lock, managed, membership, scrub, source, target,
+    watchdog::Watchdog,
+};
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
 /// are given up in good order. `watchdog` is the command line of a watchdog, if one is
@@ -46,7 +49,14 @@ pub async fn serve(
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
+    tasks.spawn_blocking(farshore_link::warm_up);
     tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
+    if let Some(managed) = agent.managed() {
+        tasks.spawn(managed::run(Arc::clone(&agent), Arc::clone(managed), stop.clone()));
+    }
+    if let Some(membership) = agent.membership() {
+        tasks.spawn(membership::upkeep(Arc::clone(&agent), Arc::clone(membership), stop.clone()));
+    }
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");
     stop.cancelled().await;
@@ -123,7 +133,7 @@ async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Identity)>, AgentE
         what: format!("cannot listen on {address}: {error}"),
         advice: "choose a free address with `listen`, or stop what uses it".to_owned(),
     })?;
-    let identity = Identity::load(&agent.config().identity_dir)?;
+    let identity = agent.identity()?;
     identity.check_time()?;
     Ok(Some((listener, identity)))
 }

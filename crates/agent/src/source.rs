@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{Activity, Parts, Places, Replicator, Settings, Status};
+use farshore_capture::{Activity, Parts, Places, Replicator, ResyncGate, Settings, Status};
 use farshore_hypervisor::Machine;
-use farshore_link::{Dial, Endpoint, Identity, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
+use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
 use farshore_types::MachineId;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::{
     control::SourceLine,
 };
 
-pub(crate) use owner::Owner;
+pub(crate) use owner::{Owner, dir_of};
 
 /// Pause before a replication that could not even begin is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -134,6 +134,7 @@ pub(crate) fn told(activity: &Activity) -> (String, Option<String>) {
         Activity::Connecting => ("connecting", None),
         Activity::InitialReplication { .. } => ("initial replication", None),
         Activity::Resynchronizing { why, .. } => ("resynchronizing", Some(why)),
+        Activity::ResyncNeeded { why } => ("resync needed", Some(why)),
         Activity::Replicating => ("replicating", None),
         Activity::Off => ("machine is off, replicated", None),
         Activity::Waiting { why } => ("waiting", Some(why)),
@@ -142,6 +143,17 @@ pub(crate) fn told(activity: &Activity) -> (String, Option<String>) {
         Activity::Stopped => ("stopped", None),
     };
     (word.to_owned(), why.cloned())
+}
+
+/// What a replication is told besides its configuration.
+#[derive(Default)]
+pub(crate) struct Orders {
+    /// How often a resync has been asked for.
+    pub(crate) resync: u64,
+    /// Whether one may begin by itself.
+    pub(crate) gate: ResyncGate,
+    /// A limit that somebody changes while it runs; none: the configured one.
+    pub(crate) rate: Option<RateLimit>,
 }
 
 /// Begins to replicate a machine.
@@ -155,6 +167,7 @@ pub(crate) fn begin(
     machine: &Machine,
     settings: Replicate,
     owner: &Owner,
+    orders: Orders,
 ) -> Result<Running, AgentError> {
     let config = agent.config();
     let parts = Parts {
@@ -165,7 +178,7 @@ pub(crate) fn begin(
         machine: machine.id,
         epoch: owner.epoch,
         agent: format!("{} on {}", AGENT, config.name),
-        settings: capture_settings(&settings),
+        settings: capture_settings(&settings, orders),
         places: Places {
             state: owner.dir().to_owned(),
             runtime: config.runtime_dir.join(machine.id.to_string()),
@@ -218,14 +231,14 @@ impl Drop for Running {
 
 /// How a target is reached, as this host.
 pub(crate) fn dial(agent: &Agent, settings: &Replicate) -> Result<Arc<dyn Dial>, AgentError> {
-    let identity = Identity::load(&agent.config().identity_dir)?;
+    let identity = agent.identity()?;
     identity.check_time()?;
     let target = &settings.target;
     let endpoint = Endpoint { address: target.address.clone(), server_name: target.server_name.clone() };
     Ok(Arc::new(TlsDial::new(endpoint, identity, HANDSHAKE_DEADLINE)))
 }
 
-fn capture_settings(settings: &Replicate) -> Settings {
+fn capture_settings(settings: &Replicate, orders: Orders) -> Settings {
     Settings {
         frequency: settings.frequency.0,
         compression: match settings.compression {
@@ -235,7 +248,9 @@ fn capture_settings(settings: &Replicate) -> Settings {
         },
         small_writes: settings.small_writes == SmallWrites::On,
         excluded: settings.exclude.iter().cloned().collect(),
-        rate: RateLimit::new(settings.bandwidth),
+        resync: orders.resync,
+        resync_gate: orders.gate,
+        rate: orders.rate.unwrap_or_else(|| RateLimit::new(settings.bandwidth)),
         ..Settings::default()
     }
 }
@@ -248,7 +263,7 @@ pub(crate) async fn supervise(agent: Arc<Agent>, settings: Replicate, stop: Canc
             let hypervisor = agent.hypervisor().await?;
             let machine = hypervisor.find(&settings.machine).await?;
             let owner = Owner::open(&agent, machine.id, &settings.target)?;
-            begin(&agent, hypervisor, &machine, settings.clone(), &owner)
+            begin(&agent, hypervisor, &machine, settings.clone(), &owner, Orders::default())
         };
         match attempt.await {
             Ok(running) => {

@@ -13,7 +13,7 @@ use farshore_link::{PeerName, Sink, Welcomed};
 use farshore_replica::{Phase, Replica, ReplicaError};
 use farshore_wire::{Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT};
 
-use crate::{Agent, OpenReplica, Replicas, config::CheckReceived, probe};
+use crate::{Agent, OpenReplica, Replicas, config::CheckReceived, managed::Managed, probe};
 use receiver::ReplicaReceiver;
 pub(crate) use upkeep::upkeep;
 
@@ -48,10 +48,28 @@ impl ReplicaSink {
 
     /// A host to which this one replicates may ask, even if it may not replicate to here.
     fn check_asker(&self, peer: &PeerName) -> Result<(), Refusal> {
+        if self.managed().is_some_and(|managed| managed.may_ask(peer)) {
+            return Ok(());
+        }
         let targets = self.agent.iter().flat_map(|agent| &agent.config().replicate);
         match targets.map(|entry| &entry.target.server_name).any(|name| *name == peer.0) {
             true => Ok(()),
             false => self.check_peer(peer),
+        }
+    }
+
+    fn managed(&self) -> Option<&Arc<Managed>> {
+        self.agent.as_ref()?.managed()
+    }
+
+    /// Under a vault its documents say who may write; else the list of peers does.
+    async fn check_source(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal> {
+        match (&self.agent, self.managed()) {
+            (Some(agent), Some(managed)) => {
+                let known = self.peers.contains(&peer.0);
+                managed.admit(agent, peer, hello, known).await
+            }
+            _ => self.check_peer(peer),
         }
     }
 
@@ -72,7 +90,7 @@ impl Sink for ReplicaSink {
             self.check_asker(peer)?;
             return Err(probe::answer(self.agent.as_ref(), hello.machine).await);
         }
-        self.check_peer(peer)?;
+        self.check_source(peer, hello).await?;
         let Some(replica) = self.replicas.get(hello.machine).await.map_err(|e| refusal::of_agent(&e))? else {
             return Ok(());
         };
@@ -99,7 +117,7 @@ impl Sink for ReplicaSink {
             Ok(accepted)
         };
         let acceptance = replica.run(accept).await.map_err(|e| refusal::of(&e))?;
-        let receiver = ReplicaReceiver::new(replica, self.check, acceptance.held.as_ref());
+        let receiver = ReplicaReceiver::new(replica, hello.epoch, self.check, acceptance.held.as_ref());
         Ok(Welcomed { acceptance, receiver: Box::new(receiver) })
     }
 }

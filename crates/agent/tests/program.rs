@@ -266,3 +266,13 @@ fn commands_about_replicas_need_no_hypervisor() {
         assert!(err(&failed).contains("no recovery point 1-1"), "{args:?}: {failed:?}");
     }
 }
+
+#[test]
+fn an_enrolment_that_cannot_be_says_why_and_leaves_nothing() {
+    let host = Host::new();
+    let output = host.run(&["enrol", "--key", "hello"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("no registration key") && told.contains("copy the key again"), "{told}");
+    assert!(!host.path("identity").exists());
+}

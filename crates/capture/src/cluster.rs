@@ -52,7 +52,7 @@ impl Changes {
 /// one digest per cluster.
 pub(crate) fn compare(first: u64, bytes: &Bytes, known: &[Digest], how: How<'_>) -> Changes {
     let mut out = Changes::default();
-    let mut packer = how.compress.then(|| zstd::bulk::Compressor::new(LEVEL).ok()).flatten();
+    let mut packer = how.compress.then(Packer::new).flatten();
     for (index, known) in known.iter().enumerate() {
         let plain = cluster_of(bytes, index);
         let digest = Digest::of(&plain);
@@ -74,16 +74,16 @@ pub(crate) fn compare(first: u64, bytes: &Bytes, known: &[Digest], how: How<'_>)
                 continue;
             }
         }
-        let packed = packer.as_mut().and_then(|p| pack(p, &plain));
+        let packed = packer.as_mut().and_then(|p| p.pack(&plain));
         out.push(cluster, digest, packed.map_or_else(|| Body::Raw(plain), Body::Zstd));
     }
     out
 }
 
-fn patch(plain: &[u8], blocks: u16, packer: Option<&mut zstd::bulk::Compressor<'_>>) -> Patch {
+fn patch(plain: &[u8], blocks: u16, packer: Option<&mut Packer>) -> Patch {
     let chosen = plain.chunks_exact(BLOCK_SIZE).enumerate().filter(|(at, _)| blocks & (1 << at) != 0);
     let bytes: Bytes = chosen.flat_map(|(_, block)| block.iter().copied()).collect::<Vec<u8>>().into();
-    match packer.and_then(|p| pack(p, &bytes)) {
+    match packer.and_then(|p| p.pack(&bytes)) {
         Some(packed) => Patch { blocks, packed: true, bytes: packed },
         None => Patch { blocks, packed: false, bytes },
     }
@@ -109,11 +109,25 @@ fn cluster_of(bytes: &Bytes, index: usize) -> Bytes {
     padded.into()
 }
 
-fn pack(packer: &mut zstd::bulk::Compressor<'_>, plain: &[u8]) -> Option<Bytes> {
-    let mut out = Vec::with_capacity(plain.len() - plain.len() / WORTH);
-    // No room for the result means that it is not worth it.
-    packer.compress_to_buffer(plain, &mut out).ok()?;
-    Some(out.into())
+/// Compresses cluster after cluster in the same memory.
+struct Packer {
+    zstd: zstd::bulk::Compressor<'static>,
+    out: Vec<u8>,
+}
+
+impl Packer {
+    fn new() -> Option<Packer> {
+        let zstd = zstd::bulk::Compressor::new(LEVEL).ok()?;
+        Some(Packer { zstd, out: vec![0; CLUSTER_SIZE - CLUSTER_SIZE / WORTH] })
+    }
+
+    /// `None` where it is not worth it.
+    fn pack(&mut self, plain: &[u8]) -> Option<Bytes> {
+        let room = self.out.len().min(plain.len() - plain.len() / WORTH);
+        // No room for the result means that it is not worth it.
+        let len = self.zstd.compress_to_buffer(plain, &mut self.out[..room]).ok()?;
+        Some(Bytes::copy_from_slice(&self.out[..len]))
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ const DIGESTS: &str = ".digests";
 
 const DIGEST: u64 = Digest::LEN as u64;
 
+/// Digests read at once where content is looked for.
+const LOOK: u64 = 2048;
+
 /// What the source knows of the target's last element.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -55,6 +58,9 @@ pub(crate) struct Record {
     pub(crate) captured_ms: Option<u64>,
     /// A reading of whole disks that is under way.
     pub(crate) scan: Option<Scan>,
+    /// Number of the last resync asked for that has begun.
+    #[serde(default)]
+    pub(crate) resync: u64,
     /// The machine was off at the instant of the last point.
     #[serde(default)]
     pub(crate) off: bool,
@@ -163,20 +169,24 @@ impl Digests {
         beside: &Runs,
     ) -> Result<Option<(u64, Digest)>, CaptureError> {
         for chunk in self.tops.chunks(clusters).into_iter().rev() {
-            let first = chunk * CHUNK;
-            let count = clusters.saturating_sub(first).min(CHUNK);
-            let digests = self.read(first, usize::try_from(count).unwrap_or(0))?;
+            let (chunk_start, chunk_end) = (chunk * CHUNK, clusters.min((chunk + 1) * CHUNK));
             let mut empty = true;
-            for (cluster, digest) in (first..first + count).rev().zip(digests.iter().rev()) {
-                if digest.is_zero() {
-                    continue;
-                }
-                empty = false;
-                if !beside.contains(cluster * CLUSTER_BYTES) {
-                    return Ok(Some((cluster, *digest)));
+            // A little at a time: this runs on many threads, and each keeps what it once needed.
+            for part in (0..(chunk_end - chunk_start).div_ceil(LOOK)).rev() {
+                let first = chunk_start + part * LOOK;
+                let count = (chunk_end - first).min(LOOK);
+                let digests = self.read(first, usize::try_from(count).unwrap_or(0))?;
+                for (cluster, digest) in (first..first + count).rev().zip(digests.iter().rev()) {
+                    if digest.is_zero() {
+                        continue;
+                    }
+                    empty = false;
+                    if !beside.contains(cluster * CLUSTER_BYTES) {
+                        return Ok(Some((cluster, *digest)));
+                    }
                 }
             }
-            if empty && count == CHUNK {
+            if empty && chunk_end - chunk_start == CHUNK {
                 self.tops.is_empty(chunk);
             }
         }

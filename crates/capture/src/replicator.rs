@@ -15,6 +15,7 @@ use crate::{
     cycle::{Cycle, delete_checkpoint},
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
+    resync,
     schedule::Schedule,
     started,
     watch::{end_own_backup, is_halted, rescue},
@@ -56,6 +57,8 @@ enum Turn {
     Again,
     /// The next tick is awaited.
     Rest,
+    /// So it is, but nothing could be sent.
+    Held,
 }
 
 impl Replicator {
@@ -70,8 +73,12 @@ impl Replicator {
         parts.files.create_dir_all(runtime).map_err(io)?;
         let schedule = Schedule::new(parts.clock.monotonic(), parts.settings.frequency());
         let record = map.record();
-        let status =
-            Status { last_point: record.point, captured_ms: record.captured_ms, ..Status::default() };
+        let status = Status {
+            last_point: record.point,
+            captured_ms: record.captured_ms,
+            resynced: resynced(record, 0),
+            ..Status::default()
+        };
         Ok(Replicator {
             parts,
             map,
@@ -161,6 +168,7 @@ impl Replicator {
             match self.turn(session, stop).await {
                 Ok(Turn::Again) => continue,
                 Ok(Turn::Rest) => (self.failures, self.lost) = (0, 0),
+                Ok(Turn::Held) => {}
                 Err(e) if e.in_the_way() => {
                     self.show(Activity::Waiting { why: e.to_string() });
                     if rest(WAIT_FOR_OTHERS, stop).await {
@@ -272,6 +280,10 @@ impl Replicator {
         self.sweep(checkpoints.iter().map(|c| c.name.as_str()).collect()).await;
         let (chosen, notes) = self.choose(machine)?;
         let plan = plan::next(machine, &chosen, self.map.record(), &checkpoints);
+        if let Some(why) = resync::held_back(&plan, &self.parts.settings.resync_gate) {
+            self.show(Activity::ResyncNeeded { why });
+            return Ok(Turn::Held);
+        }
         let left_out = machine.disks.iter().map(|d| d.key.clone()).filter(|k| !chosen.contains(k)).collect();
         self.announce(&plan);
         let status = self.status.clone();
@@ -344,8 +356,14 @@ impl Replicator {
             }
             Settled::Unknown => self.rebuild(session).await?,
         }
+        if let Some(record) = resync::asked(self.map.record(), self.parts.settings.resync) {
+            self.map.set_record(record)?;
+        }
         let record = self.map.record().clone();
-        self.status.send_modify(|s| (s.last_point, s.captured_ms) = (record.point, record.captured_ms));
+        self.status.send_modify(|s| {
+            (s.last_point, s.captured_ms) = (record.point, record.captured_ms);
+            s.resynced = resynced(&record, s.resynced);
+        });
         Ok(())
     }
 
@@ -440,6 +458,7 @@ impl Replicator {
         let record = self.map.record();
         self.status.send_modify(|s| {
             (s.last_point, s.captured_ms, s.last_cycle) = (record.point, record.captured_ms, Some(report));
+            s.resynced = resynced(record, s.resynced);
             s.totals.cycles += 1;
             s.totals.read += report.read;
             s.totals.sent += report.sent;
@@ -460,6 +479,11 @@ impl Replicator {
             changed
         });
     }
+}
+
+/// The last resync asked for that is done, where `before` was.
+fn resynced(record: &Record, before: u64) -> u64 {
+    if record.scan.is_none() && record.point.is_some() { record.resync } else { before }
 }
 
 fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {

@@ -8,6 +8,8 @@ use farshore_link::{Dial, RateLimit};
 use farshore_types::{DiskKey, Epoch, MachineId};
 use serde::{Deserialize, Serialize};
 
+use crate::ResyncGate;
+
 /// Shortest copy frequency.
 pub(crate) const FREQUENCY_MIN: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,11 @@ pub struct Settings {
     pub small_writes: bool,
     /// Disks the user leaves out.
     pub excluded: BTreeSet<DiskKey>,
+    /// How often a comparison of everything has been asked for; a higher number than the one
+    /// that was last begun begins one.
+    pub resync: u64,
+    /// Whether one may begin by itself; may be changed while running.
+    pub resync_gate: ResyncGate,
     /// Bandwidth limit; may be changed while running.
     pub rate: RateLimit,
     /// Longest time that one backup of an initial copy or resync is kept open.
@@ -61,6 +68,8 @@ impl Default for Settings {
             compression: Compression::default(),
             small_writes: true,
             excluded: BTreeSet::new(),
+            resync: 0,
+            resync_gate: ResyncGate::default(),
             rate: RateLimit::new(None),
             slice: Duration::from_secs(20),
             hold: Duration::from_secs(300),

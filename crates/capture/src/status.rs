@@ -28,6 +28,11 @@ pub enum Activity {
         /// Bytes of disk in all.
         total: u64,
     },
+    /// The record of changes was lost, and comparing everything waits for its time.
+    ResyncNeeded {
+        /// Why it is needed.
+        why: String,
+    },
     /// Cycles run.
     Replicating,
     /// The machine is off and its last state is at the target.
@@ -106,6 +111,8 @@ pub struct Status {
     pub last_cycle: Option<CycleReport>,
     /// Sums.
     pub totals: Totals,
+    /// Number of the last resync asked for that is done.
+    pub resynced: u64,
     /// Disks that are not replicated by bitmap, and why.
     pub notes: Vec<String>,
 }

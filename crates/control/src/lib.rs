@@ -10,6 +10,7 @@
 //! say what is, whole. The rules R1 to R8 of ownership are in [`ownership`] and [`holder`].
 
 pub mod document;
+pub mod enrolment;
 pub mod holder;
 pub mod learning;
 pub mod ownership;

@@ -9,6 +9,15 @@ use crate::{
     report::{HostReport, ReportReply},
 };
 
+/// Where a host posts a [`Poll`], and gets [`Documents`].
+pub const POLL_PATH: &str = "/agent/v1/poll";
+/// Where a host posts its [`HostReport`], and gets a [`ReportReply`].
+pub const REPORT_PATH: &str = "/agent/v1/report";
+/// Where a site server posts a [`Poll`] to the vault, and gets [`Documents`].
+pub const SITE_POLL_PATH: &str = "/site/v1/poll";
+/// Where a site server posts its [`SiteReport`], and gets a [`SiteReply`].
+pub const SITE_REPORT_PATH: &str = "/site/v1/report";
+
 /// Longest time, in seconds, that a question for documents is held when there is nothing
 /// new.
 pub const POLL_SECS_MAX: u64 = 30;
@@ -51,6 +60,10 @@ pub struct Documents {
     pub documents: Vec<Document>,
     /// Whether there is more at once.
     pub more: bool,
+    /// Milliseconds since the Unix epoch by the vault's clock, as of this answer: requests
+    /// expire by it (rule R7). None where who answers has no contact with the vault now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ms: Option<u64>,
 }
 
 /// What a site server tells the vault.

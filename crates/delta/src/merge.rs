@@ -20,14 +20,16 @@ pub struct Merged {
 ///
 /// A disk that shrinks forgets what lay beyond its end: if it grows again, zeros are
 /// there. So an entry counts only below the smallest size after its own delta.
-pub struct Merge {
+pub struct Merge<'a> {
     /// Each with the first cluster that no longer counts.
     cursors: Vec<(Cursor, u64)>,
     /// The next entry of each cursor: lowest cluster first, of equal ones the newest first.
     heap: BinaryHeap<Reverse<Head>>,
-    losers: Vec<Entry>,
-    keep_losers: bool,
+    lost: Option<&'a mut Lost<'a>>,
 }
+
+/// Is told each entry that does not count: one by one, for a full disk has millions of them.
+type Lost<'a> = dyn FnMut(&Entry) + Send + 'a;
 
 /// The smallest size that the disk had over these deltas, each since the one before.
 #[must_use]
@@ -70,26 +72,34 @@ impl Ord for Head {
     }
 }
 
-impl Merge {
+impl<'a> Merge<'a> {
     /// Merges deltas' entries of one disk, oldest first. A delta that lacks the disk ends
     /// all that older ones say of it.
     ///
     /// # Errors
     /// As the first pages report.
-    pub fn new(deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Merge, DeltaError> {
-        Merge::start(deltas, disk, false)
+    pub fn new(deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Merge<'a>, DeltaError> {
+        Merge::start(deltas, disk, None)
     }
 
-    /// As [`Merge::new`], and gathers the entries that do not count for
-    /// [`Merge::take_losers`].
+    /// As [`Merge::new`], and tells `lost` each entry that a newer one has superseded, or a
+    /// smaller size has cut off.
     ///
     /// # Errors
     /// As [`Merge::new`].
-    pub fn keeping_losers(deltas: &[&DeltaFile], disk: &DiskKey) -> Result<Merge, DeltaError> {
-        Merge::start(deltas, disk, true)
+    pub fn telling_losers(
+        deltas: &[&DeltaFile],
+        disk: &DiskKey,
+        lost: &'a mut (dyn FnMut(&Entry) + Send + 'a),
+    ) -> Result<Merge<'a>, DeltaError> {
+        Merge::start(deltas, disk, Some(lost))
     }
 
-    fn start(deltas: &[&DeltaFile], disk: &DiskKey, keep_losers: bool) -> Result<Merge, DeltaError> {
+    fn start(
+        deltas: &[&DeltaFile],
+        disk: &DiskKey,
+        lost: Option<&'a mut Lost<'a>>,
+    ) -> Result<Merge<'a>, DeltaError> {
         let mut end = u64::MAX;
         let mut cursors: Vec<(Cursor, u64)> = Vec::with_capacity(deltas.len());
         for delta in deltas.iter().rev() {
@@ -97,17 +107,11 @@ impl Merge {
             end = end.min(clusters_in(floor(delta, disk)));
         }
         cursors.reverse();
-        let mut merge = Merge { cursors, heap: BinaryHeap::new(), losers: Vec::new(), keep_losers };
+        let mut merge = Merge { cursors, heap: BinaryHeap::new(), lost };
         for from in 0..merge.cursors.len() {
             merge.advance(from)?;
         }
         Ok(merge)
-    }
-
-    /// Entries that newer ones have superseded, or a smaller size has cut off, since the
-    /// last call.
-    pub fn take_losers(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.losers)
     }
 
     fn advance(&mut self, from: usize) -> Result<(), DeltaError> {
@@ -117,10 +121,8 @@ impl Merge {
                 self.heap.push(Reverse(Head { age: Reverse(from), entry }));
                 break;
             }
-            if !self.keep_losers {
-                break;
-            }
-            self.losers.push(entry);
+            let Some(lost) = &mut self.lost else { break };
+            lost(&entry);
         }
         Ok(())
     }
@@ -133,17 +135,17 @@ impl Merge {
             if next.entry.cluster != won.entry.cluster {
                 break;
             }
-            let Some(Reverse(lost)) = self.heap.pop() else { break };
-            if self.keep_losers {
-                self.losers.push(lost.entry);
+            let Some(Reverse(older)) = self.heap.pop() else { break };
+            if let Some(lost) = &mut self.lost {
+                lost(&older.entry);
             }
-            self.advance(lost.age.0)?;
+            self.advance(older.age.0)?;
         }
         Ok(Some(won))
     }
 }
 
-impl Iterator for Merge {
+impl Iterator for Merge<'_> {
     type Item = Result<Merged, DeltaError>;
 
     fn next(&mut self) -> Option<Self::Item> {

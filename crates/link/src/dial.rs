@@ -1,22 +1,32 @@
 //! Reaching a target: TCP, then TLS 1.3 with both certificates checked.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, BufReader},
     net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Identity, LinkError, identity::distrust, limits::TLS_BUFFER};
+use crate::{
+    Identity, LinkError,
+    identity::distrust,
+    limits::{SOCKET_READ, TLS_BUFFER},
+    watched::Watched,
+};
 
 /// Any stream of bytes that a session can run over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// TLS asks its socket for 4 KiB at a time; this asks the kernel for many records at once.
+pub(crate) fn buffered(tcp: TcpStream) -> BufReader<TcpStream> {
+    BufReader::with_capacity(SOCKET_READ, tcp)
+}
 
 /// Makes connections to one target, again and again.
 #[async_trait]
@@ -64,10 +74,13 @@ impl TlsDial {
                 why: format!("'{}' is not a host name", self.endpoint.server_name),
                 advice: "correct the target's name in the configuration",
             })?;
-        let connector = TlsConnector::from(Arc::clone(&self.identity.client));
+        let connector = TlsConnector::from(self.identity.client());
         let tune = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
-        match connector.connect_with(name, tcp, tune).await {
-            Ok(tls) => Ok(Box::new(tls)),
+        match connector.connect_with(name, buffered(tcp), tune).await {
+            Ok(tls) => {
+                let distrust = self.identity.distrust(tls.get_ref().1.peer_certificates());
+                Ok(Box::new(Watched::new(tls, distrust)))
+            }
             Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.unreachable(e))),
         }
     }

@@ -130,6 +130,7 @@ pub(crate) fn refusal_heals(code: RefusalCode) -> bool {
             | RefusalCode::Locked
             | RefusalCode::NoSpace
             | RefusalCode::Superseded
+            | RefusalCode::Storage
             | RefusalCode::Other
     )
 }

@@ -15,10 +15,11 @@ mod rate;
 mod server;
 mod session;
 mod sink;
+mod watched;
 
 pub use dial::{Dial, Endpoint, Stream, TlsDial};
 pub use error::{CycleOver, LinkError};
-pub use identity::{Identity, PeerName};
+pub use identity::{Identity, PeerName, warm_up};
 pub use limits::Timing;
 pub use rate::RateLimit;
 pub use server::{Server, ServerLimits, serve};

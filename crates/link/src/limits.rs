@@ -21,11 +21,13 @@ pub const HEAL_DEFAULT: Duration = Duration::from_secs(60);
 /// enough that several fit a window. A megabyte of clusters with their heads fits one.
 pub const FRAME_TARGET: u64 = 1024 * 1024 + 64 * 1024;
 /// Bytes of frames queued for writing before no more commands are taken.
-pub const OUT_QUEUE_MAX: usize = 4 * 1024 * 1024;
+pub const OUT_QUEUE_MAX: usize = 2 * 1024 * 1024;
 /// Least room offered to a read, in bytes.
 pub const READ_CHUNK: usize = 512 * 1024;
+/// Most bytes taken from the socket at once, before decryption.
+pub const SOCKET_READ: usize = 64 * 1024;
 /// Bytes of plaintext that TLS may hold encrypted before the socket takes them.
-pub const TLS_BUFFER: usize = 1024 * 1024;
+pub const TLS_BUFFER: usize = 256 * 1024;
 /// Slices given to one vectored write.
 pub const WRITE_SLICES_MAX: usize = 64;
 

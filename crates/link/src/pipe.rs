@@ -53,24 +53,14 @@ impl FrameReader {
             if let Some(raw) = self.inbox.next_frame()? {
                 return Ok(raw);
             }
-            // Growing copies what has arrived of the frame, so it is done once per frame, as
-            // soon as its length is known.
-            let (buffer_room, wanted) = (self.room(), self.inbox.wanted());
-            if buffer_room < wanted {
-                self.inbox.buffer.reserve(wanted.max(READ_CHUNK));
-            }
+            // Other memory means copying what has arrived of the frame, so it is changed once
+            // per frame, as soon as its length is known.
+            self.inbox.make_room(READ_CHUNK);
             if self.stream.read_buf(&mut self.inbox.buffer).await? == 0 {
                 self.inbox.end()?;
                 return Err(PipeError::Closed);
             }
         }
-    }
-}
-
-impl FrameReader {
-    /// Bytes that can be read without growing the buffer.
-    fn room(&self) -> usize {
-        self.inbox.buffer.capacity() - self.inbox.buffer.len()
     }
 }
 

@@ -18,8 +18,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Identity, PeerName, Sink, Stream, Timing,
+    dial::buffered,
     identity::{distrust, peer_name},
     limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, TLS_BUFFER},
+    watched::Watched,
 };
 use registry::Registry;
 
@@ -73,15 +75,14 @@ pub async fn serve(
 ) {
     let server = Server::new(sink, limits, shutdown.clone());
     let (slots, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
-    let acceptor = TlsAcceptor::from(Arc::clone(&identity.server));
     // A slot is taken before accepting: too many wait in the kernel's queue, not in ours.
     while let Some(Ok(slot)) = shutdown.run_until_cancelled(Arc::clone(&slots).acquire_owned()).await {
         let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else { break };
         match accepted {
             Ok((tcp, address)) => {
-                let (server, acceptor) = (server.clone(), acceptor.clone());
+                let (server, identity) = (server.clone(), identity.clone());
                 tasks.spawn(async move {
-                    admit(&server, &acceptor, tcp, address).await;
+                    admit(&server, &identity, tcp, address).await;
                     drop(slot);
                 });
             }
@@ -95,9 +96,9 @@ pub async fn serve(
     tasks.wait().await;
 }
 
-async fn admit(server: &Server, acceptor: &TlsAcceptor, tcp: TcpStream, address: SocketAddr) {
+async fn admit(server: &Server, identity: &Identity, tcp: TcpStream, address: SocketAddr) {
     let deadline = server.limits.timing.handshake;
-    let handshake = server.shutdown.run_until_cancelled(timeout(deadline, shake_hands(acceptor, tcp)));
+    let handshake = server.shutdown.run_until_cancelled(timeout(deadline, shake_hands(identity, tcp)));
     match handshake.await {
         Some(Ok(Ok((stream, peer)))) => server.serve_stream(stream, peer).await,
         Some(Ok(Err(error))) => match distrust(&error, &address.to_string()) {
@@ -109,11 +110,14 @@ async fn admit(server: &Server, acceptor: &TlsAcceptor, tcp: TcpStream, address:
     }
 }
 
-async fn shake_hands(acceptor: &TlsAcceptor, tcp: TcpStream) -> io::Result<(Box<dyn Stream>, PeerName)> {
+async fn shake_hands(identity: &Identity, tcp: TcpStream) -> io::Result<(Box<dyn Stream>, PeerName)> {
     tcp.set_nodelay(true)?;
     let tune = |tls: &mut ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
-    let tls = acceptor.accept_with(tcp, tune).await?;
+    // What is trusted now, and not what was when the listener began.
+    let acceptor = TlsAcceptor::from(identity.server());
+    let tls = acceptor.accept_with(buffered(tcp), tune).await?;
     let peer = peer_name(tls.get_ref().1.peer_certificates());
     let peer = peer.ok_or_else(|| io::Error::other("the peer's certificate names no host"))?;
-    Ok((Box::new(tls), peer))
+    let distrust = identity.distrust(tls.get_ref().1.peer_certificates());
+    Ok((Box::new(Watched::new(tls, distrust)), peer))
 }

@@ -1,10 +1,12 @@
 //! One reply in the making: chunks come in any order and are put together, checked against
 //! what was asked. This module must never know how chunks arrive.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use farshore_extent::{Run, Runs};
 
-use crate::{Error, Result, protocol::Command};
+use crate::{Error, Result, pool::Pool, protocol::Command};
 
 /// What a reply brought.
 #[derive(Debug)]
@@ -26,10 +28,11 @@ pub(crate) struct Assembly {
     covered: Runs,
     extents: Vec<(u32, Vec<(u32, u32)>)>,
     error: Option<(u32, String)>,
+    pool: Arc<Pool>,
 }
 
 impl Assembly {
-    pub(crate) fn new(command: Command, offset: u64, len: u32) -> Assembly {
+    pub(crate) fn new(command: Command, offset: u64, len: u32, pool: Arc<Pool>) -> Assembly {
         Assembly {
             command,
             offset,
@@ -38,6 +41,7 @@ impl Assembly {
             covered: Runs::new(),
             extents: Vec::new(),
             error: None,
+            pool,
         }
     }
 
@@ -67,7 +71,7 @@ impl Assembly {
     pub(crate) fn data_at(&mut self, offset: u64, len: u32) -> Result<Run> {
         let run = self.place(offset, len)?;
         if self.content.capacity() == 0 {
-            self.content.reserve(self.len as usize);
+            self.content = self.pool.take(self.len as usize);
         }
         Ok(run)
     }
@@ -121,7 +125,7 @@ impl Assembly {
         if got != u64::from(self.len) {
             return Err(Error::protocol(format!("it sent {got} of {} bytes at {}", self.len, self.offset)));
         }
-        Ok(Reply::Content(self.content.freeze()))
+        Ok(Reply::Content(self.pool.lend(self.content)))
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     fn read(offset: u64, len: u32) -> Assembly {
-        Assembly::new(Command::Read, offset, len)
+        Assembly::new(Command::Read, offset, len, Arc::default())
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::{
     io::AsyncWriteExt,
     net::{UnixStream, unix::OwnedWriteHalf},
     sync::{Semaphore, mpsc, oneshot},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
@@ -24,6 +24,7 @@ use crate::{
     Error, Result,
     assembly::{Assembly, Reply},
     handshake::{self, Agreed},
+    pool::Pool,
     protocol::{self, BlockSizes, Command, REQUEST_LEN},
     receiver::{self, Pending, Waiting},
 };
@@ -32,6 +33,8 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 128;
 /// Bytes whose status one request asks for: the largest aligned length that 32 bits can say.
 const STATUS_SPAN: u64 = 0xffff_0000;
+#[expect(clippy::cast_possible_truncation, reason = "32 bits, on machines of 64")]
+const STATUS_STEP: usize = STATUS_SPAN as usize;
 /// How long to wait for the last request to leave when a connection is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -91,6 +94,7 @@ struct Shared {
     pending: Arc<Pending>,
     receiver: JoinHandle<()>,
     sender: JoinHandle<()>,
+    pool: Arc<Pool>,
 }
 
 impl Client {
@@ -132,6 +136,7 @@ impl Client {
             pending,
             receiver,
             sender,
+            pool: Arc::default(),
         }))
     }
 
@@ -197,6 +202,33 @@ impl Client {
             )
         };
         let id = *self.0.contexts.get(context).ok_or_else(not_selected)?;
+        if range.len <= STATUS_SPAN {
+            return self.status_of(id, range).await;
+        }
+        // One after the other, a large disk would take hundreds of turns.
+        let mut asked = JoinSet::new();
+        for (index, start) in (range.start..range.end()).step_by(STATUS_STEP).enumerate() {
+            let part = Run::between(start, range.end().min(start + STATUS_SPAN));
+            let client = self.clone();
+            asked.spawn(async move { client.status_of(id, part).await.map(|found| (index, found)) });
+        }
+        let mut parts = Vec::with_capacity(asked.len());
+        while let Some(done) = asked.join_next().await {
+            parts.push(done.map_err(|e| Error::protocol(format!("a status request panicked: {e}")))??);
+        }
+        parts.sort_unstable_by_key(|(index, _)| *index);
+        let mut out = Vec::<Status>::new();
+        for status in parts.into_iter().flat_map(|(_, found)| found) {
+            match out.last_mut() {
+                Some(last) if last.flags == status.flags => last.run.len += status.run.len,
+                _ => out.push(status),
+            }
+        }
+        Ok(out)
+    }
+
+    /// As [`Client::block_status`], with one request at a time.
+    async fn status_of(&self, id: u32, range: Run) -> Result<Vec<Status>> {
         let min = u64::from(self.0.blocks.min);
         let end = range.end().next_multiple_of(min).min(self.0.size);
         let (mut at, mut out) = (range.start / min * min, Vec::<Status>::new());
@@ -242,7 +274,8 @@ impl Client {
             let slot = Arc::clone(&shared.slots).acquire_owned().await.map_err(|_| closed())?;
             let cookie = shared.cookies.fetch_add(1, Ordering::Relaxed);
             let (answer, reply) = oneshot::channel();
-            let waiting = Waiting { assembly: Assembly::new(command, offset, len), answer, _slot: slot };
+            let assembly = Assembly::new(command, offset, len, Arc::clone(&shared.pool));
+            let waiting = Waiting { assembly, answer, _slot: slot };
             shared.pending.put(cookie, waiting)?;
             let request = protocol::encode_request(command, cookie, offset, len);
             // Where sending fails, the sender has ended all that wait, this one included.

@@ -6,6 +6,7 @@ mod client;
 mod error;
 pub mod fuzz;
 mod handshake;
+mod pool;
 pub mod protocol;
 mod receiver;
 

@@ -7,35 +7,18 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
-use crate::{CA_CERT, CA_KEY, HOST_CERT, HOST_KEY, PkiError, certificate, store};
+use crate::{
+    Applicant, CA_CERT, CA_KEY, Facts, Fingerprint, HOST_CERT, HOST_KEY, Identity, Lifetime, PkiError,
+    Serial, certificate, store,
+};
 
 /// How long an authority's own certificate holds: longer than any agent's installation.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
-/// Certificates begin this much in the past, since clocks of two sites differ.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
-
-/// When a certificate holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetime {
-    /// From when.
-    pub from: SystemTime,
-    /// Until when.
-    pub until: SystemTime,
-}
-
-impl Lifetime {
-    /// From now (with tolerance for clocks that differ) for this long.
-    #[must_use]
-    pub fn starting_now(length: Duration) -> Lifetime {
-        let now = SystemTime::now();
-        Lifetime { from: now - CLOCK_TOLERANCE, until: now + length }
-    }
-}
 
 /// A certificate authority with its private key.
 pub struct Authority {
@@ -76,6 +59,23 @@ impl Authority {
         Ok(Authority { cert_pem, issuer: Issuer::new(params, key) })
     }
 
+    /// The authority of a certificate and its key, both PEM.
+    pub(crate) fn of_parts(cert_pem: String, key: KeyPair) -> Result<Authority, PkiError> {
+        let name = || "the authority".to_owned();
+        let issuer = Issuer::from_ca_cert_pem(&cert_pem, key)
+            .map_err(|e| PkiError::Unissuable { name: name(), why: e.to_string() })?;
+        Ok(Authority { cert_pem, issuer })
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    pub(crate) fn cert_der(&self) -> Result<Vec<u8>, PkiError> {
+        let found = certificate::all_of("CERTIFICATE", &self.cert_pem).unwrap_or_default();
+        found.into_iter().next().ok_or(PkiError::Nameless)
+    }
+
     /// Reads `ca.pem` and `ca.key` of a directory.
     ///
     /// # Errors
@@ -112,35 +112,118 @@ impl Authority {
         &self.cert_pem
     }
 
+    /// The fingerprint of the authority's certificate.
+    ///
+    /// # Errors
+    /// [`PkiError::Nameless`] where it cannot be read, which `create` and `load` rule out.
+    pub fn fingerprint(&self) -> Result<Fingerprint, PkiError> {
+        Ok(Fingerprint::of(&self.cert_der()?))
+    }
+
     /// Issues a certificate for a host, for use as client and as server, by which it is
     /// known as `host_name` and reached at `addresses` (IP addresses or more names).
     ///
     /// # Errors
     /// [`PkiError::Unissuable`].
     pub fn issue(&self, host_name: &str, addresses: &[&str], lifetime: Lifetime) -> Result<Issued, PkiError> {
-        let wrong = unissuable(host_name);
-        if host_name.is_empty() || host_name.parse::<IpAddr>().is_ok() {
-            let (name, why) = (host_name.to_owned(), "a host needs a name other than an address".to_owned());
+        let key = KeyPair::generate().map_err(unissuable(host_name))?;
+        let cert = self.certify(&key, &Holder { name: host_name, uri: None, addresses }, lifetime)?;
+        Ok(self.issued(&cert, &key))
+    }
+
+    /// Issues a certificate with a new key for a member of the vault's, as
+    /// [`Authority::issue`] does for a host.
+    ///
+    /// # Errors
+    /// [`PkiError::Unissuable`].
+    pub fn issue_to(
+        &self,
+        identity: &Identity,
+        addresses: &[&str],
+        lifetime: Lifetime,
+    ) -> Result<Issued, PkiError> {
+        let key = KeyPair::generate().map_err(unissuable(&identity.name))?;
+        let cert = self.certify(&key, &Holder::member(identity, addresses), lifetime)?;
+        Ok(self.issued(&cert, &key))
+    }
+
+    /// Signs the key of a request. Who its holder is decides the caller alone: of the
+    /// request nothing but the public key is taken.
+    ///
+    /// # Errors
+    /// [`PkiError::Unissuable`].
+    pub fn sign(
+        &self,
+        applicant: &Applicant,
+        identity: &Identity,
+        addresses: &[&str],
+        lifetime: Lifetime,
+    ) -> Result<Signed, PkiError> {
+        let holder = Holder::member(identity, addresses);
+        let cert = self.certify(applicant.public_key(), &holder, lifetime)?;
+        Ok(Signed { cert_pem: cert.pem(), facts: Facts::of(cert.der())? })
+    }
+
+    fn issued(&self, cert: &Certificate, key: &KeyPair) -> Issued {
+        Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem(), ca_pem: self.cert_pem.clone() }
+    }
+
+    fn certify(
+        &self,
+        key: &impl PublicKeyData,
+        holder: &Holder<'_>,
+        lifetime: Lifetime,
+    ) -> Result<Certificate, PkiError> {
+        let wrong = unissuable(holder.name);
+        if holder.name.is_empty() || holder.name.parse::<IpAddr>().is_ok() {
+            let (name, why) =
+                (holder.name.to_owned(), "a host needs a name other than an address".to_owned());
             return Err(PkiError::Unissuable { name, why });
         }
-        let mut params = CertificateParams::new(vec![host_name.to_owned()]).map_err(&wrong)?;
-        for address in addresses {
+        let mut params = CertificateParams::new(vec![holder.name.to_owned()]).map_err(&wrong)?;
+        for address in holder.addresses {
             params.subject_alt_names.push(match address.parse::<IpAddr>() {
                 Ok(ip) => SanType::IpAddress(ip),
                 Err(_) => SanType::DnsName((*address).try_into().map_err(&wrong)?),
             });
         }
-        params.distinguished_name = named(host_name);
+        if let Some(uri) = &holder.uri {
+            params.subject_alt_names.push(SanType::URI(uri.as_str().try_into().map_err(&wrong)?));
+        }
+        params.distinguished_name = named(holder.name);
+        // Otherwise it is made of the public key, and a renewed certificate of the same key
+        // would be revoked with the old one.
+        params.serial_number = Some(SerialNumber::from_slice(Serial::random().bytes()));
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         set_lifetime(&mut params, lifetime);
-        let key = KeyPair::generate().map_err(&wrong)?;
-        let cert = params.signed_by(&key, &self.issuer).map_err(&wrong)?;
-        Ok(Issued { cert_pem: cert.pem(), key_pem: key.serialize_pem(), ca_pem: self.cert_pem.clone() })
+        params.signed_by(key, &self.issuer).map_err(&wrong)
     }
+}
+
+/// What a certificate is to say of its holder.
+struct Holder<'a> {
+    name: &'a str,
+    uri: Option<String>,
+    addresses: &'a [&'a str],
+}
+
+impl<'a> Holder<'a> {
+    fn member(identity: &'a Identity, addresses: &'a [&'a str]) -> Holder<'a> {
+        Holder { name: &identity.name, uri: Some(identity.uri()), addresses }
+    }
+}
+
+/// A certificate for a key that its holder made.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The certificate, PEM.
+    pub cert_pem: String,
+    /// What it says; its number is needed to revoke it.
+    pub facts: Facts,
 }
 
 impl Issued {

@@ -8,13 +8,17 @@ use std::{
 use rcgen::KeyPair;
 use x509_parser::prelude::*;
 
-use crate::{PkiError, error::show_time};
+use crate::{Identity, PkiError, Serial, error::show_time};
 
 /// What a certificate says of its holder.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// First DNS name of the subject's alternative names, else the common name.
     pub name: String,
+    /// Role and id; none in a certificate that only names a host.
+    pub identity: Option<Identity>,
+    /// The authority's number for it.
+    pub serial: Serial,
     /// Seconds since the Unix epoch.
     pub not_before: i64,
     /// Seconds since the Unix epoch.
@@ -30,6 +34,14 @@ impl Facts {
     pub fn of(der: &[u8]) -> Result<Facts, PkiError> {
         let (_, cert) = X509Certificate::from_der(der).map_err(|_| PkiError::Nameless)?;
         facts(&cert).ok_or(PkiError::Nameless)
+    }
+
+    /// Role and id.
+    ///
+    /// # Errors
+    /// [`PkiError::NoRole`] in a certificate that only names a host.
+    pub fn identity(&self) -> Result<&Identity, PkiError> {
+        self.identity.as_ref().ok_or_else(|| PkiError::NoRole { name: self.name.clone() })
     }
 
     /// Checks that the certificate holds at a time.
@@ -64,6 +76,19 @@ pub(crate) fn parse_file(path: &Path, pem: &str) -> Result<Facts, PkiError> {
     Facts::of(&der_of(path, pem)?)
 }
 
+/// The DER forms of all parts of a PEM text that have this label.
+///
+/// # Errors
+/// What the parser says.
+pub(crate) fn all_of(label: &str, pem: &str) -> Result<Vec<Vec<u8>>, String> {
+    let mut found = Vec::new();
+    for part in Pem::iter_from_buffer(pem.as_bytes()) {
+        let part = part.map_err(|e| e.to_string())?;
+        found.extend((part.label == label).then_some(part.contents));
+    }
+    Ok(found)
+}
+
 /// The DER form of the first certificate of a PEM file.
 pub(crate) fn der_of(path: &Path, pem: &str) -> Result<Vec<u8>, PkiError> {
     let malformed = |why: String| PkiError::Malformed { path: path.to_owned(), what: "certificate", why };
@@ -83,17 +108,29 @@ pub(crate) fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, PkiError> {
     })
 }
 
+/// Whether a certificate is an authority's.
+pub(crate) fn is_authority(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, cert)| cert.is_ca())
+}
+
 fn facts(cert: &X509Certificate<'_>) -> Option<Facts> {
-    let alternative = cert.subject_alternative_name().ok().flatten().and_then(|names| {
-        names.value.general_names.iter().find_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
+    let names = cert.subject_alternative_name().ok().flatten();
+    let names = || names.iter().flat_map(|names| &names.value.general_names);
+    let alternative = names().find_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        _ => None,
+    });
+    let member = names().find_map(|name| match name {
+        GeneralName::URI(uri) => Identity::parse_uri(uri),
+        _ => None,
     });
     let common = || cert.subject().iter_common_name().find_map(|n| n.as_str().ok()).map(str::to_owned);
     let validity = cert.validity();
+    let name = alternative.or_else(common)?;
     Some(Facts {
-        name: alternative.or_else(common)?,
+        identity: member.map(|(role, id)| Identity { role, id, name: name.clone() }),
+        name,
+        serial: Serial::of(cert.raw_serial()),
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
         public_key: cert.public_key().subject_public_key.data.to_vec(),
@@ -106,7 +143,7 @@ impl std::fmt::Display for Facts {
     }
 }
 
-fn unix(time: SystemTime) -> i64 {
+pub(crate) fn unix(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

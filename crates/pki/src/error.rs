@@ -78,6 +78,74 @@ pub enum PkiError {
     /// The certificate names no host.
     #[error("the certificate names no host: have one issued for a host name")]
     Nameless,
+    /// The certificate names a host, but not what it is.
+    #[error(
+        "the certificate of {name} has no role: it was issued for use without a vault; enrol {name} with a registration key"
+    )]
+    NoRole {
+        /// Whose.
+        name: String,
+    },
+    /// The holder is something else than what is needed here.
+    #[error("{found} showed its certificate where {wanted} is expected: check the address")]
+    WrongRole {
+        /// Who it is.
+        found: String,
+        /// What is expected.
+        wanted: String,
+    },
+    /// The authority is not the one that a registration key names.
+    #[error(
+        "the authority found there has the fingerprint {found}, not {expected} as the registration key says: it is another installation, or somebody stands in between; compare the fingerprint with what the issuer shows"
+    )]
+    WrongFingerprint {
+        /// What the key says.
+        expected: String,
+        /// What was shown.
+        found: String,
+    },
+    /// The authority took the certificate back.
+    #[error("the certificate of {name} was revoked: if that was a mistake, enrol {name} anew")]
+    Revoked {
+        /// Whose.
+        name: String,
+    },
+    /// A request for a certificate cannot be used.
+    #[error("the request for a certificate is not sound ({why}): make it anew")]
+    UnsoundRequest {
+        /// What is wrong.
+        why: String,
+    },
+    /// Authorities or a list of revoked certificates cannot be used.
+    #[error("what was given as trust is not sound ({why}): have it sent again")]
+    UnsoundTrust {
+        /// What is wrong.
+        why: String,
+    },
+    /// A list of revoked certificates from before the one that is held.
+    #[error(
+        "the list of revoked certificates number {given} is not taken: number {held} is held, and the number only rises"
+    )]
+    OlderList {
+        /// Number of the list that is held.
+        held: u64,
+        /// Number of the one that was given.
+        given: u64,
+    },
+    /// A sealed key cannot be read.
+    #[error("the sealed key of the authority is damaged ({why}): take it from another copy")]
+    UnsoundSeal {
+        /// What is wrong.
+        why: String,
+    },
+    /// A sealed key does not open.
+    #[error(
+        "the key does not open the sealed key of the authority '{authority}': it is of another vault, or the sealed key was changed"
+    )]
+    WrongSealingKey {
+        /// Name of the authority.
+        authority: String,
+    },
     /// A name or lifetime for which no certificate can be issued.
     #[error("cannot issue a certificate for '{name}': {why}")]
     Unissuable {

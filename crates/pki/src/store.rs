@@ -12,14 +12,22 @@ use crate::PkiError;
 const MODE_SECRET: u32 = 0o600;
 const MODE_PUBLIC: u32 = 0o644;
 
-pub(crate) fn read(path: &Path) -> Result<String, PkiError> {
+/// Reads a file of text.
+///
+/// # Errors
+/// [`PkiError::Missing`]; [`PkiError::File`].
+pub fn read(path: &Path) -> Result<String, PkiError> {
     fs::read_to_string(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => PkiError::Missing { path: path.to_owned() },
         _ => PkiError::File { what: "read", path: path.to_owned(), source },
     })
 }
 
-pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
+/// Writes a file that only its owner may read, durable, all or nothing.
+///
+/// # Errors
+/// [`PkiError::File`].
+pub fn write_secret(path: &Path, text: &str) -> Result<(), PkiError> {
     write(path, text, MODE_SECRET)
 }
 
@@ -43,7 +51,11 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&beside, path)?;
+        match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            Some(dir) => fs::File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
     };
     attempt().map_err(|source| PkiError::File { what: "write", path: path.to_owned(), source })
 }

@@ -9,6 +9,8 @@ use std::{
 
 use super::*;
 
+mod members;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn host(authority: &Authority, dir: &Path, lifetime: Lifetime) {

@@ -3,8 +3,6 @@
 //! so that they can be taken back as soon as the right file is there again. This module must
 //! never remove a file that may be the only good copy of something.
 
-use std::ops::Range;
-
 use farshore_delta::{DeltaError, DeltaWriter, ElementKind};
 use farshore_env::{Files, OpenMode};
 use farshore_types::{DiskKey, PointId};
@@ -12,9 +10,10 @@ use farshore_types::{DiskKey, PointId};
 use crate::{
     ReplicaError,
     bug::{self, Bug},
-    chain::{Found, Used, open_whole, overlap, walk},
+    chain::{Found, Used, open_whole, walk},
     layout::{DELTA_SUFFIX, Layout, unfinished},
     report::OpenReport,
+    sectors::Sectors,
 };
 
 /// What lies in the quarantine.
@@ -24,8 +23,8 @@ pub(crate) struct Aside {
     pub(crate) whole: Vec<Found>,
     /// Names of those that cannot.
     broken: Vec<PointId>,
-    /// What can be read of the places that those refer to.
-    broken_used: Used,
+    /// What can be read of the places that all of them refer to.
+    used: Used,
     /// Whether a whole file needs one that is nowhere: what that one refers to is unknown.
     incomplete: bool,
     /// The highest number that was stepped over and is free again by [`Aside::rejoin`]: a
@@ -56,7 +55,7 @@ impl Aside {
             let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else {
                 continue;
             };
-            match open_whole(files, &layout.quarantine().join(&name), &mut aside.broken_used) {
+            match open_whole(files, &layout.quarantine().join(&name), &mut aside.used) {
                 Ok(found) if found.id() == id => aside.whole.push(found),
                 _ => aside.broken.push(id),
             }
@@ -87,12 +86,11 @@ impl Aside {
     }
 
     /// The known places of a disk that they refer to.
-    pub(crate) fn used(&self, disk: &DiskKey) -> Vec<Range<u64>> {
-        if bug::is(Bug::ReuseSetAside) {
-            return Vec::new();
+    pub(crate) fn used(&self, disk: &DiskKey) -> Sectors {
+        match self.used.get(disk) {
+            Some(used) if !bug::is(Bug::ReuseSetAside) => used.clone(),
+            _ => Sectors::default(),
         }
-        let all = self.whole.iter().map(|found| &found.used).chain([&self.broken_used]);
-        all.filter_map(|used| used.get(disk)).flatten().cloned().collect()
     }
 
     /// Moves those of `kept` back into the chain, and removes what was aside of the rest of
@@ -175,16 +173,38 @@ impl Aside {
         let anew = first.element.footer().parent.is_none()
             && first.element.footer().disks.iter().all(|disk| disk.floor == 0);
         // Leftovers of a merge refer to what the merged one refers to.
-        let apart = || {
-            let old = self.whole.iter().filter(|found| path.contains(&found.id()));
-            !overlap(chain.iter().map(|f| &f.used), old.map(|f| &f.used))
-        };
-        if newest >= first.id() || !anew || !apart() {
+        let old: Vec<&Found> = self.whole.iter().filter(|found| path.contains(&found.id())).collect();
+        if newest >= first.id() || !anew || overlap(chain, &old)? {
             return Ok(Rejoined::No);
         }
         stand_on(files, layout, first, newest)?;
         Ok(Rejoined::Yes(0))
     }
+}
+
+/// Whether any place is among both.
+fn overlap(chain: &[Found], old: &[&Found]) -> Result<bool, ReplicaError> {
+    let mut used = Used::new();
+    for found in old {
+        for disk in &found.element.footer().disks {
+            let places = used.entry(disk.key.clone()).or_default();
+            for entry in found.element.delta.cursor(&disk.key) {
+                places.insert_place(entry.map_err(|e| found.element.error(e))?.place);
+            }
+        }
+    }
+    for element in chain.iter().map(|found| &found.element) {
+        for disk in &element.footer().disks {
+            let Some(places) = used.get(&disk.key) else { continue };
+            for entry in element.delta.cursor(&disk.key) {
+                let place = entry.map_err(|e| element.error(e))?.place;
+                if place.range().is_some_and(|range| places.meets(&range)) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// A stage that the replica sealed to step over numbers: it changes nothing.

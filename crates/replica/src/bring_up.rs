@@ -67,6 +67,21 @@ impl Replica {
         }
     }
 
+    /// Shows the point again on which a machine runs, where opening had to build an image's
+    /// tables anew: started by whomever, that machine would find empty disks.
+    pub(crate) fn show_again(&mut self) -> Result<(), ReplicaError> {
+        let Phase::BroughtUp { point } = self.state.phase else { return Ok(()) };
+        // Where damage took the point itself, what its image shows is all that is left of it.
+        let Ok(element) = self.element(point) else { return Ok(()) };
+        let hidden = |image: &Image| image.active_point() != Some(point);
+        let disks = crate::store::sizes(element);
+        if bug::is(Bug::SkipRedo) || !disks.iter().any(|(d, _)| self.images.get(d).is_some_and(hidden)) {
+            return Ok(());
+        }
+        tracing::warn!(machine = %self.state.name, %point, "the tables of a machine that runs here are built anew");
+        self.publish_with(point, &[], true)
+    }
+
     /// Goes on where a bring-up was cut: the phase is the redo record of all disks.
     fn finish_bring_up(&mut self) -> Result<(), ReplicaError> {
         let Phase::BringingUp { point } = self.state.phase else { return Ok(()) };

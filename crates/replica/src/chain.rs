@@ -4,12 +4,11 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use farshore_delta::{DeltaError, DeltaFile, ElementKind, Filter, Footer, Place};
+use farshore_delta::{DeltaError, DeltaFile, ElementKind, Filter, Footer};
 use farshore_env::{Files, OpenMode};
 use farshore_types::{DiskKey, PointId, PointRef};
 
@@ -20,6 +19,7 @@ use crate::{
     handles::{Handles, OnDemand},
     layout::{DELTA_SUFFIX, Layout, UNFINISHED_SUFFIX},
     report::{Dropped, OpenReport},
+    sectors::Sectors,
 };
 
 /// One sealed element.
@@ -89,16 +89,15 @@ impl Element {
     }
 }
 
-/// Places of each disk that elements refer to, neighbours as one.
-pub(crate) type Used = BTreeMap<DiskKey, Vec<Range<u64>>>;
+/// Places of each disk's image that elements refer to.
+pub(crate) type Used = BTreeMap<DiskKey, Sectors>;
 
 /// Readings of a file that the disk does not give back before it counts as damaged.
 const READS_MAX: usize = 3;
 
-/// A whole file, with what it refers to.
+/// A whole file.
 pub(crate) struct Found {
     pub(crate) element: Element,
-    pub(crate) used: Used,
 }
 
 impl Found {
@@ -126,14 +125,16 @@ impl Chain {
     ) -> Result<(Chain, Used, Aside), ReplicaError> {
         let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
         let mut stepped_over = 0;
-        let (kept, aside) = loop {
-            let aside = Aside::read(files, layout)?;
-            let found = Chain::read(files, layout, &aside, report)?;
+        let (kept, aside, mut used) = loop {
+            let (aside, mut used) = (Aside::read(files, layout)?, Used::new());
+            let found = Chain::read(files, layout, &aside, report, &mut used)?;
+            let read = found.len();
             let (kept, mut aside) = Chain::choose(files, layout, found, aside, report)?;
             match aside.rejoin(files, layout, &kept, report)? {
                 Rejoined::No => {
                     aside.stepped_over = stepped_over;
-                    break (kept, aside);
+                    let as_read = kept.len() == read && aside.is_empty() && report.damaged.is_empty();
+                    break (kept, aside, as_read.then_some(used));
                 }
                 Rejoined::Yes(number) => stepped_over = stepped_over.max(number),
             }
@@ -141,15 +142,30 @@ impl Chain {
         // An agent that was killed may have left names that are seen but not durable: what
         // is shown and built upon from here on must be, and what is removed must stay away.
         files.sync_dir(&layout.chain()).map_err(io)?;
-        let (mut chain, mut used) = (Chain::default(), Used::new());
-        for (at, found) in kept.into_iter().enumerate() {
-            chain.elements.push(found.element);
-            let overlooked = at == 0 && bug::is(Bug::ReuseInUse);
-            for (disk, places) in found.used.into_iter().filter(|_| !overlooked) {
-                used.entry(disk).or_default().extend(places);
+        let elements = kept.into_iter().map(|found| found.element).collect();
+        let chain = Chain { elements, handles: Arc::default() };
+        // Only where all that was read is what is kept does what was read say what is used.
+        let used = match used.take().filter(|_| !bug::is(Bug::ReuseInUse)) {
+            Some(used) => used,
+            None => chain.used()?,
+        };
+        Ok((chain, used, aside))
+    }
+
+    /// Places that the elements refer to.
+    fn used(&self) -> Result<Used, ReplicaError> {
+        self.disks().into_iter().map(|disk| Ok((disk.clone(), self.used_by(&disk)?))).collect()
+    }
+
+    /// Places of one disk's image that the elements refer to.
+    pub(crate) fn used_by(&self, disk: &DiskKey) -> Result<Sectors, ReplicaError> {
+        let mut used = Sectors::default();
+        for element in self.elements.iter().skip(usize::from(bug::is(Bug::ReuseInUse))) {
+            for entry in element.delta.cursor(disk) {
+                used.insert_place(entry.map_err(|e| element.error(e))?.place);
             }
         }
-        Ok((chain, used, aside))
+        Ok(used)
     }
 
     /// Lets all files be closed until they are read.
@@ -158,12 +174,13 @@ impl Chain {
         self.elements.iter_mut().for_each(|e| e.rest(files, &handles));
     }
 
-    /// The whole files of the directory, oldest first.
+    /// The whole files of the directory, oldest first. What any of them refers to is added to `used`.
     fn read(
         files: &dyn Files,
         layout: &Layout,
         aside: &Aside,
         report: &mut OpenReport,
+        used: &mut Used,
     ) -> Result<Vec<Found>, ReplicaError> {
         let io = |source| ReplicaError::Io { what: "reading the chain", dir: layout.chain(), source };
         let mut found: Vec<Found> = Vec::new();
@@ -177,7 +194,7 @@ impl Chain {
             let Some(id) = name.strip_suffix(DELTA_SUFFIX).and_then(|n| n.parse::<PointId>().ok()) else {
                 continue;
             };
-            let why = match read_again(files, &path) {
+            let why = match read_again(files, &path, used) {
                 Ok(whole) if whole.id() == id => {
                     found.push(whole);
                     continue;
@@ -258,26 +275,22 @@ impl Chain {
 }
 
 /// Opens a delta file and reads all of it: one damaged page, found later, would keep the
-/// whole store from being opened. Where it fails, `seen` has what was read before.
-pub(crate) fn open_whole(files: &dyn Files, path: &Path, seen: &mut Used) -> Result<Found, DeltaError> {
+/// whole store from being opened. What was read of the places that it refers to is added to
+/// `used`, also where it fails.
+pub(crate) fn open_whole(files: &dyn Files, path: &Path, used: &mut Used) -> Result<Found, DeltaError> {
     let delta = DeltaFile::open(files.open(path, OpenMode::Read)?)?;
-    let mut used = Used::new();
-    let checked = delta.check_each(|disk, entry| match used.get_mut(disk) {
-        Some(places) => add_place(places, entry.place),
-        None => add_place(used.entry(disk.clone()).or_default(), entry.place),
-    });
-    if let Err(error) = checked {
-        used.into_iter().for_each(|(disk, places)| seen.entry(disk).or_default().extend(places));
-        return Err(error);
-    }
-    Ok(Found { element: Element::new(delta, path.to_owned()), used })
+    delta.check_each(|disk, entry| match used.get_mut(disk) {
+        Some(places) => places.insert_place(entry.place),
+        None => used.entry(disk.clone()).or_default().insert_place(entry.place),
+    })?;
+    Ok(Found { element: Element::new(delta, path.to_owned()) })
 }
 
 /// As [`open_whole`]: what the disk does not give back at once it may give back the next time.
-fn read_again(files: &dyn Files, path: &Path) -> Result<Found, DeltaError> {
+fn read_again(files: &dyn Files, path: &Path, used: &mut Used) -> Result<Found, DeltaError> {
     let mut reads = 1;
     loop {
-        match open_whole(files, path, &mut Used::new()) {
+        match open_whole(files, path, used) {
             Err(DeltaError::Io(error)) if reads < READS_MAX => {
                 tracing::warn!(path = %path.display(), %error, "reading it again");
                 reads += 1;
@@ -304,37 +317,6 @@ fn drop_leftover(
     files.remove(&path).map_err(io)?;
     report.dropped.push(Dropped { path, why: "had been pruned".into() });
     Ok(())
-}
-
-/// Whether any place is among both.
-pub(crate) fn overlap<'a>(
-    some: impl Iterator<Item = &'a Used>,
-    others: impl Iterator<Item = &'a Used>,
-) -> bool {
-    let gather = |all: &mut dyn Iterator<Item = &'a Used>| {
-        let mut out: BTreeMap<&DiskKey, Vec<Range<u64>>> = BTreeMap::new();
-        all.flatten().for_each(|(disk, places)| out.entry(disk).or_default().extend(places.iter().cloned()));
-        out.values_mut().for_each(|places| places.sort_unstable_by_key(|r| r.start));
-        out
-    };
-    let (mut some, mut others) = (some, others);
-    let (some, others) = (gather(&mut some), gather(&mut others));
-    some.iter().any(|(disk, places)| {
-        let there = others.get(disk).map_or(&[][..], Vec::as_slice);
-        places.iter().any(|r| {
-            let after = there.partition_point(|o| o.end <= r.start);
-            there.get(after).is_some_and(|o| o.start < r.end)
-        })
-    })
-}
-
-/// Adds a place to those in use; one that goes on where the last one ends becomes part of it.
-pub(crate) fn add_place(used: &mut Vec<Range<u64>>, place: Place) {
-    match (place.range(), used.last_mut()) {
-        (Some(range), Some(last)) if last.end == range.start => last.end = range.end,
-        (Some(range), _) => used.push(range),
-        (None, _) => {}
-    }
 }
 
 /// Ids from `newest` back to the first element, of two sets, or the id of the one that is

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
-    ops::Range,
     path::Path,
     time::Duration,
 };
@@ -16,13 +15,14 @@ use farshore_env::{Files, OpenMode};
 use farshore_types::{Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in};
 
 use crate::{
-    Adopted, Replica, ReplicaError, Stored,
+    Adopted, CycleRule, Replica, ReplicaError, Stored,
     adopt::hidden_by_zeros,
     bug::{self, Bug},
     chain::Element,
     image::{Held, Image, Opened},
     layout::unfinished,
     report::Dropped,
+    sectors::Sectors,
 };
 
 /// Most clusters of a disk in one cycle. The source seals a stage at a quarter of that, all
@@ -90,10 +90,10 @@ impl Replica {
             let name = |p: Option<PointRef>| p.map_or("nothing".to_owned(), |p| p.id.to_string());
             let why =
                 format!("it starts from {}, the replica's last element is {}", name(start.base), name(last));
-            return Err(self.refused(start.number, why));
+            return Err(self.refused(start.number, CycleRule::Base, why));
         }
         if last.is_some_and(|l| start.number <= l.id.number) || start.number == 0 {
-            return Err(self.refused(start.number, "its number does not rise".into()));
+            return Err(self.refused(start.number, CycleRule::Base, "its number does not rise".into()));
         }
         for (disk, size) in &start.disks {
             self.ensure_image(disk, *size)?;
@@ -120,30 +120,35 @@ impl Replica {
     }
 
     fn try_append(&mut self, disk: usize, records: &[Incoming<'_>]) -> Result<(), ReplicaError> {
+        // A bring-up has ended the cycle, and is what its source should hear of.
+        self.check_receiving()?;
         let Some(open) = &mut self.open else {
-            return Err(self.refused(0, "no cycle is open".into()));
+            return Err(self.refused(0, CycleRule::Open, "no cycle is open".into()));
         };
         let number = open.id.number;
         let Some((key, size)) = open.disks.get(disk) else {
-            return Err(self.refused(number, format!("it has no disk number {disk}")));
+            return Err(self.refused(number, CycleRule::Records, format!("it has no disk number {disk}")));
         };
         let changes = &mut open.changes[disk];
         let (mut fault, mut batch) = (None, BTreeSet::new());
         for record in records {
             if record.cluster >= clusters_in(*size) {
-                fault = Some(format!("cluster {} is beyond the end of disk {key}", record.cluster));
+                let why = format!("cluster {} is beyond the end of disk {key}", record.cluster);
+                fault = Some((CycleRule::Records, why));
             } else if changes.contains_key(&record.cluster) || !batch.insert(record.cluster) {
-                fault = Some(format!("cluster {} of disk {key} came twice", record.cluster));
+                let why = format!("cluster {} of disk {key} came twice", record.cluster);
+                fault = Some((CycleRule::Records, why));
             } else if changes.len() + records.len() > CYCLE_CLUSTERS_MAX {
-                fault = Some(format!("it has more than {CYCLE_CLUSTERS_MAX} clusters on disk {key}"));
+                let why = format!("it has more than {CYCLE_CLUSTERS_MAX} clusters on disk {key}");
+                fault = Some((CycleRule::Size, why));
             }
         }
-        if let Some(why) = fault {
-            return Err(self.refused(number, why));
+        if let Some((rule, why)) = fault {
+            return Err(self.refused(number, rule, why));
         }
         let Some(image) = self.images.get_mut(key) else {
             let why = format!("disk {key} has no image");
-            return Err(self.refused(number, why));
+            return Err(self.refused(number, CycleRule::Records, why));
         };
         let stored: Vec<Stored<'_>> = records.iter().map(|r| r.stored).collect();
         check_reserve(&*self.files, self.layout.dir(), self.options.reserve, &open.disks)?;
@@ -205,20 +210,21 @@ impl Replica {
     fn hold_doubtful(&mut self) {
         let Some(open) = self.open.take() else { return };
         for ((disk, _), changes) in open.disks.into_iter().zip(open.changes) {
-            let places = changes.values().filter_map(|(place, _)| place.range());
-            self.doubtful.entry(disk).or_default().extend(places);
+            let doubtful = self.doubtful.entry(disk).or_default();
+            changes.values().for_each(|(place, _)| doubtful.insert_place(*place));
         }
     }
 
     fn try_seal(&mut self, request: &SealRequest) -> Result<PointRef, WriteFailed> {
+        self.check_receiving()?;
         let Some(open) = &self.open else {
-            return Err(self.refused(0, "no cycle is open".into()).into());
+            return Err(self.refused(0, CycleRule::Open, "no cycle is open".into()).into());
         };
         let before = self.chain.last_ref();
         let root = root_of(before, open);
         if root != request.root && !bug::is(Bug::SkipRootCheck) {
             return Err(self
-                .refused(open.id.number, "its root digest does not match its records".into())
+                .refused(open.id.number, CycleRule::Root, "its root digest does not match its records".into())
                 .into());
         }
         for (disk, _) in &open.disks {
@@ -310,7 +316,7 @@ impl Replica {
         if self.images.get(disk).is_some_and(|image| !image.is_uncertain()) {
             return Ok(());
         }
-        let used = crate::open::used_places(&self.chain, disk)?;
+        let used = self.chain.used_by(disk)?;
         self.open_image(disk, size, used)
     }
 
@@ -319,11 +325,11 @@ impl Replica {
         &mut self,
         disk: &DiskKey,
         size: u64,
-        mut used: Vec<Range<u64>>,
+        mut used: Sectors,
     ) -> Result<(), ReplicaError> {
         let backing = self.state.adopted.get(disk).map(|a| (a.path.clone(), a.format.clone()));
         let path = self.layout.image(disk);
-        used.extend(self.doubtful.get(disk).into_iter().flatten().cloned());
+        self.doubtful.get(disk).into_iter().for_each(|doubtful| used.merge(doubtful));
         let in_chain = |id| self.chain.position(id).is_some();
         let held = Held { places: self.aside.used(disk), all: self.aside.hides_places() };
         let (image, opened) = Image::open(&*self.files, path.clone(), size, backing, used, held, in_chain)?;
@@ -337,8 +343,8 @@ impl Replica {
         Ok(())
     }
 
-    pub(crate) fn refused(&self, cycle: u64, why: String) -> ReplicaError {
-        ReplicaError::Cycle { machine: self.state.name.clone(), cycle, why }
+    pub(crate) fn refused(&self, cycle: u64, rule: CycleRule, why: String) -> ReplicaError {
+        ReplicaError::Cycle { machine: self.state.name.clone(), cycle, rule, why }
     }
 }
 

@@ -170,6 +170,8 @@ pub enum ReplicaError {
         /// The cycle.
         cycle: u64,
         /// Which rule.
+        rule: CycleRule,
+        /// What broke it.
         why: String,
     },
     /// The reader was asked to stop.
@@ -183,6 +185,22 @@ pub enum ReplicaError {
         /// Why it cannot be, and what to do.
         why: String,
     },
+}
+
+/// The rules of a cycle, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleRule {
+    /// What comes for a cycle comes while it is open: it is not after a bring-up, an error,
+    /// or a restart.
+    Open,
+    /// It builds on the replica's last element, by a number above that one's.
+    Base,
+    /// Its records are of its disks, within their size, and each cluster comes once.
+    Records,
+    /// It has no more clusters than a store takes at once.
+    Size,
+    /// Its root digest is what its records give.
+    Root,
 }
 
 impl ReplicaError {

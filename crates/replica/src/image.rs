@@ -26,6 +26,7 @@ pub(crate) use view::{View, encode_point, point_of};
 use crate::{
     ReplicaError,
     bug::{self, Bug},
+    sectors::Sectors,
     space::{SECTOR, Space, take_group},
 };
 
@@ -78,15 +79,15 @@ pub(crate) struct Image {
     /// Memory that clusters are gathered in; kept, because getting it anew costs faults.
     buffer: AlignedBuffer,
     /// Data of points that only these tables still know; never freed.
-    rescued: Vec<Range<u64>>,
+    rescued: Sectors,
     /// Places that elements set aside refer to; never freed.
-    held: Vec<Range<u64>>,
+    held: Sectors,
 }
 
 /// What of an image is kept for elements that were set aside.
 pub(crate) struct Held {
     /// Places that they refer to.
-    pub(crate) places: Vec<Range<u64>>,
+    pub(crate) places: Sectors,
     /// Whether they may refer to any other, too.
     pub(crate) all: bool,
 }
@@ -140,7 +141,7 @@ impl Image {
         path: PathBuf,
         size: u64,
         backing: Option<(String, String)>,
-        mut used: Vec<Range<u64>>,
+        mut used: Sectors,
         held: Held,
         in_chain: impl Fn(PointId) -> bool,
     ) -> Result<(Image, Opened), ReplicaError> {
@@ -151,9 +152,9 @@ impl Image {
         let view = View::read(&*file);
         let view_of_nothing = View::empty(size, backing);
         let (space, state) = (Space::default(), Trust::Sure);
-        used.extend(held.places.iter().cloned());
+        used.merge(&held.places);
         if held.all {
-            used.push(0..file.size().map_err(io)?);
+            used.insert(0..file.size().map_err(io)?);
         }
         let mut image = Image {
             path,
@@ -163,30 +164,29 @@ impl Image {
             state,
             unsynced: false,
             buffer: AlignedBuffer::default(),
-            rescued: Vec::new(),
-            held: joined(held.places),
+            rescued: Sectors::default(),
+            held: held.places,
         };
         match view {
             Ok(view) => {
-                used.extend(view.metadata());
+                view.metadata().into_iter().for_each(|range| used.insert(range));
                 image.view = view;
                 // A damaged chain may have lost points that are still whole in here: what
                 // may be the only good copy of something is never written over.
                 let rescued = image.view.published.iter().map(|p| p.point).filter(|p| !in_chain(*p));
                 let rescued: Vec<PointId> = rescued.collect();
                 for point in &rescued {
-                    image.rescued.extend(image.data_of(*point)?);
+                    image.rescued.merge(&image.data_of(*point)?);
                 }
-                image.rescued = joined(std::mem::take(&mut image.rescued));
-                used.extend(image.rescued.iter().cloned());
-                image.take_space(used)?;
+                used.merge(&image.rescued);
+                image.take_space(&used)?;
                 image.settle()?;
                 let opened = if rescued.is_empty() { Opened::AsLeft } else { Opened::Rescued(rescued) };
                 Ok((image, opened))
             }
             Err(why) => {
-                used.push(0..CLUSTER);
-                image.take_space(used)?;
+                used.insert(0..CLUSTER);
+                image.take_space(&used)?;
                 image.write_first_tables(Vec::new())?;
                 let opened = if fresh { Opened::AsLeft } else { Opened::Rebuilt(why.to_string()) };
                 Ok((image, opened))
@@ -196,7 +196,7 @@ impl Image {
 
     /// Learns what is free. Where another program reads, it may be at anything that was
     /// freed before: that waits until it is gone.
-    fn take_space(&mut self, used: Vec<Range<u64>>) -> Result<(), ReplicaError> {
+    fn take_space(&mut self, used: &Sectors) -> Result<(), ReplicaError> {
         self.space = Space::from_used(used);
         if self.read_by_others()? {
             let size = self.file.size().map_err(|e| self.io("opening a disk image", e))?;
@@ -336,12 +336,12 @@ impl Image {
     /// Takes back places of a cycle that was given up: no reader can know them. Their space
     /// goes back to the file system, for what failed may have failed for want of it.
     pub(crate) fn give_back(&mut self, places: &[Place]) {
-        let ranges: Vec<Range<u64>> = places.iter().filter_map(Place::range).collect();
-        ranges.iter().cloned().for_each(|r| self.space.give_back(r));
+        let given_back: Sectors = places.iter().filter_map(Place::range).collect();
+        given_back.ranges().for_each(|run| self.space.give_back(run));
         if bug::is(Bug::KeepGivenUp) || self.is_uncertain() {
             return;
         }
-        for range in joined(ranges) {
+        for range in given_back.ranges() {
             if let Err(error) = self.punch(&range) {
                 tracing::warn!(image = %self.path.display(), %error, "the space of a cycle that was given up stays taken");
                 return;
@@ -357,16 +357,10 @@ impl Image {
     }
 
     /// Frees places that readers may still be at.
-    pub(crate) fn free(&mut self, places: impl IntoIterator<Item = Place>) {
-        let within = |held: &[Range<u64>], r: &Range<u64>| {
-            let after = held.partition_point(|h| h.end <= r.start);
-            held.get(after).is_some_and(|h| h.start < r.end)
-        };
-        let kept = |r: &Range<u64>| within(&self.rescued, r) || within(&self.held, r);
-        let freed: Vec<Range<u64>> =
-            places.into_iter().filter_map(|p| p.range()).filter(|r| !kept(r)).collect();
-        let freed = freed.into_iter();
-        freed.for_each(|r| self.space.quarantine(r));
+    pub(crate) fn free(&mut self, mut places: Sectors) {
+        places.remove(&self.rescued);
+        places.remove(&self.held);
+        places.ranges().for_each(|run| self.space.quarantine(run));
     }
 
     /// Ends the quarantine where no other program reads the image, and gives the space of
@@ -376,7 +370,7 @@ impl Image {
         if waiting == 0 || self.is_uncertain() || self.read_by_others()? {
             return Ok(0);
         }
-        for range in self.space.release() {
+        for range in self.space.release().ranges() {
             self.punch(&range).map_err(|e| self.io("giving space back", e))?;
         }
         Ok(waiting)
@@ -410,19 +404,6 @@ impl Image {
     fn format(&self, source: FormatError) -> ReplicaError {
         ReplicaError::Format { path: self.path.clone(), source }
     }
-}
-
-/// Ranges in order, neighbours and overlaps as one.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_unstable_by_key(|r| r.start);
-    let mut out: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match out.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => out.push(range),
-        }
-    }
-    out
 }
 
 /// Whether the place of the header holds none.

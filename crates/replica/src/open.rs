@@ -1,15 +1,14 @@
 //! Opening a store: after any crash it comes back to the last acknowledged element by
 //! itself, and says what it dropped.
 
-use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use farshore_env::{Clock, File, Files, OpenMode};
 use farshore_types::{DiskKey, MachineId};
 
 use crate::{
     OpenReport, Options, Replica, ReplicaError,
-    bug::{self, Bug},
-    chain::{Chain, Used, add_place},
+    chain::{Chain, Used},
     layout::{IMAGE_SUFFIX, Layout},
     read::ReaderPins,
     state::State,
@@ -108,6 +107,7 @@ impl Replica {
         replica.open_images(used)?;
         replica.step_over_lost()?;
         replica.resume_bring_up()?;
+        replica.show_again()?;
         Ok(replica)
     }
 
@@ -173,15 +173,4 @@ fn identify(
         }
         (Some(state), _) => Ok(Identity::Held(state)),
     }
-}
-
-/// Places of one disk that the chain refers to.
-pub(crate) fn used_places(chain: &Chain, disk: &DiskKey) -> Result<Vec<Range<u64>>, ReplicaError> {
-    let mut used: Vec<Range<u64>> = Vec::new();
-    for element in chain.elements.iter().skip(usize::from(bug::is(Bug::ReuseInUse))) {
-        for entry in element.delta.cursor(disk) {
-            add_place(&mut used, entry.map_err(|e| element.error(e))?.place);
-        }
-    }
-    Ok(used)
 }

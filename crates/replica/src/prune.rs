@@ -4,15 +4,16 @@
 //! The order is what keeps every crash harmless: unpublish (durable), write the merged
 //! delta (durable), remove the merged files (durable), and only then free places.
 
-use farshore_delta::{DeltaError, DeltaFile, DeltaWriter, Merge, Place, lowest_floor};
+use farshore_delta::{DeltaError, DeltaFile, DeltaWriter, Entry, Merge, lowest_floor};
 use farshore_types::{DiskKey, PointId};
 
 use crate::{
     Replica, ReplicaError, Retention,
     bug::{self, Bug},
-    chain::Element,
+    chain::{Element, Used},
     cycle::WriteFailed,
     retention::{Kept, plan},
+    sectors::Sectors,
 };
 
 /// A stretch of the chain to be merged into its last element.
@@ -108,7 +109,7 @@ impl Replica {
         }
         parts.iter().try_for_each(Element::hold)?;
         self.unpublish(&gone.iter().map(Element::id).collect::<Vec<_>>())?;
-        let mut losers: Vec<(DiskKey, Vec<Place>)> = Vec::new();
+        let mut losers = Used::new();
         let mut footer = into.footer().clone();
         footer.parent = stretch.first.checked_sub(1).map(|at| self.chain.elements[at].id());
         footer.received = parts.iter().map(|e| e.footer().received).sum();
@@ -121,14 +122,12 @@ impl Replica {
             for disk in &into.footer().disks {
                 let floor = lowest_floor(&deltas, &disk.key);
                 writer.begin_disk(disk.key.clone(), disk.size, floor).map_err(|e| into.error(e))?;
-                losers.push((
-                    disk.key.clone(),
-                    merge_disk(writer, &deltas, &disk.key).map_err(|e| into.error(e))?,
-                ));
+                let lost = merge_disk(writer, &deltas, &disk.key).map_err(|e| into.error(e))?;
+                losers.insert(disk.key.clone(), lost);
             }
             Ok(())
         });
-        losers.extend(places_of_gone_disks(gone, into)?);
+        add_places_of_gone_disks(&mut losers, gone, into)?;
         // From the moment that the merged delta may have its name, a crash shows it and not
         // what went into it: so must this process, or a point would be pinned, or brought
         // up, that is gone. Places are freed only if nothing failed; the next open finds them.
@@ -160,9 +159,10 @@ impl Replica {
         for (disk, image) in &mut self.images {
             let error =
                 |source| ReplicaError::Delta { id: parts[0].id(), path: parts[0].path.clone(), source };
-            let mut merge = Merge::keeping_losers(&deltas, disk).map_err(error)?;
-            merge.by_ref().for_each(drop);
-            image.free(merge.take_losers().into_iter().map(|e| e.place));
+            let mut lost = Sectors::default();
+            let mut note = |entry: &Entry| lost.insert_place(entry.place);
+            Merge::telling_losers(&deltas, disk, &mut note).map_err(error)?.for_each(drop);
+            image.free(lost);
             image.release_unread()?;
         }
         Ok(())
@@ -184,21 +184,18 @@ impl Replica {
     }
 }
 
-/// Places of the disks that the last element of a stretch no longer has: nothing of them is
-/// left in it.
-fn places_of_gone_disks(
-    gone: &[Element],
-    into: &Element,
-) -> Result<Vec<(DiskKey, Vec<Place>)>, ReplicaError> {
-    let mut out = Vec::new();
+/// Adds places of the disks that the last element of a stretch no longer has: nothing of them
+/// is left in it.
+fn add_places_of_gone_disks(losers: &mut Used, gone: &[Element], into: &Element) -> Result<(), ReplicaError> {
     for element in gone.iter().filter(|_| !bug::is(Bug::KeepGoneDisks)) {
         for disk in element.footer().disks.iter().filter(|d| into.delta.disk(&d.key).is_none()) {
-            let places = element.delta.cursor(&disk.key).map(|entry| entry.map(|e| e.place));
-            let places: Result<Vec<Place>, DeltaError> = places.collect();
-            out.push((disk.key.clone(), places.map_err(|e| element.error(e))?));
+            let places = losers.entry(disk.key.clone()).or_default();
+            for entry in element.delta.cursor(&disk.key) {
+                places.insert_place(entry.map_err(|e| element.error(e))?.place);
+            }
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Merges one disk; returns the places of the entries that no longer count.
@@ -206,10 +203,11 @@ fn merge_disk(
     writer: &mut DeltaWriter,
     deltas: &[&DeltaFile],
     disk: &DiskKey,
-) -> Result<Vec<Place>, DeltaError> {
-    let mut merge = Merge::keeping_losers(deltas, disk)?;
-    for merged in merge.by_ref() {
+) -> Result<Sectors, DeltaError> {
+    let mut lost = Sectors::default();
+    let mut note = |entry: &Entry| lost.insert_place(entry.place);
+    for merged in Merge::telling_losers(deltas, disk, &mut note)? {
         writer.push(&merged?.entry)?;
     }
-    Ok(merge.take_losers().into_iter().map(|e| e.place).collect())
+    Ok(lost)
 }

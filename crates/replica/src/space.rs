@@ -9,7 +9,7 @@ use std::{
     ops::Range,
 };
 
-use crate::image::CLUSTER;
+use crate::{image::CLUSTER, sectors::Sectors};
 
 /// Unit of allocation in bytes: what a disk writes whole or not at all.
 pub(crate) const SECTOR: u64 = 512;
@@ -32,20 +32,17 @@ pub(crate) struct Space {
     by_start: BTreeMap<u64, u64>,
     by_len: BTreeSet<(u64, u64)>,
     free: u64,
-    quarantine: Vec<Range<u64>>,
+    quarantine: Sectors,
     quarantined: u64,
 }
 
 impl Space {
-    /// A file of which `used` (in any order, overlaps allowed) is in use.
-    pub(crate) fn from_used(mut used: Vec<Range<u64>>) -> Space {
-        used.sort_unstable_by_key(|r| r.start);
+    /// A file of which `used` is in use.
+    pub(crate) fn from_used(used: &Sectors) -> Space {
         let mut space = Space::default();
-        for range in used {
-            if range.start > space.end {
-                space.insert(space.end..range.start);
-            }
-            space.end = space.end.max(range.end.next_multiple_of(SECTOR));
+        for run in used.ranges() {
+            space.insert(space.end..run.start);
+            space.end = run.end;
         }
         space
     }
@@ -108,7 +105,7 @@ impl Space {
     /// Frees what something may still be reading.
     pub(crate) fn quarantine(&mut self, range: Range<u64>) {
         self.quarantined += range.end - range.start;
-        self.quarantine.push(range);
+        self.quarantine.insert(range);
     }
 
     /// Frees again, but only after a quarantine, all that is free now, up to `size`.
@@ -122,20 +119,12 @@ impl Space {
     }
 
     /// Ends the quarantine; the caller has seen that nobody reads. Returns the ranges
-    /// that are now free, joined, so that they can be punched.
-    pub(crate) fn release(&mut self) -> Vec<Range<u64>> {
+    /// that are now free, so that they can be punched.
+    pub(crate) fn release(&mut self) -> Sectors {
         self.quarantined = 0;
-        let mut released = std::mem::take(&mut self.quarantine);
-        released.sort_unstable_by_key(|r| r.start);
-        let mut joined: Vec<Range<u64>> = Vec::new();
-        for range in released {
-            self.insert(range.clone());
-            match joined.last_mut() {
-                Some(last) if last.end == range.start => last.end = range.end,
-                _ => joined.push(range),
-            }
-        }
-        joined
+        let released = std::mem::take(&mut self.quarantine);
+        released.ranges().for_each(|run| self.insert(run));
+        released
     }
 
     fn insert(&mut self, range: Range<u64>) {
@@ -203,7 +192,7 @@ mod tests {
 
     #[test]
     fn gaps_between_used_places_are_free() {
-        let mut space = Space::from_used(vec![8192..12_288, 0..4096, 2048..4096]);
+        let mut space = Space::from_used(&[8192..12_288, 0..4096, 2048..4096].into_iter().collect());
         assert_eq!((space.end(), space.free()), (12_288, 4096));
         assert_eq!(space.take(4096, SECTOR), 4096);
         assert_eq!(space.take(512, CLUSTER), CLUSTER);
@@ -212,18 +201,18 @@ mod tests {
 
     #[test]
     fn quarantined_places_are_not_handed_out() {
-        let mut space = Space::from_used(vec![0..CLUSTER]);
+        let mut space = Space::from_used(&[0..CLUSTER].into_iter().collect());
         let at = space.take(CLUSTER, CLUSTER);
         space.quarantine(at..at + CLUSTER);
         assert_ne!(space.take(CLUSTER, CLUSTER), at);
-        assert_eq!(space.release(), vec![at..at + CLUSTER]);
+        assert_eq!(space.release().ranges().collect::<Vec<_>>(), vec![at..at + CLUSTER]);
         assert_eq!(space.take(CLUSTER, CLUSTER), at);
     }
 
     proptest! {
         #[test]
         fn nothing_is_handed_out_twice(steps in prop::collection::vec((0u8..4, 1u64..70_000, any::<bool>()), 1..300)) {
-            let mut space = Space::from_used(vec![0..CLUSTER]);
+            let mut space = Space::from_used(&[0..CLUSTER].into_iter().collect());
             let mut held: Vec<Range<u64>> = Vec::new();
             for (kind, len, whole) in steps {
                 match kind {

@@ -1,7 +1,7 @@
 //! The open store and what it can be asked. One owner at a time writes; readers take a
 //! [`PointReader`](crate::PointReader) and need the store no more.
 
-use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use farshore_env::{Clock, File, Files};
 use farshore_types::{DiskKey, Epoch, EpochOrder, MachineId, PointId, PointRef};
@@ -14,6 +14,7 @@ use crate::{
     image::Image,
     layout::Layout,
     read::ReaderPins,
+    sectors::Sectors,
     state::State,
 };
 
@@ -68,7 +69,7 @@ pub struct Replica {
     /// Saving the record failed: which one is on disk is unknown until the next save.
     pub(crate) record_in_doubt: bool,
     /// Places of elements whose seal failed but that a crash may yet show.
-    pub(crate) doubtful: BTreeMap<DiskKey, Vec<Range<u64>>>,
+    pub(crate) doubtful: BTreeMap<DiskKey, Sectors>,
     /// When the last element that was sealed here was captured, by the monotonic clock.
     pub(crate) captured: Option<(PointId, Duration)>,
     /// Holds the directory's lock for as long as the store lives.

@@ -69,3 +69,7 @@ id!(
     /// A request to an agent that is done once.
     RequestId, "request"
 );
+id!(
+    /// A registration key, by which a host or a site server is enrolled once.
+    RegistrationId, "registration"
+);

@@ -9,7 +9,7 @@ mod names;
 
 pub use digest::{Digest, DigestParseError, RootDigest};
 pub use epoch::{Epoch, EpochOrder, PointId, PointParseError, PointRef};
-pub use ids::{CloudId, HostId, IdError, JobId, PolicyId, RequestId, SiteId, VaultId};
+pub use ids::{CloudId, HostId, IdError, JobId, PolicyId, RegistrationId, RequestId, SiteId, VaultId};
 pub use names::{DiskKey, MachineId, NameError};
 
 /// Size in bytes of the unit in which disks are tracked, digested, sent and stored.

@@ -9,7 +9,7 @@ use crate::{
     messages::{Abort, Credit, Data, DigestPage, Hello, OpenCycle, Seal, SessionId, WantDigests, Welcome},
     record::Record,
     refusal::{Failure, FailureCode, Refusal, RefusalCode},
-    stream::{Encoded, RawFrame},
+    stream::{Covered, Encoded, RawFrame},
 };
 
 /// What a source says.
@@ -85,7 +85,7 @@ impl SourceFrame {
     #[must_use]
     pub fn encode(&self, session: SessionId, sequence: u64) -> Encoded {
         let mut out = Output::new();
-        let mut bodies: Vec<Bytes> = Vec::new();
+        let mut bodies: Vec<Covered> = Vec::new();
         let kind = match self {
             SourceFrame::Hello(hello) => {
                 hello.encode(&mut out);
@@ -97,7 +97,7 @@ impl SourceFrame {
             }
             SourceFrame::Data(data) => {
                 data.encode_heads(&mut out);
-                bodies.extend(data.records.iter().filter_map(Record::body_bytes));
+                bodies.extend(data.records.iter().filter_map(Record::covered));
                 DATA
             }
             SourceFrame::Seal(seal) => {
@@ -121,13 +121,36 @@ impl SourceFrame {
         Encoded::new(kind, session, sequence, out, bodies)
     }
 
-    /// Reads a frame whose checksum holds.
+    /// Reads a frame. Whoever takes its raw records checks their digests: the checksum does
+    /// not cover those.
     ///
     /// # Errors
-    /// Any field that breaks a rule, or bytes left over.
+    /// A checksum that does not hold, any field that breaks a rule, or bytes left over.
     pub fn decode(raw: RawFrame) -> Result<SourceFrame, FrameError> {
-        let mut input = Input::new(raw.payload);
-        let frame = match raw.header.kind {
+        let RawFrame { header, payload } = raw;
+        if header.kind != DATA {
+            header.verify(std::iter::once(&payload[..]))?;
+            return SourceFrame::parse(header.kind, payload);
+        }
+        // Only understood does it say which of its bytes the checksum covers.
+        let frame = SourceFrame::parse(DATA, payload.clone())?;
+        header.verify(frame.covered(&payload))?;
+        Ok(frame)
+    }
+
+    /// The parts of the payload that the checksum covers.
+    pub(crate) fn covered<'a>(&'a self, payload: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let (heads, records) = match self {
+            SourceFrame::Data(data) => (data.heads_len(), &data.records[..]),
+            _ => (payload.len(), &[][..]),
+        };
+        let bodies = records.iter().filter(|record| record.is_covered()).map(Record::stored);
+        std::iter::once(&payload[..heads]).chain(bodies)
+    }
+
+    pub(crate) fn parse(kind: u8, payload: Bytes) -> Result<SourceFrame, FrameError> {
+        let mut input = Input::new(payload);
+        let frame = match kind {
             HELLO => SourceFrame::Hello(Hello::decode(&mut input)?),
             OPEN_CYCLE => SourceFrame::OpenCycle(OpenCycle::decode(&mut input)?),
             DATA => SourceFrame::Data(Data::decode(&mut input)?),
@@ -197,13 +220,18 @@ impl TargetFrame {
         Encoded::new(kind, session, sequence, out, Vec::new())
     }
 
-    /// Reads a frame whose checksum holds.
+    /// Reads a frame.
     ///
     /// # Errors
-    /// Any field that breaks a rule, or bytes left over.
+    /// A checksum that does not hold, any field that breaks a rule, or bytes left over.
     pub fn decode(raw: RawFrame) -> Result<TargetFrame, FrameError> {
-        let mut input = Input::new(raw.payload);
-        let frame = match raw.header.kind {
+        raw.header.verify(std::iter::once(&raw.payload[..]))?;
+        TargetFrame::parse(raw.header.kind, raw.payload)
+    }
+
+    pub(crate) fn parse(kind: u8, payload: Bytes) -> Result<TargetFrame, FrameError> {
+        let mut input = Input::new(payload);
+        let frame = match kind {
             WELCOME => TargetFrame::Welcome(Welcome::decode(&mut input)?),
             REFUSE => {
                 let (code, message, advice) = decode_why(&mut input)?;

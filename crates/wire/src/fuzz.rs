@@ -6,7 +6,7 @@ mod sessions;
 
 use bytes::Bytes;
 
-use crate::{Inbox, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId};
+use crate::{HEADER_LEN, Inbox, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId};
 
 pub use sessions::{source_session, target_session};
 
@@ -28,10 +28,17 @@ pub fn target_stream(input: &[u8]) -> bool {
 pub fn payload(input: &[u8]) -> bool {
     let Some((kind, payload)) = input.split_first() else { return false };
     let payload = Bytes::copy_from_slice(payload);
-    let sealed = Header::seal(*kind, SessionId(1), 0, std::iter::once(&payload));
-    let Ok(header) = Header::decode(&sealed) else { return false };
+    let Ok(header) = Header::decode(&sealed(*kind, SessionId(1), 0, &payload)) else { return false };
     let raw = RawFrame { header, payload };
     SourceFrame::decode(raw.clone()).is_ok() || TargetFrame::decode(raw).is_ok()
+}
+
+/// The header that belongs before a payload, whatever that is.
+fn sealed(kind: u8, session: SessionId, sequence: u64, payload: &Bytes) -> [u8; HEADER_LEN] {
+    match SourceFrame::parse(kind, payload.clone()) {
+        Ok(frame) => Header::seal(kind, session, sequence, payload.len(), frame.covered(payload)),
+        Err(_) => Header::seal(kind, session, sequence, payload.len(), std::iter::once(&payload[..])),
+    }
 }
 
 fn stream(input: &[u8], understood: impl Fn(RawFrame) -> bool) -> bool {

@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::{
     codec::{Input, Output},
     error::FrameError,
+    stream::Covered,
 };
 
 /// Bytes of a record's head.
@@ -154,13 +155,19 @@ impl Record {
         }
     }
 
+    /// Whether the frame's checksum covers the body: of a raw one, the digest says more.
+    pub(crate) fn is_covered(&self) -> bool {
+        !matches!(self.body, Body::Raw(_))
+    }
+
     /// The body's bytes, shared, where there are any.
-    pub(crate) fn body_bytes(&self) -> Option<Bytes> {
-        match &self.body {
-            Body::Raw(bytes) | Body::Zstd(bytes) => Some(bytes.clone()),
-            Body::Patch(patch) => Some(patch.bytes.clone()),
-            Body::Zero | Body::Discard => None,
-        }
+    pub(crate) fn covered(&self) -> Option<Covered> {
+        let bytes = match &self.body {
+            Body::Raw(bytes) | Body::Zstd(bytes) => bytes.clone(),
+            Body::Patch(patch) => patch.bytes.clone(),
+            Body::Zero | Body::Discard => return None,
+        };
+        Some(Covered { bytes, by_checksum: self.is_covered() })
     }
 
     /// Bytes that the record takes in a frame.

@@ -61,6 +61,8 @@ codes! {
         Violation = 11, "protocol violation";
         /// A newer session of the same machine took over, or the target is stopping.
         Superseded = 12, "superseded";
+        /// The replica's storage reported an error.
+        Storage = 13, "storage error";
         /// Anything else; the message says it.
         Other = 99, "refused";
     }
@@ -86,6 +88,14 @@ codes! {
         /// A patch does not make what its digest says out of what the replica holds: whole
         /// clusters will.
         BadPatch = 8, "patch does not fit";
+        /// The cycle is over: a restart, an error or another session ended it.
+        NotOpen = 9, "cycle not open";
+        /// The cycle has more clusters than a replica takes at once.
+        TooLarge = 10, "cycle too large";
+        /// The replica was brought up meanwhile; the next session is told the rest.
+        BroughtUp = 11, "brought up";
+        /// The source was superseded as owner, or is one of two.
+        NotOwner = 12, "not the owner";
         /// Anything else; the message says it.
         Other = 99, "failed";
     }

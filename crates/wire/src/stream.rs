@@ -1,6 +1,8 @@
 //! Frames out of and into a stream of bytes. Outgoing bodies stay the slices they are;
 //! incoming payloads are sliced out of the read buffer, not copied.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::{
@@ -9,6 +11,13 @@ use crate::{
     header::{HEADER_LEN, Header},
     messages::SessionId,
 };
+
+/// A record's body on its way out.
+pub(crate) struct Covered {
+    pub(crate) bytes: Bytes,
+    /// Whether the frame's checksum covers it; else its own digest does.
+    pub(crate) by_checksum: bool,
+}
 
 /// A frame ready to be written: its parts, in order.
 #[derive(Clone, Debug)]
@@ -23,16 +32,19 @@ impl Encoded {
         session: SessionId,
         sequence: u64,
         fields: Output,
-        bodies: Vec<Bytes>,
+        bodies: Vec<Covered>,
     ) -> Encoded {
         let fields = fields.0.freeze();
-        let header = Header::seal(kind, session, sequence, std::iter::once(&fields).chain(&bodies));
+        let len = fields.len() + bodies.iter().map(|body| body.bytes.len()).sum::<usize>();
+        let covered = bodies.iter().filter(|body| body.by_checksum).map(|body| &body.bytes[..]);
+        let covered = std::iter::once(&fields[..]).chain(covered);
+        let header = Header::seal(kind, session, sequence, len, covered);
         let mut head = BytesMut::with_capacity(HEADER_LEN + fields.len());
         head.extend_from_slice(&header);
         head.extend_from_slice(&fields);
         let mut parts = Vec::with_capacity(1 + bodies.len());
         parts.push(head.freeze());
-        parts.extend(bodies);
+        parts.extend(bodies.into_iter().map(|body| body.bytes));
         Encoded { parts }
     }
 
@@ -49,7 +61,8 @@ impl Encoded {
     }
 }
 
-/// A frame whose checksums hold, not yet understood.
+/// A frame whose header is sound, not yet understood. What its checksum covers only shows
+/// when it is decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawFrame {
     /// Its header.
@@ -66,7 +79,13 @@ pub struct Inbox {
     pub buffer: BytesMut,
     /// The header of the frame whose payload is still arriving.
     header: Option<Header>,
+    /// Buffers that frames were cut out of: once these are gone, it can be filled again.
+    spent: VecDeque<BytesMut>,
 }
+
+/// Buffers that are kept to be filled again. What is not free among them by then belongs to
+/// a reader that is behind; new memory is got for it.
+const SPENT_MAX: usize = 24;
 
 impl Inbox {
     /// Takes the next whole frame; `None` until more is read.
@@ -87,7 +106,6 @@ impl Inbox {
         }
         self.header = None;
         let payload = self.buffer.split_to(whole).freeze().slice(HEADER_LEN..);
-        header.verify(&payload)?;
         Ok(Some(RawFrame { header, payload }))
     }
 
@@ -96,6 +114,26 @@ impl Inbox {
     pub fn wanted(&self) -> usize {
         let whole = HEADER_LEN + self.header.map_or(0, |h| h.payload_len as usize);
         whole.saturating_sub(self.buffer.len()).max(1)
+    }
+
+    /// Makes room for what the arriving frame still needs, and for `chunk` bytes at least, in
+    /// memory that is free again where there is some: memory got anew for each frame would
+    /// have to be cleared by the system each time.
+    pub fn make_room(&mut self, chunk: usize) {
+        if self.buffer.capacity() - self.buffer.len() >= self.wanted() {
+            return;
+        }
+        let need = self.buffer.len() + self.wanted().max(chunk);
+        let free = self.spent.iter_mut().position(|spent| spent.try_reclaim(need));
+        let next = free.and_then(|at| self.spent.remove(at));
+        let mut next = next.unwrap_or_else(|| BytesMut::with_capacity(need));
+        next.extend_from_slice(&self.buffer);
+        let mut spent = std::mem::replace(&mut self.buffer, next);
+        spent.clear();
+        self.spent.push_back(spent);
+        if self.spent.len() > SPENT_MAX {
+            self.spent.pop_front();
+        }
     }
 
     /// To be asked when the connection has ended.

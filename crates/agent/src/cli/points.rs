@@ -77,7 +77,7 @@ pub(super) struct ExportArgs {
 /// Examples:
 ///   farshore-agent bring-up web1
 ///   farshore-agent bring-up web1 --point 1-42 --paused
-///   farshore-agent bring-up web1 --point 1-40 --replace
+///   farshore-agent bring-up web1 --point 1-40 --replace --force
 ///   farshore-agent bring-up web1 --force
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -93,10 +93,12 @@ pub(super) struct BringUpArgs {
     /// Only defines it.
     #[arg(long)]
     no_start: bool,
-    /// If it was brought up at another point: stops it and discards what it wrote.
+    /// If it was brought up at another point: ends that, as `discard` does. Refused while the
+    /// machine runs, and where it has written, without --force.
     #[arg(long)]
     replace: bool,
     /// Does not ask the machine's own host whether it runs there: you know that it does not.
+    /// With --replace, also stops what runs here and discards what it wrote.
     #[arg(long)]
     force: bool,
 }

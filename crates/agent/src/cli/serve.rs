@@ -8,7 +8,7 @@ use super::{
     Global,
     run::{runtime, stop_by_signal},
 };
-use crate::{Agent, AgentError};
+use crate::{Agent, AgentError, managed::Timing, membership::Membership};
 
 /// Runs the agent until SIGTERM or SIGINT; logs go to standard error.
 ///
@@ -22,7 +22,13 @@ pub(super) struct ServeArgs {}
 
 pub(super) fn run(global: &Global) -> Result<(), AgentError> {
     allow_descriptors();
-    let agent = Arc::new(Agent::new(global.load()?).serving());
+    let config = global.load()?;
+    let membership = Membership::load(&config.identity_dir)?;
+    let agent = Agent::new(config).serving();
+    let agent = Arc::new(match membership {
+        Some(membership) => agent.member(membership, Timing::default())?,
+        None => agent,
+    });
     let watchdog = watchdog_command(global)?;
     runtime()?.block_on(async { crate::serve(agent, Some(watchdog), stop_by_signal()?).await })
 }

@@ -41,6 +41,9 @@ pub(crate) async fn bring_up(
             let machine = wanted.machine.clone();
             return Err(AgentError::OtherPoint { machine, at, asked: point.id });
         }
+        if at != point.id && !wanted.force {
+            discard::check_nothing_is_lost(agent, &replica, "bring-up --replace").await?;
+        }
     }
     let plan = Plan::make(agent, &replica, &point).await?;
     plan.check(&*hypervisor).await?;
@@ -72,7 +75,11 @@ async fn ask_its_host(
     let refused = |why: String| Err(AgentError::MayRunElsewhere { machine: machine.to_owned(), why });
     let host = replica.run(|store| store.writer().map(str::to_owned)).await;
     let config = agent.config();
-    let Some((host, address)) = host.as_ref().and_then(|h| Some((h, config.peer_addresses.get(h)?))) else {
+    let address = |host: &String| {
+        let managed = || agent.managed()?.address_of(host);
+        config.peer_addresses.get(host).cloned().or_else(managed)
+    };
+    let Some((host, address)) = host.as_ref().and_then(|h| Some((h, address(h)?))) else {
         let why = match host {
             Some(host) => format!("its host '{host}' could not be asked: [peer_addresses] does not have it"),
             None => "no host has replicated it to here, so none could be asked".to_owned(),
@@ -83,7 +90,7 @@ async fn ask_its_host(
         observer.tell(Event::Note(format!("whether '{machine}' runs elsewhere is not known: {why}")));
         return Ok(());
     };
-    match probe::ask(agent, replica.machine(), machine, host, address).await {
+    match probe::ask(agent, replica.machine(), machine, host, &address).await {
         Answer::DoesNot => Ok(()),
         Answer::Runs(what) => refused(format!("its host says that {what}")),
         Answer::Silent(why) => refused(format!("its host '{host}' does not say: {why}")),

@@ -17,7 +17,7 @@ pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str, force: bool) -> R
     let replica = agent.replicas().find(machine).await?;
     let _alone = replica.alone().await;
     if !force {
-        check_nothing_is_lost(agent, &replica).await?;
+        check_nothing_is_lost(agent, &replica, "discard").await?;
     }
     let point = end(agent, &replica).await?;
     let machine = replica.run(|store| store.name().to_owned()).await;
@@ -25,7 +25,11 @@ pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str, force: bool) -> R
 }
 
 /// What a machine wrote while it ran here exists nowhere else: one word must not cost it.
-async fn check_nothing_is_lost(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<(), AgentError> {
+pub(super) async fn check_nothing_is_lost(
+    agent: &Agent,
+    replica: &Arc<OpenReplica>,
+    command: &str,
+) -> Result<(), AgentError> {
     let (phase, written) = replica.run(|store| (store.phase(), store.overlays_hold_data())).await;
     if phase == Phase::Receiving {
         return Ok(());
@@ -42,13 +46,13 @@ async fn check_nothing_is_lost(agent: &Agent, replica: &Arc<OpenReplica>) -> Res
     {
         let power = super::power(&machine.power);
         return refused(format!(
-            "machine '{name}' is {power} here; `discard` would stop it and all it wrote"
+            "machine '{name}' is {power} here; `{command}` would stop it, and what it wrote would be gone"
         ));
     }
     match written? {
-        true => {
-            refused(format!("machine '{name}' has written since it was brought up; `discard` would lose it"))
-        }
+        true => refused(format!(
+            "machine '{name}' has written since it was brought up; `{command}` would lose it"
+        )),
         false => Ok(()),
     }
 }

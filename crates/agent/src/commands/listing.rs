@@ -40,7 +40,7 @@ fn machine_line(machine: Machine, replicated: bool, brought_up_at: Option<PointI
     }
 }
 
-fn disk_line(disk: Disk) -> DiskLine {
+pub(crate) fn disk_line(disk: Disk) -> DiskLine {
     let (tracking, why) = match disk.tracking {
         Tracking::Bitmap => ("bitmap", None),
         Tracking::Compare { why } => ("compare", Some(why)),
@@ -130,7 +130,7 @@ pub(crate) async fn status(agent: &Agent) -> Result<Status, AgentError> {
     })
 }
 
-fn replica_line(store: &mut Replica, now_ms: u64, scrub: &scrub::Record) -> ReplicaLine {
+pub(crate) fn replica_line(store: &mut Replica, now_ms: u64, scrub: &scrub::Record) -> ReplicaLine {
     let state = match store.phase() {
         Phase::Receiving => "receiving",
         Phase::BringingUp { .. } => "bringing-up",
@@ -217,7 +217,7 @@ fn unusable_line(id: MachineId, error: &AgentError) -> ReplicaLine {
     }
 }
 
-fn brought_up_at(phase: Phase) -> Option<PointId> {
+pub(crate) fn brought_up_at(phase: Phase) -> Option<PointId> {
     match phase {
         Phase::Receiving => None,
         Phase::BringingUp { point } | Phase::BroughtUp { point } => Some(point),

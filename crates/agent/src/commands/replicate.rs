@@ -11,7 +11,7 @@ use crate::{
     Agent, AgentError,
     config::{Compression, Period, Replicate as Settings},
     control::{CycleLine, Event, Observer, Replicate, Replicated},
-    source::{self, Owner, Running},
+    source::{self, Orders, Owner, Running},
 };
 
 /// Copy frequency where neither command nor configuration says one.
@@ -38,7 +38,7 @@ pub(crate) async fn replicate(
         owner.reclaim(agent, dial, &machine.name).await?;
         observer.tell(Event::Note(format!("this host owns the machine by epoch {} now", owner.epoch.number)));
     }
-    let running = source::begin(agent, hypervisor, &machine, settings, &owner)?;
+    let running = source::begin(agent, hypervisor, &machine, settings, &owner, Orders::default())?;
     follow(running, machine.name, once, observer).await
 }
 

@@ -80,7 +80,8 @@ pub struct BringUp {
     pub start: StartChoice,
     /// Discards an earlier bring-up at another point first.
     pub replace: bool,
-    /// Does not ask the host that wrote last whether the machine runs there.
+    /// Does not ask the host that wrote last whether the machine runs there, and where it
+    /// replaces discards what was written.
     #[serde(default)]
     pub force: bool,
 }

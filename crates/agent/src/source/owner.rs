@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use farshore_env::{Files, OpenMode};
 use farshore_link::{Dial, Greeting, LinkError, Session, SessionOptions};
-use farshore_types::{Epoch, MachineId};
+use farshore_types::{Epoch, EpochOrder, MachineId};
 use farshore_wire::RefusalCode;
 use serde::{Deserialize, Serialize};
 
@@ -40,14 +40,9 @@ impl Owner {
     /// # Errors
     /// A record that cannot be read or written.
     pub(crate) fn open(agent: &Agent, machine: MachineId, target: &Target) -> Result<Owner, AgentError> {
-        let dir = agent.config().state_dir.join("sources").join(machine.to_string());
+        let dir = dir_of(agent, machine);
         agent.files.create_dir_all(&dir).map_err(AgentError::io("create", &dir))?;
-        let path = dir.join(RECORD);
-        let held = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            text => Some(text.map_err(AgentError::io("read", &path))?),
-        };
-        let held: Option<Record> = held.map(|text| parse(&path, &text)).transpose()?;
+        let held = load(&dir)?;
         let mut owner = Owner { epoch: issue(1), machine, dir, target: target.clone() };
         match held {
             Some(record) => {
@@ -59,6 +54,45 @@ impl Owner {
             None => owner.save(&*agent.files)?,
         }
         Ok(owner)
+    }
+
+    /// Takes the epoch that the vault assigned. One that this host holds above it stays: a
+    /// person has raised it since, and the vault learns of that.
+    ///
+    /// # Errors
+    /// [`AgentError::Request`] where a higher one, or another of the same number, is held; a
+    /// record that cannot be read or written.
+    pub(crate) fn assigned(
+        agent: &Agent,
+        machine: MachineId,
+        target: &Target,
+        epoch: Epoch,
+    ) -> Result<Owner, AgentError> {
+        let dir = dir_of(agent, machine);
+        agent.files.create_dir_all(&dir).map_err(AgentError::io("create", &dir))?;
+        let held = load(&dir)?.map(|record| record.epoch);
+        match held.map(|held| held.order_of(&epoch)) {
+            None | Some(EpochOrder::Same | EpochOrder::Newer) => {}
+            Some(EpochOrder::Older | EpochOrder::Conflict) => {
+                let number = held.map_or(0, |held| held.number);
+                return Err(AgentError::Request {
+                    what: format!(
+                        "this host holds epoch {number} of the machine, the vault assigned epoch {}",
+                        epoch.number
+                    ),
+                    advice: "the vault learns of it by this host's report; declare the winner there"
+                        .to_owned(),
+                });
+            }
+        }
+        let owner = Owner { epoch, machine, dir, target: target.clone() };
+        owner.save(&*agent.files)?;
+        Ok(owner)
+    }
+
+    /// The epoch by which this host owned a machine last; none: it never did.
+    pub(crate) fn held(agent: &Agent, machine: MachineId) -> Option<Epoch> {
+        load(&dir_of(agent, machine)).ok().flatten().map(|record| record.epoch)
     }
 
     /// Where the machine's records are.
@@ -112,6 +146,19 @@ impl Owner {
             files.sync_dir(&self.dir)
         };
         write().map_err(AgentError::io("write", &path))
+    }
+}
+
+/// Where a machine's records as a source are.
+pub(crate) fn dir_of(agent: &Agent, machine: MachineId) -> PathBuf {
+    agent.config().state_dir.join("sources").join(machine.to_string())
+}
+
+fn load(dir: &Path) -> Result<Option<Record>, AgentError> {
+    let path = dir.join(RECORD);
+    match std::fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => parse(&path, &text.map_err(AgentError::io("read", &path))?).map(Some),
     }
 }
 

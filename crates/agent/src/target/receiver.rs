@@ -9,7 +9,7 @@ use farshore_link::Receiver;
 use farshore_replica::{
     BaseReader, CycleStart, Incoming, Patch, Patched, PointReader, Replica, ReplicaError, SealRequest, Stored,
 };
-use farshore_types::{DiskKey, PointRef};
+use farshore_types::{DiskKey, Epoch, PointRef};
 use farshore_wire::{
     Body, CycleKind, DigestPage, DiskSize, Failure, FailureCode, Held, OpenCycle, Outcome, Record, Seal,
 };
@@ -20,6 +20,8 @@ use crate::{OpenReplica, config::CheckReceived};
 /// Puts one session's cycles into a replica.
 pub(super) struct ReplicaReceiver {
     replica: Arc<OpenReplica>,
+    /// By which its source owns the machine.
+    epoch: Epoch,
     check: CheckReceived,
     /// Disks of the open cycle, in its order.
     disks: Vec<DiskSize>,
@@ -32,10 +34,12 @@ impl ReplicaReceiver {
     /// `held` is a cycle that may go on.
     pub(super) fn new(
         replica: Arc<OpenReplica>,
+        epoch: Epoch,
         check: CheckReceived,
         held: Option<&Held>,
     ) -> ReplicaReceiver {
-        let mut receiver = ReplicaReceiver { replica, check, disks: Vec::new(), unpack: true, pages: None };
+        let disks = Vec::new();
+        let mut receiver = ReplicaReceiver { replica, epoch, check, disks, unpack: true, pages: None };
         if let Some(held) = held {
             receiver.expect(&held.open);
         }
@@ -67,8 +71,12 @@ impl Receiver for ReplicaReceiver {
         self.expect(open);
         let disks = open.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
         let start = CycleStart { number: open.cycle, base: open.base, disks };
-        let opened = self.replica.run(move |store| store.begin_cycle(start)).await;
-        opened.map_err(|e| failure(&e, FailureCode::BaseMismatch))
+        let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
+        let open = move |store: &mut Replica| {
+            check_owner(&shared, store, &epoch)?;
+            store.begin_cycle(start).map_err(|e| failure(&e))
+        };
+        self.replica.run(open).await
     }
 
     async fn append(&mut self, disk: &DiskKey, records: Vec<Record>) -> Result<(), Failure> {
@@ -83,7 +91,7 @@ impl Receiver for ReplicaReceiver {
         let append = move |store: &mut Replica, made: Result<_, Failure>| {
             let made: Vec<_> = made?;
             let records = made.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
-            store.append(place, &records).map_err(|e| failure(&e, FailureCode::BadRecord))
+            store.append(place, &records).map_err(|e| failure(&e))
         };
         let stored = self.replica.run_after(prepare, append).await;
         if stored.is_err() {
@@ -99,9 +107,14 @@ impl Receiver for ReplicaReceiver {
         };
         let request =
             SealRequest { kind, age_ms: seal.age_ms, root: seal.root, definition: seal.definition.to_vec() };
-        let sealed = self.replica.run(move |store| store.seal(&request)).await;
+        let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
+        let seal = move |store: &mut Replica| {
+            check_owner(&shared, store, &epoch)?;
+            store.seal(&request).map_err(|e| failure(&e))
+        };
+        let sealed = self.replica.run(seal).await;
         self.replica.mark_sealed();
-        sealed.map_err(|e| failure(&e, FailureCode::RootMismatch))
+        sealed
     }
 
     async fn abort(&mut self, cycle: u64, why: &Failure) {
@@ -114,7 +127,7 @@ impl Receiver for ReplicaReceiver {
             Some(pages) => pages,
             None => DigestPages::open(&self.replica, disk, from).await,
         };
-        let page = pages.next().await.map_err(|e| failure(&e, FailureCode::Storage))?;
+        let page = pages.next().await.map_err(|e| failure(&e))?;
         self.pages = page.next.is_some().then_some(pages);
         Ok(page)
     }
@@ -126,6 +139,17 @@ impl Receiver for ReplicaReceiver {
         }
         self.replica.hold(held);
     }
+}
+
+/// Asked with the store, so that nothing is sealed for an owner who was superseded, or into a
+/// replica that is to take nothing, from the very moment that this was decided.
+fn check_owner(replica: &OpenReplica, store: &Replica, epoch: &Epoch) -> Result<(), Failure> {
+    let why = match replica.halted() {
+        Some(why) => why,
+        None if store.epoch() == *epoch => return Ok(()),
+        None => format!("epoch {} was superseded by epoch {}", epoch.number, store.epoch().number),
+    };
+    Err(Failure::new(FailureCode::NotOwner, why, "the next session is told who owns the machine"))
 }
 
 /// Checks that what came has the digests it came with.
@@ -177,7 +201,7 @@ fn not_whole(cluster: u64) -> Failure {
 /// Whatever keeps a patch from being put in, whole clusters do not need it.
 fn misfit(error: &ReplicaError) -> Failure {
     tracing::warn!(%error, "a patch cannot be put in");
-    let Failure { message, .. } = failure(error, FailureCode::BadPatch);
+    let Failure { message, .. } = failure(error);
     Failure::new(FailureCode::BadPatch, message, "the source sends whole clusters next")
 }
 

@@ -1,6 +1,6 @@
 //! A store's errors in the words of the wire. This module must never decide anything.
 
-use farshore_replica::ReplicaError;
+use farshore_replica::{CycleRule, ReplicaError};
 use farshore_wire::{Failure, FailureCode, Refusal, RefusalCode, limits::TEXT_LEN_MAX};
 
 use crate::AgentError;
@@ -17,6 +17,7 @@ pub(super) fn of(error: &ReplicaError) -> Refusal {
         ReplicaError::OlderEpoch { .. } => RefusalCode::OlderEpoch,
         ReplicaError::EpochConflict { .. } => RefusalCode::EpochConflict,
         error if error.is_no_space() => RefusalCode::NoSpace,
+        error if is_storage(error) => RefusalCode::Storage,
         _ => RefusalCode::Other,
     };
     tracing::warn!(%error, "session refused");
@@ -31,18 +32,38 @@ pub(super) fn of_agent(error: &AgentError) -> Refusal {
     }
 }
 
-/// Why a cycle is dropped; `broken` says which rule a refused cycle broke at that step.
-pub(super) fn failure(error: &ReplicaError, broken: FailureCode) -> Failure {
+/// Why a cycle is dropped.
+pub(super) fn failure(error: &ReplicaError) -> Failure {
     let code = match error {
-        ReplicaError::Cycle { .. } => broken,
+        ReplicaError::Cycle { rule, .. } => match rule {
+            CycleRule::Open => FailureCode::NotOpen,
+            CycleRule::Base => FailureCode::BaseMismatch,
+            CycleRule::Records => FailureCode::BadRecord,
+            CycleRule::Size => FailureCode::TooLarge,
+            CycleRule::Root => FailureCode::RootMismatch,
+        },
+        ReplicaError::BroughtUp { .. } => FailureCode::BroughtUp,
+        ReplicaError::OlderEpoch { .. } | ReplicaError::EpochConflict { .. } => FailureCode::NotOwner,
+        ReplicaError::Patch { .. } => FailureCode::BadPatch,
         error if error.is_no_space() => FailureCode::NoSpace,
-        ReplicaError::Io { .. } | ReplicaError::Delta { .. } | ReplicaError::Format { .. } => {
-            FailureCode::Storage
-        }
-        ReplicaError::Uncertain { .. } | ReplicaError::Refcounts { .. } => FailureCode::Storage,
+        error if is_storage(error) => FailureCode::Storage,
         _ => FailureCode::Other,
     };
     Failure::new(code, text(error), SEE_TEXT)
+}
+
+/// Whether it is about what is stored here, and not about who asked for what.
+fn is_storage(error: &ReplicaError) -> bool {
+    matches!(
+        error,
+        ReplicaError::Io { .. }
+            | ReplicaError::Delta { .. }
+            | ReplicaError::Format { .. }
+            | ReplicaError::State { .. }
+            | ReplicaError::Corrupt { .. }
+            | ReplicaError::Uncertain { .. }
+            | ReplicaError::Refcounts { .. }
+    )
 }
 
 /// An error's text, cut to what the wire carries.

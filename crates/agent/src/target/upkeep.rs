@@ -7,7 +7,7 @@ use farshore_replica::{Phase, Replica, ReplicaError, Retention};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::{OpenReplica, Replicas};
+use crate::{OpenReplica, Replicas, managed::Pruning};
 
 /// How often replicas are looked at.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3);
@@ -29,6 +29,11 @@ pub(crate) async fn upkeep(replicas: Arc<Replicas>, retention: Retention, stop: 
             pruned = Instant::now();
         }
         for replica in replicas.opened().await {
+            let prune = match replica.pruning() {
+                Pruning::Configured => prune,
+                Pruning::By(retention) => prune.map(|_| retention),
+                Pruning::Never => None,
+            };
             if replica.give_up_held(HELD_MAX).await {
                 tracing::info!(machine = %replica.machine(), "the cycle of a lost session is given up");
             }

@@ -79,7 +79,11 @@ async fn repeating_it_changes_nothing_and_another_point_needs_a_word() {
         "{error}"
     );
     assert_eq!(world.host.machine(MACHINE).await.unwrap().power, PowerState::Running);
-    let told = up(&world, BringUp { replace: true, ..wanted(PointChoice::At(first)) }).await;
+    let replaced = |force| BringUp { replace: true, force, ..wanted(PointChoice::At(first)) };
+    let error = text(world.ask(Request::BringUp(replaced(false))).await);
+    assert!(error.contains("is running here") && error.contains("--force"), "{error}");
+    assert_eq!(world.host.machine(MACHINE).await.unwrap().power, PowerState::Running);
+    let told = up(&world, replaced(true)).await;
     assert_eq!((told.point, told.epoch, told.already), (first, 3, false));
 }
 

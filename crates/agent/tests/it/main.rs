@@ -9,6 +9,8 @@ mod export;
 mod fuzzing;
 mod hostile;
 mod input;
+mod managed;
+mod membership;
 mod points;
 mod probe;
 mod refusals;

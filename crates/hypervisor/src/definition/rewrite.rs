@@ -79,6 +79,26 @@ pub fn rewrite(text: &str, to: &Rewrite) -> Result<String, DefinitionError> {
     Ok(edits.apply())
 }
 
+/// Attributes that hold a secret: of displays, and of whatever else has one.
+const SECRETS: [&str; 2] = ["passwd", "password"];
+
+/// The definition without the secrets in it.
+///
+/// # Errors
+/// [`DefinitionError`] where it is malformed.
+pub fn without_secrets(text: &str) -> Result<String, DefinitionError> {
+    let root = parse(text)?;
+    let mut edits = Edits { text, list: Vec::new() };
+    let mut left = vec![&root];
+    while let Some(element) = left.pop() {
+        for name in SECRETS {
+            edits.set_attribute(element, name, None);
+        }
+        left.extend(&element.children);
+    }
+    Ok(edits.apply())
+}
+
 /// Changes to a text: what stands at a place, and what shall.
 struct Edits<'a> {
     text: &'a str,

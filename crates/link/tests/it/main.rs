@@ -7,5 +7,6 @@ mod cuts;
 mod frames;
 mod memory;
 mod ordinary;
+mod revoked;
 mod trust;
 mod world;

@@ -9,13 +9,14 @@ use farshore_qcow2::{HEADER_MAX, L2Entry, Snapshot, encode_table, host_clusters}
 use farshore_types::PointId;
 
 use super::{
-    CLUSTER, GEOMETRY, Image, Trust, joined,
+    CLUSTER, GEOMETRY, Image, Trust,
     refcount::{Recount, RecountError},
     view::{Published, View, encode_point, l1_range, words_to_bytes},
 };
 use crate::{
     ReplicaError,
     bug::{self, Bug},
+    sectors::Sectors,
 };
 
 /// A point to be published.
@@ -314,21 +315,23 @@ impl Image {
     }
 
     /// Places of the data of a published point, by its tables.
-    pub(super) fn data_of(&self, point: PointId) -> Result<Vec<Range<u64>>, ReplicaError> {
-        let mut out = Vec::new();
+    pub(super) fn data_of(&self, point: PointId) -> Result<Sectors, ReplicaError> {
+        let mut out = Sectors::default();
+        // What points outside of the file cannot be read by anyone, so it needs no protection.
+        let end =
+            self.file.size().map_err(|e| self.io("reading an image's size", e))?.next_multiple_of(CLUSTER);
         let l1 = self.view.find(point).map_or(&[][..], |p| &p.l1);
         for l2 in l1.iter().filter(|l2| **l2 != 0) {
             for word in self.read_l2(*l2)? {
-                // What does not decode cannot be read by anyone, so it needs no protection.
+                // Nor can what does not decode.
                 let Ok(entry) = L2Entry::decode(word, GEOMETRY) else { continue };
                 let clusters = host_clusters(entry, GEOMETRY);
-                out.push(clusters.start * CLUSTER..clusters.end * CLUSTER);
+                let bytes = clusters.start * CLUSTER..clusters.end * CLUSTER;
+                if bytes.end <= end {
+                    out.insert(bytes);
+                }
             }
         }
-        // Nor does what points outside of the file.
-        let end =
-            self.file.size().map_err(|e| self.io("reading an image's size", e))?.next_multiple_of(CLUSTER);
-        out.retain(|r| !r.is_empty() && r.end <= end);
         Ok(out)
     }
 
@@ -351,11 +354,11 @@ impl Image {
         let left = self.view.metadata().into_iter().filter(|r| !stays.contains(&r.start)).collect();
         self.view = view;
         let points: Vec<PointId> = self.view.published.iter().map(|p| p.point).collect();
-        let mut rescued = Vec::new();
+        let mut rescued = Sectors::default();
         for point in points {
-            rescued.extend(self.data_of(point)?);
+            rescued.merge(&self.data_of(point)?);
         }
-        self.rescued = joined(rescued);
+        self.rescued = rescued;
         self.write_first_tables(left).inspect_err(|_| self.state = Trust::Lost)
     }
 

@@ -208,6 +208,11 @@ fn damaged_tables_that_are_believed_are_caught() {
 }
 
 #[test]
+fn a_machine_left_over_empty_tables_is_caught() {
+    is_caught(Bug::SkipRedo, crate::damage::tables_damaged_under_a_machine, &["its image shows none"]);
+}
+
+#[test]
 fn an_old_copy_that_shows_through_is_caught() {
     is_caught(Bug::ShowAdopted, crate::adoption::shrink_and_grow, &["no longer has"]);
 }

@@ -263,6 +263,31 @@ fn a_damaged_record_is_refused_with_its_path_and_what_to_do() {
     }
 }
 
+/// Damages each kind of table under a machine that was brought up, and opens.
+///
+/// # Errors
+/// Where the machine's next start would find other disks than it left.
+pub(crate) fn tables_damaged_under_a_machine() -> Result<(), String> {
+    let mut run = store();
+    run.bring_up(1).unwrap();
+    let Phase::BroughtUp { point } = run.driver.replica.phase() else { panic!("not brought up") };
+    let (whole, history, _) = closed(run);
+    let (read, _) = tables(&whole.content(&path("vda.qcow2")).unwrap());
+    for at in read {
+        let files = whole.copy();
+        flip(&files, &path("vda.qcow2"), at);
+        let replica = reopen(&files).map_err(|e| format!("byte {at}: does not open: {}", told(&e)))?;
+        replica.check_overlays(point).map_err(|e| format!("byte {at}: {}", told(&e)))?;
+        check_by_stock_tools(&files, &replica, &history);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_machine_finds_its_disks_again_after_damage_to_the_tables_under_it() {
+    tables_damaged_under_a_machine().unwrap();
+}
+
 #[test]
 fn a_brought_up_point_that_is_damaged_does_not_lock_the_store() {
     let mut run = store();

@@ -40,7 +40,7 @@ impl Story<'_> {
         let payload = self.bytes()?;
         let session = if skew & 0x80 == 0 { session } else { SessionId(u64::from(skew)) };
         let sequence = due.wrapping_add(u64::from(skew & 0x0f));
-        let sealed = Header::seal(kind, session, sequence, std::iter::once(&payload));
+        let sealed = super::sealed(kind, session, sequence, &payload);
         let header = Header::decode(&sealed).ok()?;
         Some(RawFrame { header, payload })
     }

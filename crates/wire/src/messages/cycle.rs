@@ -133,9 +133,14 @@ impl Data {
         (HEADER_LEN + DATA_HEAD_LEN + records) as u64
     }
 
+    /// Bytes before the bodies.
+    pub(crate) fn heads_len(&self) -> usize {
+        DATA_HEAD_LEN + self.records.len() * RECORD_HEAD_LEN
+    }
+
     /// Writes all but the bodies, which follow as they are.
     pub(crate) fn encode_heads(&self, out: &mut Output) {
-        out.0.reserve(DATA_HEAD_LEN + self.records.len() * RECORD_HEAD_LEN);
+        out.0.reserve(self.heads_len());
         out.u64(self.cycle);
         out.u64(self.index);
         out.u16(self.disk);

@@ -19,7 +19,13 @@ fn flip_all(bytes: &[u8], decode: impl Fn(RawFrame) -> Result<(), FrameError>) -
 
 pub(super) fn flip_everything() -> usize {
     let source = source_frames().into_iter().map(|frame| {
-        flip_all(&frame.encode(SESSION, 3).to_bytes(), |raw| SourceFrame::decode(raw).map(drop))
+        flip_all(&frame.encode(SESSION, 3).to_bytes(), |raw| match SourceFrame::decode(raw)? {
+            SourceFrame::Data(data) => {
+                let wrong = |source| FrameError::Record { index: 0, source };
+                data.records.iter().try_for_each(|record| record.verify().map_err(wrong))
+            }
+            _ => Ok(()),
+        })
     });
     let target = target_frames().into_iter().map(|frame| {
         flip_all(&frame.encode(SESSION, 3).to_bytes(), |raw| TargetFrame::decode(raw).map(drop))

@@ -1,5 +1,7 @@
 //! What is encoded is decoded to the same, whatever it holds; what is not ours is refused.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use bytes::Bytes;
 use farshore_types::Digest;
 use proptest::{collection::vec, prelude::*};
@@ -178,7 +180,9 @@ proptest! {
         let bytes: Vec<u8> = frames.iter().flat_map(|f| f.encode(SESSION, 1).to_bytes()).collect();
         let (mut inbox, mut got, mut rest) = (Inbox::default(), Vec::new(), &bytes[..]);
         for size in sizes.into_iter().cycle() {
-            let (now, later) = rest.split_at(size.min(rest.len()));
+            inbox.make_room(size);
+            let room = inbox.buffer.capacity() - inbox.buffer.len();
+            let (now, later) = rest.split_at(size.min(room).min(rest.len()));
             inbox.buffer.extend_from_slice(now);
             while let Some(raw) = inbox.next_frame().unwrap() {
                 got.push(SourceFrame::decode(raw).unwrap());
@@ -191,4 +195,35 @@ proptest! {
         }
         prop_assert_eq!(got, frames);
     }
+}
+
+#[test]
+fn memory_of_frames_that_are_gone_is_filled_again() {
+    let data = SourceFrame::Data(Data {
+        cycle: 1,
+        index: 0,
+        disk: 0,
+        records: (1..4).map(|cluster| raw(cluster, 7)).collect(),
+    });
+    let bytes = data.encode(SESSION, 0).to_bytes();
+    let (mut inbox, mut held, mut places) = (Inbox::default(), VecDeque::new(), BTreeSet::new());
+    for _ in 0..50 {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            inbox.make_room(bytes.len());
+            let room = inbox.buffer.capacity() - inbox.buffer.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            inbox.buffer.extend_from_slice(now);
+            rest = later;
+        }
+        let raw = inbox.next_frame().unwrap().unwrap();
+        places.insert(raw.payload.as_ptr() as usize);
+        held.push_back(raw);
+        // Whoever works on frames is never more than four behind.
+        if held.len() > 4 {
+            let oldest = held.pop_front().unwrap();
+            assert_eq!(SourceFrame::decode(oldest).unwrap(), data);
+        }
+    }
+    assert!(places.len() <= 8, "{} places for 5 frames at a time", places.len());
 }

@@ -47,11 +47,15 @@ impl Plan {
         let disks: Vec<_> = point.disks.iter().map(|(disk, _)| (disk.clone(), overlay(disk))).collect();
         let without_disks = absent(&text, &disks);
         let nvram = sent.nvram.map(|bytes| (dir.join(NVRAM), bytes));
+        // Under a vault its mapping counts, and what that does not name is left unconnected.
+        let mapped = agent.managed().and_then(|managed| managed.networks(replica.machine()));
+        let mapped = mapped.map(|map| map.into_iter().map(|(there, here)| (there, Some(here))).collect());
         let to = Rewrite {
             id: Some(replica.machine()),
             disks: disks.iter().map(|(disk, path)| (disk.clone(), qcow2(path))).collect(),
             drop_disks: without_disks.iter().cloned().collect(),
-            networks: networks(agent),
+            unplug_others: mapped.is_some(),
+            networks: mapped.unwrap_or_else(|| networks(agent)),
             nvram: nvram.as_ref().map(|(path, _)| path.clone()),
             // An emulator that is elsewhere here is found by the hypervisor itself.
             emulator: text.emulator.as_ref().filter(|path| !path.exists()).map(|_| PathBuf::new()),

@@ -2,60 +2,7 @@
 
 use super::*;
 
-const LIVE: &str = "\
-<domain type='kvm' id='7' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>web1</name>
-  <uuid>c7a5fdbd-cdaf-9455-926a-d65c16db1809</uuid>
-  <metadata><!-- kept --><app:tag xmlns:app='urn:x'  a = \"1\" >&lt;&#x41;</app:tag></metadata>
-  <os>
-    <type arch='x86_64' machine='pc-q35-10.0'>hvm</type>
-    <nvram template='/usr/share/OVMF/VARS.fd'>/var/lib/libvirt/qemu/nvram/web1.fd</nvram>
-  </os>
-  <devices>
-    <emulator>/usr/bin/qemu-system-x86_64</emulator>
-    <disk type='block' device='disk'>
-      <driver name='qemu' type='raw' cache='none' discard=\"unmap\"/>
-      <source dev='/dev/vg/web1' index='2'/>
-      <backingStore type='file'>
-        <format type='qcow2'/>
-        <source file='/base'/>
-      </backingStore>
-      <target dev='vda' bus='virtio'/>
-      <alias name='virtio-disk0'/>
-    </disk>
-    <disk type='file' device='disk'>
-      <source file='/tmp/swap' index='1'/>
-      <target dev='vdb' bus='virtio'/>
-    </disk>
-    <disk type='file' device='disk'>
-      <source file='/data' index='3'/>
-      <target dev='vdc' bus='virtio'/>
-      <alias name='ua-mine'/>
-    </disk>
-    <disk type='file' device='cdrom'>
-      <driver name='qemu' type='raw'/>
-      <source file='/iso/install.iso'/>
-      <target dev='sda' bus='sata'/>
-      <readonly/>
-    </disk>
-    <interface type='bridge'>
-      <mac address='52:54:00:00:00:01'/>
-      <source bridge='br0'/>
-      <target dev='vnet3'/>
-      <model type='virtio'/>
-    </interface>
-    <interface type='network'>
-      <mac address='52:54:00:00:00:02'/>
-      <source network='backup' portid='x'/>
-      <model type='virtio'/>
-    </interface>
-    <interface type='user'/>
-  </devices>
-  <seclabel type='dynamic' model='dac' relabel='yes'><label>+64055:+64055</label></seclabel>
-  <seclabel type='static' model='selinux'><label>kept</label></seclabel>
-  <qemu:commandline><qemu:arg value='-kept'/></qemu:commandline>
-</domain>
-";
+const LIVE: &str = include_str!("../../../tests/fixtures/live.xml");
 
 const ELSEWHERE: &str = "\
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -151,4 +98,13 @@ fn a_disk_without_driver_or_source_gets_both() {
     let to = Rewrite { disks: [(key("vda"), overlay("/o"))].into(), ..Rewrite::default() };
     let out = super::super::machine(&rewrite(text, &to).unwrap()).unwrap();
     assert_eq!((out.disks[0].format.as_str(), out.disks[0].source.path()), ("qcow2", Some(&"/o".into())));
+}
+
+#[test]
+fn a_definition_is_told_without_its_secrets() {
+    let text = "<domain type='qemu'><name>a</name><devices><graphics type='vnc' passwd='open sesame' \
+                port='5900'><listen type='none'/></graphics></devices></domain>";
+    let out = super::without_secrets(text).unwrap();
+    assert!(!out.contains("sesame") && out.contains("port='5900'"), "{out}");
+    assert_eq!(super::without_secrets(&out).unwrap(), out);
 }

@@ -1,0 +1,239 @@
+//! The agent under a vault: keeps the documents it holds durable, makes what runs what they
+//! want, does requests once, and reports what there is. It goes on when nobody answers.
+//!
+//! ```text
+//! upstream ──poll──► talk ──► ledger (durable) ──► reconcile ──► rooms (sources), replicas
+//!          ◄─report─ talk ◄── report ◄── what is seen           └► requests
+//! ```
+//!
+//! Level-triggered: what to do is always derived from the whole ledger and from what runs,
+//! never from what just arrived. What no document names goes on as it was (rule R5). This
+//! module must never know how a message travels, nor decide who owns a machine.
+
+mod actions;
+mod admission;
+mod age;
+mod calendar;
+mod inventory;
+mod kept;
+mod ledger;
+mod reconcile;
+mod report;
+mod requests;
+mod room;
+mod shown;
+mod talk;
+mod target;
+mod upstream;
+mod wanted;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use farshore_control::{TrustDocument, report::Problem};
+use farshore_env::Files;
+use farshore_types::{HostId, MachineId, RequestId};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{Agent, AgentError, replicas::blocking};
+use kept::Kept;
+use ledger::Ledger;
+use report::Seen;
+use room::Room;
+use talk::Contact;
+
+pub use talk::run;
+pub use upstream::{Upstream, UpstreamError};
+pub(crate) use wanted::Pruning;
+
+/// How often a managed agent does things.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long a question for documents is held where there is nothing new.
+    pub poll: Duration,
+    /// Pause after somebody did not answer; it grows to `retry_most`.
+    pub retry: Duration,
+    /// Longest such pause.
+    pub retry_most: Duration,
+    /// From one report to the next where nothing happens.
+    pub report: Duration,
+    /// Shortest time between two reports.
+    pub report_gap: Duration,
+    /// How often the host is looked at, and everything compared with what is wanted.
+    pub look: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            poll: Duration::from_secs(25),
+            retry: Duration::from_secs(1),
+            retry_most: Duration::from_secs(15),
+            report: Duration::from_secs(10),
+            report_gap: Duration::from_secs(1),
+            look: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What makes an agent a managed one.
+pub struct Managed {
+    me: HostId,
+    run: Uuid,
+    timing: Timing,
+    upstreams: Vec<Arc<dyn Upstream>>,
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    ledger: Mutex<Ledger>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Something else may be wanted.
+    wanted: Notify,
+    /// Something happened that is worth a report.
+    news: Arc<Notify>,
+    rooms: Mutex<BTreeMap<MachineId, Room>>,
+    /// Bytes done and in all of requests under way.
+    progress: Mutex<BTreeMap<RequestId, (u64, u64)>>,
+    contact: Mutex<Contact>,
+    seen: Mutex<Seen>,
+    /// Whether the hypervisor told of a change since the host was looked at.
+    host_changed: AtomicBool,
+    problems: Mutex<BTreeMap<String, Problem>>,
+}
+
+impl Managed {
+    /// Takes up what an earlier run kept in `dir`.
+    ///
+    /// # Errors
+    /// Where that cannot be read, or is of a newer agent.
+    pub(crate) fn open(
+        me: HostId,
+        upstreams: Vec<Arc<dyn Upstream>>,
+        timing: Timing,
+        files: Arc<dyn Files>,
+        dir: PathBuf,
+    ) -> Result<Managed, AgentError> {
+        let (kept, damage) = Kept::load(&*files, &dir)?;
+        let managed = Managed {
+            me,
+            run: Uuid::new_v4(),
+            timing,
+            upstreams,
+            files,
+            dir,
+            ledger: Mutex::new(Ledger::restored(me, kept)),
+            changing: tokio::sync::Mutex::default(),
+            wanted: Notify::new(),
+            news: Arc::default(),
+            rooms: Mutex::default(),
+            progress: Mutex::default(),
+            contact: Mutex::default(),
+            seen: Mutex::default(),
+            host_changed: AtomicBool::new(false),
+            problems: Mutex::default(),
+        };
+        if let Some(what) = damage {
+            tracing::error!(what, "what the vault wanted is asked for anew");
+            let advice = "nothing is to be done where the vault still knows this host";
+            managed.set_problem("records-damaged", Some((what, advice.to_owned())));
+        }
+        Ok(managed)
+    }
+
+    /// Which host this is.
+    #[must_use]
+    pub fn host(&self) -> HostId {
+        self.me
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        locked(&self.ledger)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        locked(&self.seen)
+    }
+
+    fn take_host_changed(&self) -> bool {
+        self.host_changed.swap(false, Ordering::Relaxed)
+    }
+
+    /// Changes the ledger: durable first, then in force, then acted on. `change` says what it
+    /// came to, and whether anything is to be made durable.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Ledger) -> (T, bool) + Send + 'static,
+    ) -> Result<T, AgentError> {
+        let _turn = self.changing.lock().await;
+        let this = Arc::clone(self);
+        let changed = move || {
+            let mut next = this.ledger().clone();
+            let (outcome, dirty) = change(&mut next);
+            if dirty {
+                next.kept().save(&*this.files, &this.dir)?;
+                *this.ledger() = next;
+            }
+            Ok::<_, AgentError>((outcome, dirty))
+        };
+        let (outcome, dirty) = blocking(changed).await?;
+        if dirty {
+            self.wanted.notify_one();
+            self.news.notify_one();
+        }
+        Ok(outcome)
+    }
+
+    /// Something is wrong with the host as a whole, or is no more.
+    pub(crate) fn set_problem(&self, code: &str, problem: Option<(String, String)>) {
+        let mut problems = locked(&self.problems);
+        match problem {
+            Some((what, advice)) => {
+                problems.insert(code.to_owned(), Problem { code: code.to_owned(), what, advice });
+            }
+            None => drop(problems.remove(code)),
+        }
+    }
+
+    /// What networks of a machine's source are here, where the vault says so; what is not
+    /// named is left unconnected.
+    pub(crate) fn networks(&self, machine: MachineId) -> Option<BTreeMap<String, String>> {
+        self.ledger().protection(machine).map(|protection| protection.networks.clone())
+    }
+
+    /// Whom to trust, as the vault says.
+    pub(crate) fn trust(&self) -> Option<TrustDocument> {
+        self.ledger().trust().cloned()
+    }
+
+    /// Where a host's agent is, by the name in its certificate.
+    pub(crate) fn address_of(&self, host: &str) -> Option<String> {
+        let ledger = self.ledger();
+        let peers = ledger.host().into_iter().flat_map(|host| &host.peers);
+        let met = peers.map(|peer| (&peer.name, &peer.address));
+        let ends = ledger.protections().flat_map(|p| [&p.source, &p.target]);
+        let ends = ends.map(|end| (&end.name, &end.address));
+        met.chain(ends).find(|(name, _)| *name == host).map(|(_, address)| address.clone())
+    }
+
+    /// Where replicas are that are not where all are.
+    pub(crate) fn places(&self) -> Vec<(MachineId, PathBuf)> {
+        self.ledger().places().iter().map(|(machine, place)| (*machine, place.clone())).collect()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Both clocks, at once.
+fn now(agent: &Agent) -> (u64, Duration) {
+    (agent.clock.wall_ms(), agent.clock.monotonic())
+}

@@ -1,0 +1,110 @@
+//! What a request asks for, done by the rooms that know how. Each may be done again after a
+//! crash. This module must never decide whether a request is still wanted.
+
+mod delete;
+mod medium;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use farshore_control::{
+    Peer,
+    request::{Action, Answer, Ending},
+};
+use farshore_hypervisor::definition::{self, Rewrite};
+use farshore_types::{DiskKey, MachineId};
+
+use super::Managed;
+use crate::{
+    Agent, AgentError, commands,
+    control::{Adopt, Observer},
+    probe,
+};
+
+/// Does it.
+pub(super) async fn run(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    action: Action,
+    observer: &Observer,
+) -> Ending {
+    let done = match action {
+        Action::CheckPeer { peer } => check_peer(agent, &peer).await,
+        Action::CheckStartable { definition, networks } => {
+            check_startable(agent, &definition, &networks).await
+        }
+        Action::Definition { machine } => definition_of(agent, machine).await,
+        Action::ExportMedium { machine, to } => {
+            medium::export(agent, machine, PathBuf::from(to), observer).await.map(|()| Answer::Done)
+        }
+        Action::Adopt { machine, disks } => adopt(agent, machine, disks, observer).await,
+        Action::DeleteReplica { machine, epoch } => {
+            delete::delete(agent, managed, machine, &epoch).await.map(|()| Answer::Done)
+        }
+    };
+    match done {
+        Ok(answer) => Ending::Done { answer },
+        Err(error) => {
+            let fault = error.fault();
+            Ending::Failed { what: fault.what, advice: fault.advice }
+        }
+    }
+}
+
+async fn check_peer(agent: &Agent, peer: &Peer) -> Result<Answer, AgentError> {
+    let met = probe::measure(agent, &peer.name, &peer.address).await?;
+    Ok(Answer::Peer { setup_ms: met.setup_ms, skew_ms: met.skew_ms, agent: met.agent, free: met.free })
+}
+
+/// As a bring-up would have it, but for its disks, which are not there yet.
+async fn check_startable(
+    agent: &Agent,
+    text: &str,
+    networks: &BTreeMap<String, String>,
+) -> Result<Answer, AgentError> {
+    let wrong = |error: definition::DefinitionError| AgentError::Request {
+        what: format!("the definition cannot be read: {error}"),
+        advice: "look at the machine's definition on its own host".to_owned(),
+    };
+    let machine = definition::machine(text).map_err(wrong)?;
+    let to = Rewrite {
+        networks: networks.iter().map(|(there, here)| (there.clone(), Some(here.clone()))).collect(),
+        unplug_others: true,
+        emulator: machine.emulator.as_ref().filter(|path| !path.exists()).map(|_| PathBuf::new()),
+        ..Rewrite::default()
+    };
+    let here = definition::rewrite(text, &to).map_err(wrong)?;
+    let problems = agent.hypervisor().await?.check_startable(&here).await?;
+    Ok(Answer::Startable { problems: problems.into_iter().map(|p| (p.what, p.advice)).collect() })
+}
+
+async fn definition_of(agent: &Agent, machine: MachineId) -> Result<Answer, AgentError> {
+    let found = agent.hypervisor().await?.machine(machine).await?;
+    let text = definition::without_secrets(&found.definition).map_err(|error| AgentError::Request {
+        what: format!("the definition of machine '{}' cannot be read: {error}", found.name),
+        advice: "look at it on its own host".to_owned(),
+    })?;
+    Ok(Answer::Definition { text })
+}
+
+async fn adopt(
+    agent: &Arc<Agent>,
+    machine: MachineId,
+    disks: Vec<(DiskKey, String)>,
+    observer: &Observer,
+) -> Result<Answer, AgentError> {
+    let disks: Vec<(DiskKey, PathBuf)> = disks.into_iter().map(|(key, path)| (key, path.into())).collect();
+    let mut left = Vec::new();
+    // What an earlier try has taken over is not taken again.
+    let held = match agent.replicas().get(machine).await? {
+        Some(replica) => {
+            replica.run(|store| store.adopted().map(|(key, _)| key.clone()).collect::<Vec<_>>()).await
+        }
+        None => Vec::new(),
+    };
+    left.extend(disks.into_iter().filter(|(key, _)| !held.contains(key)));
+    if left.is_empty() && !held.is_empty() {
+        return Ok(Answer::Done);
+    }
+    commands::adopt(agent, Adopt { machine: machine.to_string(), disks: left }, observer).await?;
+    Ok(Answer::Done)
+}

@@ -1,0 +1,333 @@
+//! What a managed agent knows and may do, as a value: documents, lineages, requests. Every
+//! change is a new ledger, made durable before it counts. Pure: this module must never touch
+//! a file, a clock or the network.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use farshore_control::{
+    Body, Document, Holder, HostDocument, Key, Order, Protection, Term, TrustDocument, Verdict,
+    ownership::{Heard, Lineage},
+    request::{Ending, OUTCOMES_MAX, Outcome, Request},
+    sync::Documents,
+};
+use farshore_types::{Epoch, HostId, MachineId, RequestId};
+
+use super::kept::{Kept, KeptRequest};
+
+/// Everything that a managed agent decides by.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    me: HostId,
+    holder: Holder,
+    lineages: BTreeMap<MachineId, Lineage>,
+    requests: BTreeMap<RequestId, Option<Outcome>>,
+    past: Vec<RequestId>,
+    places: BTreeMap<MachineId, PathBuf>,
+}
+
+/// What an answer from above came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Keys whose document is another one now.
+    pub(super) changed: BTreeSet<Key>,
+    /// Documents that were not taken, and why, for people.
+    pub(super) refused: Vec<(Key, String)>,
+    /// Whether anything is to be made durable, be it only a conflict that came to light.
+    pub(super) dirty: bool,
+    /// Whether a vault spoke that another has superseded, or two speak with one term: its
+    /// answers are not followed.
+    pub(super) unheard: Option<String>,
+}
+
+impl Ledger {
+    /// What was kept.
+    pub(super) fn restored(me: HostId, kept: Kept) -> Ledger {
+        let mut holder = Holder::restored(kept.documents);
+        if let Some(term) = kept.term {
+            holder.hear(term);
+        }
+        Ledger {
+            me,
+            holder,
+            lineages: kept.lineages.into_iter().map(|lineage| (lineage.machine, lineage)).collect(),
+            requests: kept.requests.into_iter().map(|kept| (kept.id, kept.outcome)).collect(),
+            past: kept.past,
+            places: kept.places.into_iter().collect(),
+        }
+    }
+
+    /// As it is kept.
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            term: self.holder.term(),
+            documents: self.holder.documents().cloned().collect(),
+            lineages: self.lineages.values().cloned().collect(),
+            requests: self
+                .requests
+                .iter()
+                .map(|(id, outcome)| KeptRequest { id: *id, outcome: outcome.clone() })
+                .collect(),
+            past: self.past.clone(),
+            places: self.places.iter().map(|(machine, place)| (*machine, place.clone())).collect(),
+            ..Kept::default()
+        }
+    }
+
+    /// Takes an answer from above. What it leaves out stays as it is (rule R5).
+    pub(super) fn take(&mut self, answer: &Documents) -> Taken {
+        let mut taken = Taken::default();
+        match self.holder.hear(answer.term) {
+            Order::Newer => taken.dirty = true,
+            Order::Same => {}
+            order => {
+                let held = self.holder.term().map_or(0, |term| term.number);
+                let number = answer.term.number;
+                taken.unheard = Some(match order {
+                    Order::Conflict => format!("two vaults speak with term {held}: promote one of them anew"),
+                    _ => format!("a vault of term {number} was superseded by one of term {held}"),
+                });
+                return taken;
+            }
+        }
+        for document in &answer.documents {
+            self.take_one(document, &mut taken);
+        }
+        taken
+    }
+
+    fn take_one(&mut self, document: &Document, taken: &mut Taken) {
+        let key = document.key.clone();
+        let known = match &document.key {
+            Key::Protection(machine) => self.lineages.get(machine).map(|lineage| lineage.epoch),
+            Key::Request(id) if self.past.contains(id) => return self.end_past(document, taken),
+            _ => None,
+        };
+        let held = self.holder.get(&key).cloned();
+        match self.holder.take(document, known.as_ref()) {
+            Verdict::Taken => {
+                if let Body::Protection(protection) = &document.body {
+                    self.hear(protection.machine, &protection.epoch, protection.source.host);
+                }
+                self.keep_united(held, document);
+                self.forget_ended(document);
+                taken.dirty = true;
+                taken.changed.insert(key);
+            }
+            Verdict::Known => {}
+            Verdict::EpochConflict { held } => {
+                if let Body::Protection(protection) = &document.body {
+                    let heard = self.hear(protection.machine, &protection.epoch, protection.source.host);
+                    taken.dirty |= heard == Heard::Conflict;
+                    taken.changed.insert(key.clone());
+                }
+                taken.refused.push((key, format!("two owners hold epoch {}", held.number)));
+            }
+            Verdict::LowerEpoch { held } => {
+                taken.refused.push((key, format!("it is of before epoch {}", held.number)));
+            }
+            Verdict::Stale { held } => {
+                let why = format!("generation {} of term {} is held", held.generation, held.term.number);
+                taken.refused.push((key, why));
+            }
+            Verdict::Conflict { held } => {
+                let why = format!("two vaults speak with term {}", held.term.number);
+                taken.refused.push((key, why));
+            }
+            Verdict::Refused { why } => taken.refused.push((key, why.to_owned())),
+        }
+    }
+
+    /// Revocations are united: a vault that knows of fewer takes none back.
+    fn keep_united(&mut self, held: Option<Document>, arrived: &Document) {
+        let (Some(Document { body: Body::Trust(held), .. }), Body::Trust(trust)) = (held, &arrived.body)
+        else {
+            return;
+        };
+        if held.revoked_number > trust.revoked_number {
+            let (revoked_pem, revoked_number) = (held.revoked_pem, held.revoked_number);
+            let united = TrustDocument { revoked_pem, revoked_number, ..trust.clone() };
+            let rest = self.holder.documents().filter(|document| document.key != arrived.key).cloned();
+            let united = Document { body: Body::Trust(united), ..arrived.clone() };
+            let term = self.holder.term();
+            self.holder = Holder::restored(rest.chain([united]).collect::<Vec<_>>());
+            term.map(|term| self.holder.hear(term));
+        }
+    }
+
+    /// A request that is not wanted any more is not begun; an outcome that nobody has
+    /// acknowledged stays all the same.
+    fn forget_ended(&mut self, document: &Document) {
+        if let (Key::Request(id), Body::Removed { .. }) = (&document.key, &document.body)
+            && !self.requests.contains_key(id)
+        {
+            self.holder.forget_removed(&document.key);
+            self.set_past(*id);
+        }
+    }
+
+    /// A request that is past comes once more, by somebody who has not heard of its end.
+    fn end_past(&mut self, document: &Document, taken: &mut Taken) {
+        if matches!(document.body, Body::Removed { .. }) && self.holder.get(&document.key).is_some() {
+            self.holder.take(document, None);
+            self.holder.forget_removed(&document.key);
+            taken.dirty = true;
+        }
+    }
+
+    /// Takes notice of an epoch, from wherever.
+    pub(super) fn hear(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
+        match self.lineages.get_mut(&machine) {
+            Some(lineage) => lineage.hear(epoch, owner),
+            None => {
+                self.lineages.insert(machine, Lineage::new(machine, *epoch, owner));
+                Heard::Superseded
+            }
+        }
+    }
+
+    /// Which host this is.
+    pub(super) fn me(&self) -> HostId {
+        self.me
+    }
+
+    /// The highest term heard of.
+    pub(super) fn term(&self) -> Option<Term> {
+        self.holder.term()
+    }
+
+    /// The documents held.
+    pub(super) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// What is held of the lineages.
+    pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
+        self.lineages.values()
+    }
+
+    /// What is held of one machine's lineage.
+    pub(super) fn lineage(&self, machine: MachineId) -> Option<&Lineage> {
+        self.lineages.get(&machine)
+    }
+
+    /// The protections held.
+    pub(super) fn protections(&self) -> impl Iterator<Item = &Protection> {
+        self.holder.documents().filter_map(|document| match &document.body {
+            Body::Protection(protection) => Some(&**protection),
+            _ => None,
+        })
+    }
+
+    /// The protection of a machine.
+    pub(super) fn protection(&self, machine: MachineId) -> Option<&Protection> {
+        match &self.holder.get(&Key::Protection(machine))?.body {
+            Body::Protection(protection) => Some(protection),
+            _ => None,
+        }
+    }
+
+    /// Whether a document says that a machine's protection is over.
+    pub(super) fn is_removed(&self, machine: MachineId) -> bool {
+        let document = self.holder.get(&Key::Protection(machine));
+        document.is_some_and(|document| matches!(document.body, Body::Removed { .. }))
+    }
+
+    /// What is wanted of this host as a whole.
+    pub(super) fn host(&self) -> Option<&HostDocument> {
+        match &self.holder.get(&Key::Host(self.me))?.body {
+            Body::Host(host) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Whom to trust.
+    pub(super) fn trust(&self) -> Option<&TrustDocument> {
+        self.holder.documents().find_map(|document| match &document.body {
+            Body::Trust(trust) => Some(trust),
+            _ => None,
+        })
+    }
+
+    /// Requests to this host that have not ended here, and whether they were begun.
+    pub(super) fn open_requests(&self) -> Vec<(Request, bool)> {
+        let mine = |document: &&Document| document.hosts.contains(&self.me);
+        let of = |document: &Document| match &document.body {
+            Body::Request(request) if !self.past.contains(&request.id) => {
+                match self.requests.get(&request.id) {
+                    None => Some((request.clone(), false)),
+                    Some(None) => Some((request.clone(), true)),
+                    Some(Some(_)) => None,
+                }
+            }
+            _ => None,
+        };
+        self.holder.documents().filter(mine).filter_map(of).collect()
+    }
+
+    /// A request is begun: after a crash it is known that it may have been done in part.
+    pub(super) fn begin(&mut self, id: RequestId) {
+        self.requests.entry(id).or_default();
+    }
+
+    /// A request ended.
+    pub(super) fn end(&mut self, id: RequestId, result: Ending) {
+        let outcome = Outcome { id, host: self.me, result };
+        self.requests.insert(id, Some(outcome));
+        // An upstream that never acknowledges must not fill the disk.
+        while self.requests.len() > OUTCOMES_MAX {
+            let Some(ended) = self.requests.iter().find(|(_, outcome)| outcome.is_some()) else { break };
+            let id = *ended.0;
+            self.requests.remove(&id);
+            self.set_past(id);
+        }
+    }
+
+    /// Outcomes that were not acknowledged.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.requests.values().flatten()
+    }
+
+    /// Somebody above has made these outcomes durable. Whether anything changed.
+    pub(super) fn acknowledge(&mut self, ids: &[RequestId]) -> bool {
+        let mut changed = false;
+        for id in ids {
+            if matches!(self.requests.get(id), Some(Some(_))) {
+                self.requests.remove(id);
+                self.set_past(*id);
+                self.holder.forget_removed(&Key::Request(*id));
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn set_past(&mut self, id: RequestId) {
+        self.past.push(id);
+        if self.past.len() > OUTCOMES_MAX {
+            // One whose document is still held would be done again.
+            let gone = |id: &RequestId| self.holder.get(&Key::Request(*id)).is_none();
+            if let Some(at) = self.past.iter().position(gone) {
+                self.past.remove(at);
+            }
+        }
+    }
+
+    /// Where replicas are that are not in the default place.
+    pub(super) fn places(&self) -> &BTreeMap<MachineId, PathBuf> {
+        &self.places
+    }
+
+    /// A replica's place is chosen, for as long as it is there.
+    pub(super) fn set_place(&mut self, machine: MachineId, place: Option<PathBuf>) {
+        match place {
+            Some(place) => self.places.insert(machine, place),
+            None => self.places.remove(&machine),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

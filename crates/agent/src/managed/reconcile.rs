@@ -1,0 +1,104 @@
+//! Makes what runs what is wanted, again and again, from the whole ledger. This module must
+//! never know what has changed: it looks at everything, every time.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use farshore_types::MachineId;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Managed, locked,
+    room::Room,
+    target,
+    wanted::{self, Role},
+};
+use crate::{Agent, source};
+
+/// Name of the file by which a first copy is known to have begun.
+const SEEDED: &str = "record.json";
+
+/// Reconciles until stopped; then sources end in good order.
+pub(super) async fn reconcile(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    let mut tick = tokio::time::interval(managed.timing.look);
+    loop {
+        once(agent, managed, stop).await;
+        tokio::select! {
+            () = managed.wanted.notified() => {}
+            _ = tick.tick() => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    let rooms = std::mem::take(&mut *locked(&managed.rooms));
+    close(rooms).await;
+}
+
+async fn once(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    if let Err(error) = target::settle(agent, managed).await {
+        let fault = error.fault();
+        tracing::error!(error = fault.what, "replicas cannot be seen to as the vault wants");
+        managed.set_problem("replicas", Some((fault.what, fault.advice)));
+    } else {
+        managed.set_problem("replicas", None);
+    }
+    hear_owners(agent, managed).await;
+    let over = settle_sources(agent, managed);
+    close(over).await;
+    managed.do_requests(agent, stop).await;
+}
+
+/// What a person has raised on this host is known from then on (rule R2).
+async fn hear_owners(agent: &Arc<Agent>, managed: &Arc<Managed>) {
+    let me = managed.me;
+    let machines: Vec<MachineId> = managed.ledger().protections().map(|p| p.machine).collect();
+    for machine in machines {
+        let Some(held) = source::Owner::held(agent, machine) else { continue };
+        let known = managed.ledger().lineage(machine).map(|lineage| lineage.epoch);
+        if known.is_none_or(|known| known.number < held.number) {
+            let heard =
+                managed.change(move |ledger| ((), ledger.hear(machine, &held, me) != HEARD_NOTHING)).await;
+            if let Err(error) = heard {
+                tracing::error!(%machine, error = error.fault().what, "an epoch cannot be kept");
+            }
+        }
+    }
+}
+
+const HEARD_NOTHING: farshore_control::ownership::Heard = farshore_control::ownership::Heard::Known;
+
+/// Opens rooms and tells them what is wanted; gives those that are over.
+fn settle_sources(agent: &Arc<Agent>, managed: &Arc<Managed>) -> BTreeMap<MachineId, Room> {
+    let roles = roles(agent, managed);
+    let mut rooms = locked(&managed.rooms);
+    for (machine, role) in &roles {
+        match rooms.get(machine) {
+            Some(room) => room.want(role.clone()),
+            None => {
+                let room = Room::open(agent, *machine, role.clone(), Arc::clone(&managed.news));
+                rooms.insert(*machine, room);
+            }
+        }
+    }
+    // Only a document ends a source: another owner is named, or the protection is removed.
+    rooms.extract_if(.., |machine, _| !roles.contains_key(machine)).collect()
+}
+
+fn roles(agent: &Agent, managed: &Managed) -> BTreeMap<MachineId, Role> {
+    let (ledger, now) = (managed.ledger(), agent.clock.wall_ms());
+    let role = |protection: &farshore_control::Protection| {
+        let machine = protection.machine;
+        let seeded = source::dir_of(agent, machine).join(SEEDED).exists();
+        Some((machine, wanted::source(&ledger, protection, now, seeded)?))
+    };
+    ledger.protections().filter_map(role).collect()
+}
+
+async fn close(rooms: BTreeMap<MachineId, Room>) {
+    let closing: Vec<_> = rooms.into_values().map(|room| tokio::spawn(room.close())).collect();
+    for closed in closing {
+        if let Err(error) = closed.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}

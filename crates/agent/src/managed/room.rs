@@ -1,0 +1,256 @@
+//! One machine's source under a vault: runs a replicator while one is wanted, changes it when
+//! something else is wanted, and tries again where it could not begin. This module must never
+//! decide what is wanted.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use farshore_capture::{CaptureError, ResyncGate};
+use farshore_control::report::{SourcePhase, SourceState};
+use farshore_link::{LinkError, RateLimit};
+use farshore_types::{Epoch, MachineId};
+use farshore_wire::RefusalCode;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    calendar::{self, LocalTime},
+    shown::Shown,
+    wanted::{Role, Wanted},
+};
+use crate::{
+    Agent, AgentError,
+    source::{self, Orders, Owner, Running},
+};
+
+/// Pauses before the next try after one that could not even begin, or that ended with what a
+/// person has to mend, in seconds; then the last one again and again.
+const RETRY_SECS: [u64; 6] = [1, 2, 5, 15, 60, 300];
+/// How often the calendar is looked at.
+const CALENDAR: Duration = Duration::from_secs(10);
+
+/// One machine's source.
+pub(super) struct Room {
+    role: watch::Sender<Role>,
+    shown: Arc<Mutex<Shown>>,
+    stop: CancellationToken,
+    work: JoinHandle<()>,
+}
+
+/// What ended a turn.
+enum End {
+    /// Something else is wanted.
+    Changed,
+    /// The agent stops, or the room is given up.
+    Stopped,
+    /// It could not go on.
+    Failed {
+        why: String,
+        /// Trying again does not help: the machine has another owner, or runs elsewhere.
+        lost: bool,
+    },
+}
+
+struct Work {
+    agent: Arc<Agent>,
+    role: watch::Receiver<Role>,
+    shown: Arc<Mutex<Shown>>,
+    news: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl Room {
+    /// Begins to see to a machine; `news` is told of what is worth a report.
+    pub(super) fn open(agent: &Arc<Agent>, machine: MachineId, role: Role, news: Arc<Notify>) -> Room {
+        let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch())));
+        let stop = CancellationToken::new();
+        let (role, wanted) = watch::channel(role);
+        let work = Work {
+            agent: Arc::clone(agent),
+            role: wanted,
+            shown: Arc::clone(&shown),
+            news,
+            stop: stop.clone(),
+        };
+        Room { role, shown, stop, work: tokio::spawn(work.run()) }
+    }
+
+    /// Something else may be wanted.
+    pub(super) fn want(&self, role: Role) {
+        self.role.send_if_modified(|held| {
+            let changed = *held != role;
+            *held = role;
+            changed
+        });
+    }
+
+    /// As it is reported.
+    pub(super) fn state(&self, now: (u64, Duration)) -> SourceState {
+        locked(&self.shown).state(now)
+    }
+
+    /// Ends it in good order: cycles and sessions are over when this returns.
+    pub(super) async fn close(self) {
+        self.stop.cancel();
+        if let Err(error) = self.work.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+impl Role {
+    fn epoch(&self) -> Epoch {
+        match self {
+            Role::Run(wanted) => wanted.epoch,
+            Role::Rest(epoch, _) => *epoch,
+        }
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        let mut failures = 0;
+        while !self.stop.is_cancelled() {
+            let role = self.role.borrow_and_update().clone();
+            let end = match role {
+                Role::Rest(epoch, phase) => {
+                    locked(&self.shown).rest(epoch, phase);
+                    self.news.notify_one();
+                    self.changed(None).await
+                }
+                Role::Run(wanted) => self.replicate(&wanted, &mut failures).await,
+            };
+            match end {
+                End::Stopped => return,
+                End::Changed => failures = 0,
+                End::Failed { why, lost } => {
+                    let pause = RETRY_SECS[usize::min(failures, RETRY_SECS.len() - 1)];
+                    failures += 1;
+                    tracing::warn!(why, lost, retry_in_secs = pause, "a protected machine is not replicated");
+                    locked(&self.shown).set_phase(SourcePhase::Failed { why });
+                    self.news.notify_one();
+                    let pause = (!lost).then_some(Duration::from_secs(pause));
+                    if let End::Stopped = self.changed(pause).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until something else is wanted, or a pause is over.
+    async fn changed(&mut self, pause: Option<Duration>) -> End {
+        let pause = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.role.changed() => if changed.is_ok() { End::Changed } else { End::Stopped },
+            () = pause => End::Changed,
+            () = self.stop.cancelled() => End::Stopped,
+        }
+    }
+
+    async fn replicate(&mut self, wanted: &Wanted, failures: &mut usize) -> End {
+        locked(&self.shown).begin(wanted.epoch);
+        let rate = RateLimit::new(None);
+        let gate = ResyncGate::default();
+        follow_calendar(&self.agent, wanted, &rate, &gate);
+        let orders = Orders { resync: wanted.resync, gate: gate.clone(), rate: Some(rate.clone()) };
+        let begun = tokio::select! {
+            begun = begin(&self.agent, wanted, orders) => begun,
+            () = self.stop.cancelled() => return End::Stopped,
+        };
+        let mut running = match begun {
+            Ok(running) => running,
+            Err(error) => return End::Failed { why: told(&error), lost: false },
+        };
+        let mut wanted = wanted.clone();
+        let mut status = running.source.status.clone();
+        let mut tick = tokio::time::interval(CALENDAR);
+        let end = loop {
+            tokio::select! {
+                ended = running.ended() => return self.ended(ended, &status.borrow().clone()),
+                Ok(()) = status.changed() => {
+                    let status = status.borrow_and_update().clone();
+                    if status.last_cycle.is_some() {
+                        *failures = 0;
+                    }
+                    if locked(&self.shown).update(&status) {
+                        self.news.notify_one();
+                    }
+                }
+                changed = self.role.changed() => match (changed, &*self.role.borrow_and_update()) {
+                    (Ok(()), Role::Run(next)) if wanted.goes_on_as(next) => {
+                        wanted = (**next).clone();
+                        follow_calendar(&self.agent, &wanted, &rate, &gate);
+                    }
+                    (Ok(()), _) => break End::Changed,
+                    (Err(_), _) => break End::Stopped,
+                },
+                _ = tick.tick() => follow_calendar(&self.agent, &wanted, &rate, &gate),
+                () = self.stop.cancelled() => break End::Stopped,
+            }
+        };
+        running.stop.cancel();
+        if let Err(error) = running.ended().await {
+            tracing::warn!(machine = wanted.name, error = error.fault().what, "while it was stopped");
+        }
+        locked(&self.shown).update(&status.borrow().clone());
+        end
+    }
+
+    fn ended(&self, ended: Result<(), AgentError>, status: &farshore_capture::Status) -> End {
+        locked(&self.shown).update(status);
+        match ended {
+            Ok(()) => End::Stopped,
+            Err(error) => End::Failed { why: told(&error), lost: is_lost(&error) },
+        }
+    }
+}
+
+async fn begin(agent: &Arc<Agent>, wanted: &Wanted, orders: Orders) -> Result<Running, AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    let machine = hypervisor.machine(wanted.machine).await?;
+    let settings = wanted.replicate();
+    let owner = Owner::assigned(agent, wanted.machine, &settings.target, wanted.epoch)?;
+    source::begin(agent, hypervisor, &machine, settings, &owner, orders)
+}
+
+fn follow_calendar(agent: &Agent, wanted: &Wanted, rate: &RateLimit, gate: &ResyncGate) {
+    let now = LocalTime::of(agent.clock.wall_ms());
+    let limit = calendar::bandwidth(&wanted.settings, now);
+    if rate.get() != limit {
+        rate.set(limit);
+    }
+    gate.set(calendar::resync_may_begin(&wanted.settings, now));
+}
+
+/// Whether only another document, or a person, can change it.
+fn is_lost(error: &AgentError) -> bool {
+    let AgentError::Capture(CaptureError::Link(LinkError::Refused { refusal, .. })) = error else {
+        return false;
+    };
+    matches!(refusal.code, RefusalCode::OlderEpoch | RefusalCode::EpochConflict | RefusalCode::BroughtUp)
+}
+
+fn told(error: &AgentError) -> String {
+    let fault = error.fault();
+    match fault.advice.is_empty() {
+        true => fault.what,
+        false => format!("{}: {}", fault.what, fault.advice),
+    }
+}
+
+fn locked(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
+}

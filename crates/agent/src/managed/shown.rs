@@ -1,0 +1,138 @@
+//! What a source shows upwards: the replicator's status in the words of the control plane,
+//! with sums over all replicators of this run. This module must never decide what runs.
+
+use std::time::Duration;
+
+use farshore_capture::{Activity, Status, Totals};
+use farshore_control::report::{CycleFacts, CycleTotals, SourcePhase, SourceState};
+use farshore_types::{Epoch, MachineId};
+
+use super::age::Aged;
+
+/// One machine's source, as it is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    machine: MachineId,
+    epoch: Epoch,
+    phase: SourcePhase,
+    status: Status,
+    /// Sums of the replicators before this one.
+    before: CycleTotals,
+    /// Sum of what this one's cycles took, in milliseconds.
+    took_ms: u64,
+    aged: Aged,
+}
+
+impl Shown {
+    /// Nothing has happened yet.
+    pub(super) fn new(machine: MachineId, epoch: Epoch) -> Shown {
+        Shown {
+            machine,
+            epoch,
+            phase: SourcePhase::Starting,
+            status: Status::default(),
+            before: CycleTotals::default(),
+            took_ms: 0,
+            aged: Aged::default(),
+        }
+    }
+
+    /// Nothing runs, and why.
+    pub(super) fn rest(&mut self, epoch: Epoch, phase: SourcePhase) {
+        self.fold();
+        (self.epoch, self.phase) = (epoch, phase);
+    }
+
+    /// A replicator begins.
+    pub(super) fn begin(&mut self, epoch: Epoch) {
+        self.fold();
+        (self.epoch, self.phase) = (epoch, SourcePhase::Starting);
+    }
+
+    /// Where it cannot begin or go on.
+    pub(super) fn set_phase(&mut self, phase: SourcePhase) {
+        self.phase = phase;
+    }
+
+    /// What the replicator says. Whether it is worth telling at once.
+    pub(super) fn update(&mut self, status: &Status) -> bool {
+        let sealed = status.totals.cycles > self.status.totals.cycles;
+        if sealed && let Some(cycle) = status.last_cycle {
+            self.took_ms += cycle.took_ms;
+        }
+        let phase = phase(&status.activity);
+        let news = std::mem::discriminant(&phase) != std::mem::discriminant(&self.phase)
+            || status.last_point != self.status.last_point;
+        (self.phase, self.status) = (phase, status.clone());
+        news
+    }
+
+    /// What this replicator did is added to what was before; its last point stays shown.
+    fn fold(&mut self) {
+        self.before = sum(self.before, self.status.totals, self.took_ms);
+        (self.status.totals, self.took_ms) = (Totals::default(), 0);
+    }
+
+    /// As it is reported, at two readings of the clocks.
+    pub(super) fn state(&mut self, now: (u64, Duration)) -> SourceState {
+        let status = &self.status;
+        let last = status.last_cycle;
+        let point = status.last_point.zip(status.captured_ms);
+        let newest = point.map(|(point, captured_ms)| {
+            let least = last.filter(|cycle| cycle.id == point.id).map_or(0, |cycle| cycle.took_ms);
+            self.aged.of(point.id, captured_ms, least, now)
+        });
+        let facts = |cycle: farshore_capture::CycleReport| CycleFacts {
+            point: cycle.id,
+            dirty: cycle.dirty,
+            sent: cycle.sent,
+            took_ms: cycle.took_ms,
+        };
+        SourceState {
+            machine: self.machine,
+            epoch: self.epoch,
+            phase: self.phase.clone(),
+            newest,
+            totals: sum(self.before, status.totals, self.took_ms),
+            last_cycle: last.map(facts),
+            pending: pending(&self.phase),
+            resynced: status.resynced,
+            notes: status.notes.clone(),
+        }
+    }
+}
+
+fn sum(before: CycleTotals, now: Totals, took_ms: u64) -> CycleTotals {
+    CycleTotals {
+        cycles: before.cycles + now.cycles,
+        missed: before.missed + now.missed,
+        failed: before.failed + now.failed,
+        sent: before.sent + now.sent,
+        took_ms: before.took_ms + took_ms,
+        resyncs: before.resyncs + now.resyncs,
+        app_failed: before.app_failed,
+    }
+}
+
+/// What is still to be looked at; of what cycles will find, nothing is known before them.
+fn pending(phase: &SourcePhase) -> u64 {
+    match phase {
+        SourcePhase::Seeding { done, total } | SourcePhase::Resynchronizing { done, total, .. } => {
+            total.saturating_sub(*done)
+        }
+        _ => 0,
+    }
+}
+
+fn phase(activity: &Activity) -> SourcePhase {
+    match activity.clone() {
+        Activity::Starting | Activity::Connecting | Activity::Stopped => SourcePhase::Starting,
+        Activity::InitialReplication { done, total } => SourcePhase::Seeding { done, total },
+        Activity::Resynchronizing { why, done, total } => SourcePhase::Resynchronizing { why, done, total },
+        Activity::ResyncNeeded { why } => SourcePhase::ResyncNeeded { why },
+        // Off is replicated, too: nothing changes there.
+        Activity::Replicating | Activity::Off => SourcePhase::Replicating,
+        Activity::Waiting { why } | Activity::Retrying { why, .. } => SourcePhase::Retrying { why },
+        Activity::Failed { why } => SourcePhase::Failed { why },
+    }
+}

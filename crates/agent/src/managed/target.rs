@@ -1,0 +1,182 @@
+//! Replicas under a vault: where they are, what they keep, who may write them, and that an
+//! owner who was superseded writes no more. This module must never delete a replica.
+
+use std::{path::PathBuf, sync::Arc};
+
+use farshore_control::{ownership::Heard, report::Problem};
+use farshore_link::PeerName;
+use farshore_replica::{Phase, Replica};
+use farshore_types::{Epoch, HostId, MachineId};
+use farshore_wire::{Hello, Refusal, RefusalCode};
+
+use super::{
+    Managed,
+    admission::{self, Admission},
+    locked, wanted,
+};
+use crate::{Agent, AgentError, OpenReplica};
+
+/// Beginning of the codes of problems with one replica.
+const PROBLEM: &str = "replica-";
+
+/// Makes the replicas of this host what is wanted of them.
+pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>) -> Result<(), AgentError> {
+    for machine in wanted_here(managed) {
+        let made = make(agent, managed, machine).await;
+        let problem = made.err().map(|error| error.fault());
+        let code = format!("{PROBLEM}{machine}");
+        managed.set_problem(&code, problem.map(|fault| (fault.what, fault.advice)));
+    }
+    for machine in agent.replicas().machines()? {
+        let Ok(replica) = agent.replicas().get_or_create(machine).await else {
+            // It is reported as unusable.
+            continue;
+        };
+        let (pruning, halted) = {
+            let ledger = managed.ledger();
+            (wanted::pruning(&ledger, machine), admission::halted(&ledger, machine))
+        };
+        replica.set_pruning(pruning);
+        replica.set_halted(halted);
+        fence(managed, &replica).await?;
+    }
+    Ok(())
+}
+
+/// The machines whose replica this host is to have.
+fn wanted_here(managed: &Managed) -> Vec<MachineId> {
+    let ledger = managed.ledger();
+    ledger.protections().filter(|p| wanted::is_target(p, managed.me)).map(|p| p.machine).collect()
+}
+
+/// Sees to it that a replica is there, in its place.
+async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<(), AgentError> {
+    let (place, held) = {
+        let ledger = managed.ledger();
+        let place = ledger.protection(machine).and_then(|p| p.place.clone()).map(PathBuf::from);
+        (place, ledger.places().get(&machine).cloned())
+    };
+    if agent.replicas().exists(machine) {
+        return match place == held {
+            true => Ok(()),
+            false => Err(AgentError::Request {
+                what: format!(
+                    "the replica of {machine} is in {}, another place is wanted",
+                    agent.replicas().dir_of(machine).display()
+                ),
+                advice: "it stays where it is: moving a replica is a request of its own".to_owned(),
+            }),
+        };
+    }
+    if place != held {
+        let chosen = place.clone();
+        let choose = move |ledger: &mut super::ledger::Ledger| (ledger.set_place(machine, chosen), true);
+        managed.change(choose).await?;
+    }
+    agent.replicas().set_place(machine, place);
+    agent.replicas().get_or_create(machine).await.map(drop)
+}
+
+/// An owner of before writes no more, and what this host's own store has learned is known
+/// (rules R1, R2, R4).
+async fn fence(managed: &Arc<Managed>, replica: &Arc<OpenReplica>) -> Result<(), AgentError> {
+    let machine = replica.machine();
+    let (lineage, protection) = {
+        let ledger = managed.ledger();
+        (ledger.lineage(machine).cloned(), ledger.protection(machine).cloned())
+    };
+    let (held, phase) = replica.run(|store| (store.epoch(), store.phase())).await;
+    let Some(lineage) = lineage else { return Ok(()) };
+    if held.number > 0 && (held.number > lineage.epoch.number || conflicts(&held, &lineage.epoch)) {
+        let owner = match (phase, &protection) {
+            (Phase::Receiving, Some(protection)) => protection.source.host,
+            _ => managed.me,
+        };
+        let heard = managed.change(move |ledger| hear(ledger, machine, &held, owner)).await?;
+        if heard == Heard::Conflict {
+            replica.set_halted(admission::halted(&managed.ledger(), machine));
+        }
+        return Ok(());
+    }
+    let target = protection.filter(|p| wanted::is_target(p, managed.me));
+    if let Some(protection) = target
+        && phase == Phase::Receiving
+        && held.number < lineage.epoch.number
+        && lineage.conflict.is_none()
+    {
+        let (epoch, name) = (lineage.epoch, protection.name.clone());
+        replica.run(move |store: &mut Replica| store.begin_session(&epoch, &name)).await?;
+        tracing::info!(%machine, epoch = lineage.epoch.number, "the replica takes this epoch from now on");
+    }
+    Ok(())
+}
+
+fn conflicts(one: &Epoch, other: &Epoch) -> bool {
+    one.number == other.number && one.token != other.token
+}
+
+fn hear(
+    ledger: &mut super::ledger::Ledger,
+    machine: MachineId,
+    epoch: &Epoch,
+    owner: HostId,
+) -> (Heard, bool) {
+    let heard = ledger.hear(machine, epoch, owner);
+    (heard, matches!(heard, Heard::Superseded | Heard::Conflict))
+}
+
+impl Managed {
+    /// Whether a source may have a session now. `known` are peers that this host's own
+    /// configuration names; they count for machines that no document names.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        agent: &Agent,
+        peer: &PeerName,
+        hello: &Hello,
+        known: bool,
+    ) -> Result<(), Refusal> {
+        let (machine, epoch) = (hello.machine, hello.epoch);
+        let judged = admission::judge(&self.ledger(), machine, &peer.0, &epoch);
+        let (hear_of, verdict) = match judged {
+            Admission::Yes { hear } => (hear, Ok(())),
+            Admission::No { refusal, hear } => (hear, Err(refusal)),
+            Admission::Unnamed if known || writes_already(agent, machine, peer).await => (None, Ok(())),
+            Admission::Unnamed => {
+                let message =
+                    format!("no document of the vault lets host '{peer}' replicate this machine to here");
+                (
+                    None,
+                    Err(Refusal::new(
+                        RefusalCode::NotAuthorised,
+                        message,
+                        "enable its protection at the vault",
+                    )),
+                )
+            }
+        };
+        if let Some((epoch, owner)) = hear_of {
+            let heard = self.change(move |ledger| hear(ledger, machine, &epoch, owner)).await;
+            heard.map_err(|error| {
+                let advice = "it is tried again";
+                Refusal::new(RefusalCode::Other, error.fault().what, advice)
+            })?;
+        }
+        verdict
+    }
+
+    /// Whether a host may ask what runs here.
+    pub(crate) fn may_ask(&self, peer: &PeerName) -> bool {
+        admission::may_ask(&self.ledger(), &peer.0)
+    }
+
+    /// Problems with the host as a whole.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        locked(&self.problems).values().cloned().collect()
+    }
+}
+
+/// Replication from before there was a vault goes on (rule R5).
+async fn writes_already(agent: &Agent, machine: MachineId, peer: &PeerName) -> bool {
+    let Ok(Some(replica)) = agent.replicas().get(machine).await else { return false };
+    replica.run(|store| store.writer().map(str::to_owned)).await.as_deref() == Some(peer.0.as_str())
+}

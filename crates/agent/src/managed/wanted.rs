@@ -1,0 +1,158 @@
+//! What is wanted of this host, decided from what is held. Pure: this module must never know
+//! what runs.
+
+use std::collections::BTreeSet;
+
+use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, Wire, report::SourcePhase};
+use farshore_replica::Retention;
+use farshore_types::{DiskKey, Epoch, HostId, MachineId};
+
+use super::ledger::Ledger;
+use crate::config::{self, Period, Replicate, SmallWrites, Target};
+
+/// Shortest and longest copy frequency, in seconds; what is beyond is brought within.
+const FREQUENCY_SECS: (u64, u64) = (1, 3600);
+/// Most points that a replica keeps.
+const POINTS_MAX: usize = 65_000;
+
+/// What is wanted of a machine's source on this host.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Role {
+    /// Cycles run.
+    Run(Box<Wanted>),
+    /// Nothing is sent, and why.
+    Rest(Epoch, SourcePhase),
+}
+
+/// How a machine is replicated from here.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) machine: MachineId,
+    pub(super) name: String,
+    pub(super) epoch: Epoch,
+    pub(super) target: Target,
+    pub(super) excluded: BTreeSet<DiskKey>,
+    pub(super) resync: u64,
+    pub(super) settings: Settings,
+}
+
+/// What is to become of a replica's points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pruning {
+    /// As this host's configuration says.
+    #[default]
+    Configured,
+    /// As the policy says.
+    By(Retention),
+    /// Nothing goes: its protection is over, and only a request of its own deletes it.
+    Never,
+}
+
+impl Wanted {
+    /// Whether a replication that runs as `self` can go on as `other`: what differs is
+    /// changed while it runs.
+    pub(super) fn goes_on_as(&self, other: &Wanted) -> bool {
+        let live = |wanted: &Wanted| Wanted {
+            settings: Settings {
+                bandwidth: None,
+                bandwidth_windows: Vec::new(),
+                resync_window: None,
+                retention: other.settings.retention,
+                app_consistent_secs: None,
+                replica_compression: true,
+                ..wanted.settings.clone()
+            },
+            ..wanted.clone()
+        };
+        live(self) == live(other)
+    }
+
+    /// In the words of the agent's own configuration.
+    pub(super) fn replicate(&self) -> Replicate {
+        let (least, most) = FREQUENCY_SECS;
+        Replicate {
+            machine: self.machine.to_string(),
+            target: self.target.clone(),
+            frequency: Period::secs(self.settings.copy_frequency_secs.clamp(least, most)),
+            compression: match self.settings.compression {
+                Compression::Auto => config::Compression::Auto,
+                Compression::On => config::Compression::On,
+                Compression::Off => config::Compression::Off,
+            },
+            small_writes: if self.settings.small_writes { SmallWrites::On } else { SmallWrites::Off },
+            bandwidth: None,
+            exclude: self.excluded.iter().cloned().collect(),
+        }
+    }
+}
+
+/// What is wanted of a protection's source here; none: this host is not its source.
+///
+/// `seeded` says whether a first copy has begun, which no later time holds up.
+pub(super) fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: bool) -> Option<Role> {
+    let me = ledger.me();
+    if protection.source.host != me {
+        return None;
+    }
+    let epoch = protection.epoch;
+    let rest = |phase| Some(Role::Rest(epoch, phase));
+    let denied = ledger.lineage(protection.machine).and_then(|l| l.may_write(me, &epoch).err());
+    if let Some(denied) = denied {
+        return rest(SourcePhase::Failed { why: denied.to_string() });
+    }
+    if protection.settings.wire == Wire::Kerberos {
+        let why = "its policy wants Kerberos, which this agent does not speak: choose certificates";
+        return rest(SourcePhase::Failed { why: why.to_owned() });
+    }
+    if ledger.host().is_some_and(|host| host.maintenance) {
+        return rest(SourcePhase::Paused);
+    }
+    match (protection.intent, protection.initial) {
+        (Intent::Pause, _) => rest(SourcePhase::Paused),
+        (Intent::Prepare, _) => {
+            rest(SourcePhase::Waiting { why: "the target makes itself ready".to_owned() })
+        }
+        (Intent::Replicate, InitialCopy::NotBefore { at_ms }) if !seeded && now_ms < at_ms => {
+            rest(SourcePhase::Waiting {
+                why: format!("the first copy begins in {} s", (at_ms - now_ms) / 1000),
+            })
+        }
+        (Intent::Replicate, InitialCopy::Offline) if !seeded => rest(SourcePhase::Waiting {
+            why: "the first copy is carried over on a medium; cycles begin when the target has it".to_owned(),
+        }),
+        (Intent::Replicate, _) => Some(Role::Run(Box::new(wanted(protection)))),
+    }
+}
+
+fn wanted(protection: &Protection) -> Wanted {
+    let (address, server_name) = (protection.target.address.clone(), protection.target.name.clone());
+    Wanted {
+        machine: protection.machine,
+        name: protection.name.clone(),
+        epoch: protection.epoch,
+        target: Target { address, server_name },
+        excluded: protection.excluded.clone(),
+        resync: protection.resync,
+        settings: protection.settings.clone(),
+    }
+}
+
+/// What is to become of the points of a machine's replica here.
+pub(super) fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
+    if ledger.is_removed(machine) {
+        return Pruning::Never;
+    }
+    let Some(protection) = ledger.protection(machine) else { return Pruning::Configured };
+    let keep = protection.settings.retention;
+    Pruning::By(Retention {
+        every_point_secs: keep.every_point_secs,
+        hourly_secs: keep.hourly_secs,
+        daily_secs: keep.daily_secs,
+        points_max: keep.points_max.clamp(1, POINTS_MAX),
+    })
+}
+
+/// Whether this host is to take cycles of a protection.
+pub(super) fn is_target(protection: &Protection, me: HostId) -> bool {
+    protection.target.host == me
+}

@@ -1,0 +1,311 @@
+//! Two hosts with an agent each, and the vault above them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use farshore_agent::{
+    Agent, Config,
+    control::{Export, Format, Observer, PointChoice, Reply, Request},
+    managed::Timing,
+};
+use farshore_control::{
+    Body, Compression, Endpoint, InitialCopy, Intent, Inventory, KeepPoints, Key, Protection, Settings, Wire,
+    report::{MachineFacts, SourcePhase},
+    request::{Action, Request as ControlRequest},
+};
+use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
+use farshore_pki::Authority;
+use farshore_types::{Epoch, HostId, MachineId, RequestId};
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use uuid::Uuid;
+
+use super::vault::{PATIENCE, Vault};
+use crate::world::{a_day, config, key};
+
+pub(crate) const SIZE: u64 = 1 << 20;
+
+const TIMING: Timing = Timing {
+    poll: Duration::from_secs(1),
+    retry: Duration::from_millis(50),
+    retry_most: Duration::from_millis(200),
+    report: Duration::from_millis(200),
+    report_gap: Duration::from_millis(50),
+    look: Duration::from_millis(300),
+};
+
+/// An agent that serves.
+struct Serving {
+    agent: Arc<Agent>,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+struct Host {
+    id: HostId,
+    config: Config,
+    hypervisor: Simulated,
+}
+
+pub(crate) struct Pair {
+    dir: TempDir,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) source_id: HostId,
+    pub(crate) target_id: HostId,
+    pub(crate) source_host: Simulated,
+    pub(crate) machine: MachineId,
+    hosts: [Host; 2],
+    serving: [Mutex<Option<Serving>>; 2],
+}
+
+pub(crate) fn machine_of<'a>(inventory: &'a Inventory, name: &str) -> &'a MachineFacts {
+    inventory.machines.iter().find(|machine| machine.name == name).unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Pair {
+    pub(crate) async fn new() -> Pair {
+        Pair::with_disks(&["vda"]).await
+    }
+
+    pub(crate) async fn with_disks(disks: &[&str]) -> Pair {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create("Test CA").unwrap();
+        let host = |name: &str, number: u128| {
+            let mut config = config(&dir.path().join(name));
+            config.name = name.to_owned();
+            config.listen = format!("127.0.0.1:{}", free_port());
+            let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
+            certificate.save(&config.identity_dir).unwrap();
+            Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new() }
+        };
+        let hosts = [host("source", 1), host("target", 2)];
+        let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
+        let machine = hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap();
+        hosts[0].hypervisor.start(machine, Start::Running).await.unwrap();
+        let vault = Vault::new();
+        let serving = [0, 1].map(|at| Mutex::new(Some(begin(&hosts[at], &vault))));
+        Pair {
+            dir,
+            vault,
+            source_id: hosts[0].id,
+            target_id: hosts[1].id,
+            source_host: hosts[0].hypervisor.clone(),
+            machine,
+            hosts,
+            serving,
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn target_host(&self) -> &Simulated {
+        &self.hosts[1].hypervisor
+    }
+
+    pub(crate) fn replica_dir(&self) -> PathBuf {
+        self.hosts[1].config.replica_dir.join(self.machine.to_string())
+    }
+
+    /// How the target is met.
+    pub(crate) fn target(&self) -> Endpoint {
+        self.endpoint(1)
+    }
+
+    fn endpoint(&self, at: usize) -> Endpoint {
+        let host = &self.hosts[at];
+        let name = format!("{}.example", host.config.name);
+        Endpoint { host: host.id, name, address: host.config.listen.clone() }
+    }
+
+    pub(crate) fn protection(&self) -> Protection {
+        Protection {
+            machine: self.machine,
+            name: "web1".to_owned(),
+            epoch: Epoch { number: 1, token: 11 },
+            source: self.endpoint(0),
+            target: self.endpoint(1),
+            intent: Intent::Replicate,
+            initial: InitialCopy::Now,
+            resync: 0,
+            excluded: BTreeSet::new(),
+            settings: Settings {
+                copy_frequency_secs: 1,
+                app_consistent_secs: None,
+                retention: KeepPoints {
+                    every_point_secs: 3600,
+                    hourly_secs: 0,
+                    daily_secs: 0,
+                    points_max: 1000,
+                },
+                compression: Compression::Auto,
+                replica_compression: true,
+                small_writes: true,
+                wire: Wire::Certificate,
+                bandwidth: None,
+                bandwidth_windows: Vec::new(),
+                resync_window: Some((0, 0)),
+            },
+            place: None,
+            networks: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn enable(&self) {
+        self.enable_with(|_| {});
+    }
+
+    pub(crate) fn enable_with(&self, change: impl FnOnce(&mut Protection)) {
+        let mut protection = self.protection();
+        change(&mut protection);
+        self.put(Body::Protection(Box::new(protection)));
+    }
+
+    /// Writes the protection's next document.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Protection)) {
+        let held = self.vault.document(&Key::Protection(self.machine)).unwrap();
+        let Body::Protection(mut protection) = held.body else { panic!("{held:?}") };
+        change(&mut protection);
+        self.put(Body::Protection(protection));
+    }
+
+    pub(crate) fn remove(&self, why: &str) {
+        self.put(Body::Removed { why: why.to_owned() });
+    }
+
+    fn put(&self, body: Body) {
+        self.vault.put(Key::Protection(self.machine), &[self.source_id, self.target_id], body);
+    }
+
+    /// Asks a host for something.
+    pub(crate) fn ask(&self, host: HostId, expires_ms: Option<u64>, action: Action) -> RequestId {
+        let id = RequestId(Uuid::new_v4());
+        let request = ControlRequest { id, expires_ms, action };
+        self.vault.put(Key::Request(id), &[host], Body::Request(request));
+        id
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        let held = self.vault.document(&Key::Protection(self.machine)).unwrap();
+        *held.epoch().unwrap()
+    }
+
+    pub(crate) async fn restart_source(&self) {
+        self.restart(0).await;
+    }
+
+    pub(crate) async fn restart_target(&self) {
+        self.restart(1).await;
+    }
+
+    async fn restart(&self, at: usize) {
+        self.stop(at).await;
+        self.start(at);
+    }
+
+    pub(crate) async fn stop_target(&self) {
+        self.stop(1).await;
+    }
+
+    pub(crate) fn start_target(&self) {
+        self.start(1);
+    }
+
+    async fn stop(&self, at: usize) {
+        let serving = self.serving[at].lock().unwrap().take();
+        if let Some(Serving { agent, stop, task }) = serving {
+            stop.cancel();
+            tokio::time::timeout(PATIENCE, task).await.expect("it ends").unwrap();
+            // Replicas are locked for as long as anything holds the agent.
+            let begun = std::time::Instant::now();
+            while Arc::strong_count(&agent) > 1 {
+                assert!(begun.elapsed() < PATIENCE, "something holds the agent");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    fn start(&self, at: usize) {
+        *self.serving[at].lock().unwrap() = Some(begin(&self.hosts[at], &self.vault));
+    }
+
+    pub(crate) async fn end(self) {
+        self.stop(0).await;
+        self.stop(1).await;
+    }
+
+    fn target_agent(&self) -> Arc<Agent> {
+        Arc::clone(&self.serving[1].lock().unwrap().as_ref().unwrap().agent)
+    }
+
+    /// Number of the newest point at the target; 0 where there is none.
+    pub(crate) async fn newest(&self) -> u64 {
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        let asked = self.target_agent().handle(Request::Points { machine: None }, &observer).await;
+        let Ok(Reply::Points(replicas)) = asked else { panic!("{asked:?}") };
+        let of = replicas.into_iter().find(|replica| replica.id == self.machine);
+        of.and_then(|replica| replica.points.last().map(|point| point.id.number)).unwrap_or(0)
+    }
+
+    /// Waits for a point with a higher number.
+    pub(crate) async fn newest_above(&self, number: u64) -> u64 {
+        let begun = std::time::Instant::now();
+        loop {
+            let newest = self.newest().await;
+            if newest > number {
+                return newest;
+            }
+            if begun.elapsed() > PATIENCE {
+                let report = self.vault.report_of(self.source_id).await;
+                panic!("no point after {number}; the source: {report:#?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn source_phase(
+        &self,
+        what: &str,
+        wanted: impl Fn(&SourcePhase) -> bool,
+    ) -> SourcePhase {
+        let is = |report: &farshore_control::HostReport| {
+            report.sources.first().is_some_and(|source| wanted(&source.phase))
+        };
+        self.vault.until(self.source_id, what, is).await.sources[0].phase.clone()
+    }
+
+    /// Whether the newest point's disk equals the machine's, which nobody writes meanwhile.
+    pub(crate) async fn replica_equals_model(&self) -> bool {
+        let to = self.dir.path().join("newest.raw");
+        let export = Export {
+            machine: self.machine.to_string(),
+            point: PointChoice::Latest,
+            disk: Some(key("vda")),
+            to: to.clone(),
+            format: Format::Raw,
+            force: true,
+        };
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        self.target_agent().handle(Request::Export(export), &observer).await.unwrap();
+        fs::read(to).unwrap() == self.source_host.model_bytes(self.machine, &key("vda")).unwrap()
+    }
+}
+
+fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
+    let agent = Agent::new(host.config.clone()).with_hypervisor(Arc::new(host.hypervisor.clone())).serving();
+    let agent = Arc::new(agent.managed_by(host.id, vec![vault.at(host.id)], TIMING).unwrap());
+    let stop = CancellationToken::new();
+    let (served, token) = (Arc::clone(&agent), stop.clone());
+    let task = tokio::spawn(async move { farshore_agent::serve(served, None, token).await.unwrap() });
+    Serving { agent, stop, task: AbortOnDropHandle::new(task) }
+}

@@ -1,0 +1,126 @@
+//! The programs: vault and site server, made, enrolled and run.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Global, Output,
+    context::{self, Context},
+    orders::EnrolArgs,
+    show,
+};
+use crate::{
+    ProgramError, site,
+    vault::{self, VaultConfig},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VaultCommand {
+    /// Makes a vault: its authority, its certificate, the owner's token.
+    Init {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Name of the owner's token.
+        #[arg(long, default_value = "owner")]
+        owner: String,
+    },
+    /// Runs the vault.
+    Serve {
+        /// The configuration.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Writes a commented sample of the configuration.
+    Sample,
+}
+
+pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), ProgramError> {
+    match command {
+        VaultCommand::Sample => {
+            show::print(vault::SAMPLE);
+            Ok(())
+        }
+        VaultCommand::Init { config, owner } => init(config.as_deref(), &owner, global).await,
+        VaultCommand::Serve { config } => {
+            let config = VaultConfig::load(config.as_deref())?;
+            vault::serve(&config, stopped_by_signal()?, |_| {}).await
+        }
+    }
+}
+
+async fn init(config: Option<&Path>, owner: &str, global: &Global) -> Result<(), ProgramError> {
+    let made = vault::init(&VaultConfig::load(config)?, owner).await?;
+    let path = context::path_of(global);
+    let context = Context {
+        address: made.address.clone(),
+        fingerprint: made.fingerprint.to_string(),
+        token: made.token.clone(),
+    };
+    context.save(&path)?;
+    match global.output {
+        Output::Json => {
+            let all = serde_json::json!({
+                "recovery_key": made.recovery_key, "token": made.token, "address": made.address,
+                "fingerprint": made.fingerprint.to_string(), "context": path,
+            });
+            show::print(&format!("{all:#}\n"));
+        }
+        Output::Table => show::print(&format!(
+            "The vault is made. Start it with: farshore vault serve\n\n\
+             recovery key   {}\n\
+             \x20              It is shown this once and kept nowhere. Print it: it opens the authority's\n\
+             \x20              key on the day that this machine is lost.\n\
+             address        {}\n\
+             fingerprint    {}\n\
+             Commands of this user speak to the vault from now on ({}).\n",
+            made.recovery_key,
+            made.address,
+            made.fingerprint,
+            path.display()
+        )),
+    }
+    Ok(())
+}
+
+pub(super) async fn site_enrol(args: EnrolArgs, global: &Global) -> Result<(), ProgramError> {
+    let config = site::SiteConfig::load(args.config.as_deref())?;
+    let enrolled = site::enrol(&config, &args.key).await?;
+    let text =
+        format!("this is the server of site {} from now on; start it with: farshore site serve", enrolled.id);
+    show::one(global.output, &serde_json::json!({ "id": enrolled.id, "name": enrolled.name }), &text);
+    Ok(())
+}
+
+pub(super) async fn host_key(config: Option<&Path>, global: &Global) -> Result<(), ProgramError> {
+    let key = site::host_key(&site::SiteConfig::load(config)?).await?;
+    let text = format!(
+        "on the host, run\n  farshore-agent enrol --key {key}\nthe key is for one use, within five days"
+    );
+    show::one(global.output, &serde_json::json!({ "key": key }), &text);
+    Ok(())
+}
+
+pub(super) async fn site_serve(config: Option<&Path>) -> Result<(), ProgramError> {
+    site::serve(&site::SiteConfig::load(config)?, stopped_by_signal()?).await
+}
+
+/// Cancelled by Ctrl-C and by the service manager's word.
+fn stopped_by_signal() -> Result<CancellationToken, ProgramError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let stop = CancellationToken::new();
+    let listen =
+        |kind| signal(kind).map_err(|e| ProgramError::usage(e.to_string(), "look into the system's limits"));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,91 @@
+//! Answers for people and for programs.
+
+use std::io::Write;
+
+use comfy_table::{Table, presets::NOTHING};
+use farshore_vault::{Finding, Severity};
+use serde::Serialize;
+
+use super::Output;
+
+/// Writes to standard output. Whoever closes it has read enough.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Writes to standard error.
+pub(crate) fn complain(text: &str) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// A list, as a table or as JSON.
+pub(crate) fn list<T: Serialize>(output: Output, all: &[T], heads: &[&str], row: impl Fn(&T) -> Vec<String>) {
+    match output {
+        Output::Json => print(&format!("{:#}\n", serde_json::json!(all))),
+        Output::Table => print(&table(heads, all.iter().map(row))),
+    }
+}
+
+/// A table without lines.
+pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(heads.iter().map(|head| head.to_uppercase()));
+    rows.for_each(|row| {
+        table.add_row(row);
+    });
+    format!("{table}\n")
+}
+
+/// One value, or a sentence about it.
+pub(crate) fn one(output: Output, value: &impl Serialize, text: &str) {
+    match output {
+        Output::Json => print(&format!("{:#}\n", serde_json::json!(value))),
+        Output::Table => print(&format!("{text}\n")),
+    }
+}
+
+/// What was found before something is done, to standard error.
+pub(crate) fn findings(findings: &[Finding]) {
+    for finding in findings {
+        let word = if finding.severity == Severity::Error { "error" } else { "warning" };
+        complain(&format!("{word}: {}\n  {}\n", finding.what, finding.advice));
+    }
+}
+
+/// Bytes as people say them.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let power = (0..UNITS.len() - 1).take_while(|power| bytes >> (10 * (power + 1)) > 0).count();
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let scaled = bytes as f64 / f64::from(1u32 << (10 * u32::try_from(power.min(3)).unwrap_or(0)));
+    match power {
+        0 => format!("{bytes} B"),
+        4 => format!("{:.1} TiB", scaled / 1024.0),
+        power => format!("{scaled:.1} {}", UNITS[power]),
+    }
+}
+
+/// Milliseconds as people say them.
+pub(crate) fn time(ms: u64) -> String {
+    match ms / 1000 {
+        0..=9 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        secs @ 10..=119 => format!("{secs} s"),
+        secs @ 120..=7199 => format!("{} min", secs / 60),
+        secs => format!("{} h", secs / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_read_well() {
+        assert_eq!(
+            [5, 2048, 3 << 20, 5 << 30, 7 << 40].map(size),
+            ["5 B", "2.0 KiB", "3.0 MiB", "5.0 GiB", "7.0 TiB"]
+        );
+        assert_eq!([1500, 61_000, 600_000, 8_000_000].map(time), ["1.5 s", "61 s", "10 min", "2 h"]);
+    }
+}

@@ -1,0 +1,41 @@
+//! The vault as a program: its desk, who it lets in, what it answers. What is decided, the
+//! core in `farshore-vault` decides; nothing here may.
+
+mod api;
+mod config;
+mod desk;
+mod init;
+mod issuer;
+mod members;
+mod papers;
+mod serve;
+mod views;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand;
+use farshore_vault::Moment;
+
+pub use api::Ordered;
+pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
+pub use init::{Made, init};
+pub use serve::serve;
+
+/// Now, with randomness; `begun` is the beginning of the clock that never jumps.
+fn moment_since(begun: Instant) -> Moment {
+    let mut random = [0; 32];
+    // Without randomness no id and no token may be made at all: this never fails on a
+    // system that has started.
+    if rand::fill(&mut random).is_err() {
+        tracing::error!("the system gives no randomness");
+        std::process::abort();
+    }
+    let mono_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Moment { wall_ms: wall_ms(), mono_ms, random }
+}
+
+/// Milliseconds since the Unix epoch.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

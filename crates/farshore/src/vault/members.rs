@@ -1,0 +1,100 @@
+//! What site servers ask of the vault: documents, by a long poll; their reports taken; hosts
+//! introduced; their own certificates renewed. A site server speaks for its own site alone.
+
+use std::time::Duration;
+
+use axum::{Router, extract::State, routing::post};
+use farshore_channel::{Json, Peer, Refusal};
+use farshore_control::{
+    enrolment::{Enrolled, INTRODUCE_PATH, Introduction, RENEW_PATH, Renewal, Renewed},
+    sync::{Documents, POLL_SECS_MAX, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
+};
+use farshore_pki::Role;
+use farshore_types::SiteId;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    desk::Desk,
+    issuer::{Issuer, refused},
+};
+
+#[derive(Clone)]
+struct Members {
+    desk: Desk,
+    issuer: Issuer,
+}
+
+/// The routes for who has a certificate.
+pub(crate) fn router(desk: Desk, issuer: Issuer) -> Router {
+    Router::new()
+        .route(SITE_POLL_PATH, post(poll))
+        .route(SITE_REPORT_PATH, post(report))
+        .route(INTRODUCE_PATH, post(introduce))
+        .route(RENEW_PATH, post(renew))
+        .with_state(Members { desk, issuer })
+}
+
+/// The site for which a peer speaks.
+fn site_of(peer: &Peer) -> Result<SiteId, Refusal> {
+    peer.require(Role::Site)?;
+    Ok(SiteId(peer.identity.id))
+}
+
+/// Answers at once where there is something new, else when there is, or when the time is up.
+async fn poll(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(asked): Json<Poll>,
+) -> Result<Json<Documents>, Refusal> {
+    let site = site_of(&peer)?;
+    let until = Instant::now() + Duration::from_secs(asked.wait_secs.min(POLL_SECS_MAX));
+    let mut news = members.desk.news();
+    loop {
+        // Before the look: what comes after it wakes.
+        news.borrow_and_update();
+        let again = asked.clone();
+        let found = members.desk.look(move |core, _, at| core.poll(site, &again, at.wall_ms)).await;
+        let documents = found.and_then(std::convert::identity).map_err(refused)?;
+        let is_new = asked.cursor.is_none_or(|cursor| cursor.term != documents.term);
+        if is_new || !documents.documents.is_empty() {
+            return Ok(Json(documents));
+        }
+        match timeout_at(until, news.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Ok(Json(documents)),
+        }
+    }
+}
+
+async fn report(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(report): Json<SiteReport>,
+) -> Result<Json<SiteReply>, Refusal> {
+    let site = site_of(&peer)?;
+    peer.require_member(Role::Site, report.site.0)?;
+    debug_assert_eq!(site, report.site);
+    let take = move |books: &mut super::desk::Books<'_>| {
+        let at = books.at;
+        books.core.site_report(&report, &at)
+    };
+    members.desk.change(take).await.map(Json).map_err(refused)
+}
+
+async fn introduce(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(asked): Json<Introduction>,
+) -> Result<Json<Enrolled>, Refusal> {
+    let site = site_of(&peer)?;
+    members.issuer.introduce(site, asked).await.map(Json)
+}
+
+async fn renew(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(asked): Json<Renewal>,
+) -> Result<Json<Renewed>, Refusal> {
+    site_of(&peer)?;
+    members.issuer.renew(&peer, &asked).await.map(Json)
+}

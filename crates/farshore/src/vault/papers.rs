@@ -1,0 +1,170 @@
+//! The vault's papers: the authority with its sealed key, registrations of site servers, and
+//! every certificate that was issued, so that it can be revoked. Rows of their own in the
+//! store, beside the core's. This module must never sign anything, nor see the open key.
+
+use std::collections::BTreeMap;
+
+use farshore_pki::{Registration, Revoked, Role, Serial};
+use farshore_store::{Row, RowId};
+use farshore_types::RegistrationId;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+
+/// What the kinds of all these rows begin with: the core does not know them.
+pub(crate) const PREFIX: &str = "pki.";
+const AUTHORITY: &str = "pki.authority";
+/// Key of the row of a kind that has one: a store takes no empty key.
+const ONLY: &str = "only";
+const REGISTRATION: &str = "pki.registration";
+const ISSUED: &str = "pki.issued";
+
+/// The authority, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuthorityRow {
+    /// Its certificate, PEM.
+    pub(crate) cert_pem: String,
+    /// Its key, sealed for the recovery key that people keep.
+    pub(crate) sealed_for_recovery: String,
+    /// Its key, sealed for the file that lets this vault start by itself.
+    pub(crate) sealed_for_unlock: String,
+    /// Number of its last list of revoked certificates.
+    pub(crate) revoked_number: u64,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IssuedRow {
+    /// Its number.
+    pub(crate) serial: Serial,
+    /// What its holder is.
+    pub(crate) role: Role,
+    /// The holder's id.
+    pub(crate) holder: Uuid,
+    /// The holder's name.
+    pub(crate) name: String,
+    /// When it ends, in seconds since the Unix epoch.
+    pub(crate) until: i64,
+    /// When it was revoked, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub(crate) revoked: Option<i64>,
+}
+
+/// All of them, with the open transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Papers {
+    rows: BTreeMap<(String, String), Vec<u8>>,
+    /// What the open transaction has touched, as it was before.
+    before: BTreeMap<(String, String), Option<Vec<u8>>>,
+    /// Whether the next transaction is the first of a term that has to be learned for.
+    pub(crate) first_of_term: bool,
+}
+
+impl Papers {
+    /// Those of a store's rows that are papers.
+    pub(crate) fn of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Papers {
+        let papers = rows.into_iter().filter(|row| row.id.kind.starts_with(PREFIX));
+        let pairs = papers.map(|row| ((row.id.kind.clone(), row.id.key.clone()), row.body.to_vec()));
+        Papers { rows: pairs.collect(), ..Papers::default() }
+    }
+
+    pub(crate) fn authority(&self) -> Option<AuthorityRow> {
+        self.get(AUTHORITY, ONLY)
+    }
+
+    pub(crate) fn put_authority(&mut self, row: &AuthorityRow) {
+        self.put(AUTHORITY, ONLY.to_owned(), row);
+    }
+
+    /// A registration, and the id that its holder is given.
+    pub(crate) fn registration(&self, id: RegistrationId) -> Option<(Registration, Uuid)> {
+        self.get(REGISTRATION, &id.0.to_string())
+    }
+
+    pub(crate) fn put_registration(&mut self, registration: &Registration, holder: Uuid) {
+        self.put(REGISTRATION, registration.id.0.to_string(), &(registration, holder));
+    }
+
+    pub(crate) fn put_issued(&mut self, row: &IssuedRow) {
+        self.put(ISSUED, row.serial.to_string(), row);
+    }
+
+    /// Every certificate that has not ended by itself.
+    pub(crate) fn issued(&self, now_secs: i64) -> Vec<IssuedRow> {
+        self.all(ISSUED).into_iter().filter(|row: &IssuedRow| row.until >= now_secs).collect()
+    }
+
+    /// What belongs into the list of revoked certificates.
+    pub(crate) fn revoked(&self, now_secs: i64) -> Vec<Revoked> {
+        let issued = self.issued(now_secs).into_iter();
+        issued.filter_map(|row| Some(Revoked { at: row.revoked?, serial: row.serial })).collect()
+    }
+
+    /// What the open transaction has to write.
+    pub(crate) fn changes(&self) -> Vec<(RowId, Vec<u8>)> {
+        let body = |key: &(String, String)| self.rows.get(key).cloned().unwrap_or_default();
+        self.before.keys().map(|key| (RowId::new(key.0.clone(), key.1.clone()), body(key))).collect()
+    }
+
+    /// The open transaction was stored.
+    pub(crate) fn commit(&mut self) {
+        self.before.clear();
+        self.first_of_term = false;
+    }
+
+    /// The open transaction was not stored.
+    pub(crate) fn roll_back(&mut self) {
+        for (key, before) in std::mem::take(&mut self.before) {
+            match before {
+                Some(body) => self.rows.insert(key, body),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+
+    fn get<T: DeserializeOwned>(&self, kind: &str, key: &str) -> Option<T> {
+        let body = self.rows.get(&(kind.to_owned(), key.to_owned()))?;
+        serde_json::from_slice(body)
+            .inspect_err(|error| tracing::error!(kind, key, %error, "a row is damaged"))
+            .ok()
+    }
+
+    fn all<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
+        let keys = self.rows.keys().filter(|(of, _)| of == kind);
+        keys.filter_map(|(_, key)| self.get(kind, key)).collect()
+    }
+
+    fn put(&mut self, kind: &str, key: String, row: &impl Serialize) {
+        // These rows are plain values: there is none that has no JSON.
+        let Ok(body) = serde_json::to_vec(row) else { return };
+        let key = (kind.to_owned(), key);
+        let before = self.rows.insert(key.clone(), body);
+        self.before.entry(key).or_insert(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority(number: u64) -> AuthorityRow {
+        AuthorityRow {
+            cert_pem: "pem".into(),
+            sealed_for_recovery: "a".into(),
+            sealed_for_unlock: "b".into(),
+            revoked_number: number,
+        }
+    }
+
+    #[test]
+    fn what_was_not_stored_is_as_it_was() {
+        let mut papers = Papers::default();
+        papers.put_authority(&authority(1));
+        assert_eq!(papers.changes().len(), 1);
+        papers.commit();
+        papers.put_authority(&authority(2));
+        papers.put_authority(&authority(3));
+        assert_eq!((papers.authority(), papers.changes().len()), (Some(authority(3)), 1));
+        papers.roll_back();
+        assert_eq!((papers.authority(), papers.changes().len()), (Some(authority(1)), 0));
+    }
+}

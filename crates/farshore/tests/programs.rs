@@ -1,0 +1,209 @@
+//! The programs as an operator meets them: a vault, a site server, commands, over real TLS
+//! and a real store; and each of them killed.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for a program.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    dir: TempDir,
+    vault: String,
+    running: Vec<(String, Child)>,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = free_address();
+        let world = World { dir, vault, running: Vec::new() };
+        let data = world.path("vault");
+        let text = format!("data_dir = {data:?}\nlisten = \"{0}\"\naddress = \"{0}\"\n", world.vault);
+        fs::write(world.path("vault.toml"), text).unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_farshore"))
+            .args(args)
+            .env("FARSHORE_CONTEXT", self.path("context.toml"))
+            .output()
+            .unwrap()
+    }
+
+    /// A command that must succeed; what it wrote.
+    fn ok(&self, args: &[&str]) -> String {
+        let done = self.run(args);
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    /// A command that must fail; what it complained.
+    fn fails(&self, args: &[&str]) -> String {
+        let done = self.run(args);
+        assert!(!done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stdout));
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(&[args, &["--output", "json"]].concat())).unwrap()
+    }
+
+    fn config(&self, name: &str) -> String {
+        self.path(&format!("{name}.toml")).display().to_string()
+    }
+
+    fn start(&mut self, name: &str, args: &[&str]) {
+        let log =
+            fs::File::options().create(true).append(true).open(self.path(&format!("{name}.log"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_farshore"))
+            .args(args)
+            .args(["--config", &self.config(name)])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.running.push((name.to_owned(), child));
+    }
+
+    fn kill(&mut self, name: &str) {
+        let at = self.running.iter().position(|(known, _)| known == name).unwrap();
+        let (_, mut child) = self.running.swap_remove(at);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts the vault and waits until it answers.
+    fn start_vault(&mut self) {
+        self.start("vault", &["vault", "serve"]);
+        self.until("the vault answers", |world| world.run(&["site", "list"]).status.success());
+    }
+
+    /// Adds a site, enrols its server, starts it; the name of its configuration is the site's.
+    fn add_site(&mut self, name: &str) {
+        let address = free_address();
+        let data = self.path(name);
+        let text = format!(
+            "data_dir = {data:?}\nlisten = \"{address}\"\naddress = \"{address}\"\nname = \"site-{name}\"\n"
+        );
+        fs::write(self.path(&format!("{name}.toml")), text).unwrap();
+        let key = self.json(&["site", "add", name])["key"].as_str().unwrap().to_owned();
+        let config = self.config(name);
+        self.ok(&["site", "enrol", "--key", &key, "--config", &config]);
+        self.start(name, &["site", "serve"]);
+        let sock = data.join("keys.sock");
+        self.until("the site server answers", |_| sock.exists());
+    }
+
+    fn until(&self, what: &str, mut done: impl FnMut(&World) -> bool) {
+        let begun = Instant::now();
+        while !done(self) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+
+    fn logs(&self) -> String {
+        self.running.iter().map(|(name, _)| self.log(name)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_vault_is_made_once_and_outlives_its_own_death() {
+    let mut world = World::new();
+    assert!(world.fails(&["site", "list"]).contains("vault init"), "it says what to do first");
+    let config = world.config("vault");
+    let made = world.json(&["vault", "init", "--config", &config]);
+    assert_eq!(made["recovery_key"].as_str().unwrap().len(), 59, "ten groups of five");
+    assert!(world.fails(&["vault", "init", "--config", &config]).contains("already"));
+    world.start_vault();
+    world.ok(&["policy", "add", "gold", "copy-frequency=2s"]);
+    let wrong = world.fails(&["policy", "add", "x", "copy-frequency=never", "colour=red"]);
+    assert!(wrong.contains("copy-frequency") && wrong.contains("colour"), "all at once: {wrong}");
+    // What was acknowledged is there after a kill.
+    world.kill("vault");
+    world.start_vault();
+    let policies = world.json(&["policy", "list"]);
+    assert_eq!(policies[0]["name"], "gold");
+    assert_eq!(policies[0]["policy"]["copy_frequency_secs"], 2);
+    assert!(world.fails(&["policy", "show", "gould"]).contains("did you mean 'gold'?"));
+    assert_eq!(world.json(&["status"])["vault"]["term"], 1, "a vault that goes on needs no new term");
+    // No token, no answer.
+    let context = fs::read_to_string(world.path("context.toml")).unwrap();
+    let token = made["token"].as_str().unwrap();
+    fs::write(world.path("context.toml"), context.replace(token, "fsh-wrong")).unwrap();
+    assert!(world.fails(&["site", "list"]).contains("token"));
+    // Another authority is not the vault that is known.
+    let fingerprint = made["fingerprint"].as_str().unwrap();
+    fs::write(world.path("context.toml"), context.replace(fingerprint, &"0".repeat(64))).unwrap();
+    assert!(!world.run(&["site", "list"]).status.success());
+}
+
+#[test]
+fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
+    let mut world = World::new();
+    let config = world.config("vault");
+    world.ok(&["vault", "init", "--config", &config]);
+    world.start_vault();
+    world.add_site("east");
+    world.add_site("west");
+    world.until("both site servers follow the vault", |world| {
+        ["east", "west"].iter().all(|site| world.log(site).contains("a vault speaks"))
+    });
+    let sites = world.json(&["site", "list"]);
+    assert_eq!((sites[0]["name"].as_str(), sites.as_array().unwrap().len()), (Some("east"), 2));
+    world.ok(&["cloud", "pair", "east", "west"]);
+    world.ok(&["policy", "add", "gold"]);
+    world.ok(&["cloud", "associate", "east", "--policy", "gold"]);
+    let clouds = world.json(&["cloud", "list"]);
+    let east = clouds.as_array().unwrap().iter().find(|cloud| cloud["name"] == "east").unwrap();
+    assert_eq!((east["role"].as_str(), east["policy"].as_str()), (Some("source"), Some("gold")));
+    // A key for a host comes from the site server itself, and is for a host alone.
+    let east_config = world.config("east");
+    let host_key =
+        world.json(&["site", "host-key", "--config", &east_config])["key"].as_str().unwrap().to_owned();
+    let third = world.path("third");
+    fs::write(world.path("third.toml"), format!("data_dir = {third:?}\n")).unwrap();
+    let third_config = world.config("third");
+    let wrong = world.fails(&["site", "enrol", "--key", &host_key, "--config", &third_config]);
+    assert!(wrong.contains("for a host") && wrong.contains("farshore-agent enrol"), "{wrong}");
+    // The vault comes back: site servers go on by themselves.
+    world.kill("vault");
+    world.start_vault();
+    // A revoked site server is refused.
+    world.ok(&["site", "revoke", "west"]);
+    world.until("the revoked server is told so", |world| world.log("west").contains("revoked"));
+    assert!(!world.log("east").contains("revoked"), "and nobody else");
+}

@@ -1,0 +1,405 @@
+//! Health with its reasons: each reason says what, and what to do about it. The worst one
+//! counts. This module must never remember anything: the same signs give the same health.
+
+use farshore_control::{
+    Intent,
+    report::{Problem, Space},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::CycleStats;
+
+/// Share of missed cycles over which a protection is no longer well: the model system's.
+const MISSED_SHARE: f64 = 0.2;
+/// Milliseconds without a point that are too long, whatever the policy says.
+const POINT_AGE_MAX_MS: u64 = 3600 * 1000;
+/// An objective is missed by much when the newest point is this many times as old.
+const FAR_OVER: u64 = 10;
+/// Milliseconds without a report after which who sent it counts as silent: four reports.
+const SILENT_MS: u64 = 120 * 1000;
+/// Share of a place that should be free.
+const SPACE_WARNING: f64 = 0.10;
+/// Share of a place below which it is nearly full.
+const SPACE_CRITICAL: f64 = 0.03;
+/// Days before its end at which a certificate should long have been renewed.
+const CERTIFICATE_WARNING_DAYS: u64 = 30;
+/// Days before its end at which somebody must act.
+const CERTIFICATE_CRITICAL_DAYS: u64 = 7;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+/// Milliseconds that two clocks may differ before it is told.
+pub const SKEW_WARNING_MS: u64 = 5_000;
+/// Milliseconds at which Kerberos and certificates begin to fail.
+pub const SKEW_CRITICAL_MS: u64 = 240_000;
+
+/// How bad.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Nothing is wrong.
+    #[default]
+    Normal,
+    /// Somebody should look.
+    Warning,
+    /// What was promised does not hold, or soon will not.
+    Critical,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A short fixed word for programs, such as `rpo-missed`.
+    pub code: String,
+    /// How bad it is.
+    pub level: Level,
+    /// What and where.
+    pub what: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// The worst of its reasons, and all of them, worst first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst.
+    pub level: Level,
+    /// All.
+    pub reasons: Vec<Reason>,
+}
+
+impl Health {
+    fn add(&mut self, level: Level, code: &str, what: String, advice: &str) {
+        let reason = Reason { code: code.to_owned(), level, what, advice: advice.to_owned() };
+        self.level = self.level.max(level);
+        let at = self.reasons.partition_point(|other| other.level >= level);
+        self.reasons.insert(at, reason);
+    }
+
+    fn add_problem(&mut self, problem: &Problem) {
+        self.add(Level::Warning, &problem.code, problem.what.clone(), &problem.advice);
+    }
+}
+
+/// What is known of a protection.
+#[derive(Clone, Debug, Default)]
+pub struct ProtectionSigns<'a> {
+    /// What is wanted; `None`: replication.
+    pub intent: Option<Intent>,
+    /// Whether the target has a whole point.
+    pub has_point: bool,
+    /// How old the newest point is, in milliseconds, as far as is known.
+    pub age_ms: Option<u64>,
+    /// Milliseconds since it was enabled.
+    pub enabled_ms: u64,
+    /// Seconds that the newest point may be old, where the policy says.
+    pub objective_secs: Option<u64>,
+    /// Cycles of the last half day.
+    pub cycles: CycleStats,
+    /// Why everything must be compared, where that waits.
+    pub resync_needed: Option<&'a str>,
+    /// Why everything is being compared.
+    pub resyncing: Option<&'a str>,
+    /// Why the last try failed.
+    pub retrying: Option<&'a str>,
+    /// Why it cannot go on without a person.
+    pub failed: Option<&'a str>,
+    /// What is damaged at the target.
+    pub faults: &'a [String],
+    /// Milliseconds since the source's agent was heard of.
+    pub source_silent_ms: u64,
+    /// Milliseconds since the target's agent was heard of.
+    pub target_silent_ms: u64,
+    /// Whether two owners were found (rule R4).
+    pub conflict: bool,
+}
+
+/// How well a machine is protected.
+#[must_use]
+pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
+    use Level::{Critical, Warning};
+    let mut health = Health::default();
+    if signs.conflict {
+        let what = "two owners were issued the same epoch: nothing is replicated".to_owned();
+        health.add(Critical, "owner-conflict", what, "declare which of them is the owner");
+    }
+    if let Some(why) = signs.failed {
+        health.add(
+            Critical,
+            "failed",
+            format!("replication has stopped: {why}"),
+            "mend the cause, then resume",
+        );
+    }
+    if let Some(why) = signs.resync_needed {
+        let what = format!("everything must be compared anew: {why}");
+        health.add(Critical, "resync-needed", what, "resync now, or wait for the policy's window");
+    }
+    if let Some(why) = signs.retrying {
+        health.add(Warning, "retrying", format!("the last try failed: {why}"), "it is tried again by itself");
+    }
+    if let Some(why) = signs.resyncing {
+        let what = format!("everything is being compared: {why}");
+        health.add(Warning, "resyncing", what, "nothing is to be done; points come again after it");
+    }
+    if signs.intent == Some(Intent::Pause) {
+        let what = "replication is paused: no new points are made".to_owned();
+        health.add(Warning, "paused", what, "resume it when what it was paused for is done");
+    }
+    if !signs.has_point {
+        let what = "the first copy is not complete: there is no recovery point yet".to_owned();
+        health.add(Warning, "initial-copy", what, "wait for it, or look why it does not go on");
+    }
+    for (who, silent_ms) in [("source", signs.source_silent_ms), ("target", signs.target_silent_ms)] {
+        if silent_ms >= SILENT_MS {
+            let what = format!("the agent of the {who} was last heard of {} ago", time(silent_ms));
+            health.add(Warning, &format!("{who}-silent"), what, "is its host up, and its site server?");
+        }
+    }
+    add_age(&mut health, signs);
+    add_cycles(&mut health, &signs.cycles);
+    for fault in signs.faults {
+        health.add(Critical, "damaged", fault.clone(), "verify the points, and replicate to a new replica");
+    }
+    health
+}
+
+fn add_age(health: &mut Health, signs: &ProtectionSigns<'_>) {
+    let objective_ms = signs.objective_secs.map(|secs| secs.saturating_mul(1000));
+    let allowed =
+        objective_ms.unwrap_or(POINT_AGE_MAX_MS).min(POINT_AGE_MAX_MS.max(objective_ms.unwrap_or(0)));
+    // Without a point, it is as old as the protection.
+    let age = if signs.has_point { signs.age_ms.unwrap_or(signs.enabled_ms) } else { signs.enabled_ms };
+    if age <= allowed {
+        return;
+    }
+    let far = age > allowed.saturating_mul(FAR_OVER) || age > POINT_AGE_MAX_MS.max(allowed);
+    let level = if far { Level::Critical } else { Level::Warning };
+    let what = match (signs.has_point, objective_ms) {
+        (false, _) => format!("there has been no recovery point for {}", time(age)),
+        (true, Some(wanted)) => {
+            format!("the newest point is {} old; the policy wants at most {}", time(age), time(wanted))
+        }
+        (true, None) => format!("the newest point is {} old", time(age)),
+    };
+    health.add(
+        level,
+        "rpo-missed",
+        what,
+        "look at the other reasons, the line between the sites, and its limit",
+    );
+}
+
+fn add_cycles(health: &mut Health, cycles: &CycleStats) {
+    if let Some(share) = cycles.missed_share().filter(|share| *share > MISSED_SHARE) {
+        let what = format!("{:.0} % of the cycles of the last 12 h could not begin in time", share * 100.0);
+        let advice = "choose a lower frequency, raise the bandwidth limit, or look what slows the hosts";
+        health.add(Level::Warning, "cycles-missed", what, advice);
+    }
+    if cycles.totals.app_failed > 0 {
+        let count = cycles.totals.app_failed;
+        let what = format!("{count} points of the last 12 h are not application-consistent as wanted");
+        health.add(Level::Warning, "app-consistency", what, "look at the guest agent and its freeze hooks");
+    }
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug, Default)]
+pub struct HostSigns<'a> {
+    /// Milliseconds since its agent was heard of.
+    pub silent_ms: u64,
+    /// Milliseconds that its clock differs, beyond what the round trip explains.
+    pub skew_ms: u64,
+    /// Milliseconds until its certificate ends; none: not known.
+    pub certificate_left_ms: Option<u64>,
+    /// Room at its places.
+    pub space: &'a [Space],
+    /// What its agent says.
+    pub problems: &'a [Problem],
+    /// Whether it is in maintenance.
+    pub maintenance: bool,
+}
+
+/// How well a host is.
+#[must_use]
+pub fn of_host(signs: &HostSigns<'_>) -> Health {
+    use Level::{Critical, Warning};
+    let mut health = Health::default();
+    if signs.silent_ms >= SILENT_MS && !signs.maintenance {
+        let what = format!("its agent was last heard of {} ago", time(signs.silent_ms));
+        health.add(
+            Critical,
+            "agent-silent",
+            what,
+            "is the host up, its agent running, its site server there?",
+        );
+    }
+    if signs.skew_ms >= SKEW_WARNING_MS {
+        let level = if signs.skew_ms >= SKEW_CRITICAL_MS { Critical } else { Warning };
+        let what = format!("its clock differs by {}", time(signs.skew_ms));
+        health.add(level, "clock-skew", what, "let a time service set the host's clock");
+    }
+    if let Some(left) = signs.certificate_left_ms.filter(|left| *left <= CERTIFICATE_WARNING_DAYS * DAY_MS) {
+        let level = if left <= CERTIFICATE_CRITICAL_DAYS * DAY_MS { Critical } else { Warning };
+        let what = match left {
+            0 => "its certificate has ended".to_owned(),
+            left => format!("its certificate ends in {}", time(left)),
+        };
+        let advice = "it is renewed by itself while vault and site server answer; else enrol the host anew";
+        health.add(level, "certificate", what, advice);
+    }
+    for place in signs.space.iter().filter(|place| place.total > 0) {
+        #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
+        let share = place.free as f64 / place.total as f64;
+        if share < SPACE_WARNING {
+            let level = if share < SPACE_CRITICAL { Critical } else { Warning };
+            let what = format!("{:.0} % free for {} at {}", share * 100.0, place.of, place.path);
+            health.add(level, "space-low", what, "free some space, keep fewer points, or move replicas away");
+        }
+    }
+    signs.problems.iter().for_each(|problem| health.add_problem(problem));
+    health
+}
+
+/// How well a site is: its server was last heard of that many milliseconds ago.
+#[must_use]
+pub fn of_site(silent_ms: u64) -> Health {
+    let mut health = Health::default();
+    if silent_ms >= SILENT_MS {
+        let what = format!("its site server was last heard of {} ago", time(silent_ms));
+        let advice = "is it up, and the line to it? its agents go on replicating meanwhile";
+        health.add(Level::Critical, "site-silent", what, advice);
+    }
+    health
+}
+
+/// A time as people say it, two units at most.
+fn time(ms: u64) -> String {
+    let secs = ms / 1000;
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) if secs == 0 => format!("{ms} ms"),
+        (0, 0, 0) => format!("{secs} s"),
+        (0, 0, _) => format!("{minutes} min {} s", secs % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_control::report::CycleTotals;
+
+    use super::*;
+
+    fn well() -> ProtectionSigns<'static> {
+        ProtectionSigns { has_point: true, age_ms: Some(3000), enabled_ms: 100_000_000, ..Default::default() }
+    }
+
+    fn codes(health: &Health) -> Vec<&str> {
+        health.reasons.iter().map(|r| r.code.as_str()).collect()
+    }
+
+    #[test]
+    fn a_protection_that_is_well_has_no_reasons() {
+        assert_eq!(of_protection(&well()), Health::default());
+    }
+
+    #[test]
+    fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
+        let faults = ["delta 1-2 is damaged".to_owned()];
+        let totals = CycleTotals { cycles: 79, missed: 21, app_failed: 1, ..CycleTotals::default() };
+        let signs = ProtectionSigns {
+            intent: Some(Intent::Pause),
+            cycles: CycleStats { totals, ..CycleStats::default() },
+            resync_needed: Some("x"),
+            resyncing: Some("x"),
+            retrying: Some("x"),
+            failed: Some("x"),
+            faults: &faults,
+            source_silent_ms: SILENT_MS,
+            target_silent_ms: SILENT_MS,
+            conflict: true,
+            age_ms: Some(POINT_AGE_MAX_MS + 1),
+            ..well()
+        };
+        let health = of_protection(&signs);
+        let all = [
+            "owner-conflict",
+            "failed",
+            "resync-needed",
+            "rpo-missed",
+            "damaged",
+            "retrying",
+            "resyncing",
+            "paused",
+            "source-silent",
+            "target-silent",
+            "cycles-missed",
+            "app-consistency",
+        ];
+        assert_eq!(codes(&health), all);
+        assert_eq!(health.level, Level::Critical);
+        assert!(health.reasons.iter().all(|r| !r.what.is_empty() && !r.advice.is_empty()));
+        let ended =
+            of_protection(&ProtectionSigns { has_point: false, age_ms: None, enabled_ms: 5, ..well() });
+        assert_eq!((codes(&ended), ended.level), (vec!["initial-copy"], Level::Warning));
+    }
+
+    #[test]
+    fn twenty_per_cent_missed_is_still_well() {
+        let totals = CycleTotals { cycles: 80, missed: 20, ..CycleTotals::default() };
+        let cycles = CycleStats { totals, ..CycleStats::default() };
+        assert_eq!(of_protection(&ProtectionSigns { cycles, ..well() }), Health::default());
+    }
+
+    #[test]
+    fn an_objective_counts_for_what_it_says() {
+        let at = |age_ms, objective_secs| {
+            let age_ms = Some(age_ms);
+            of_protection(&ProtectionSigns { age_ms, objective_secs, ..well() }).level
+        };
+        assert_eq!(at(60_000, Some(60)), Level::Normal);
+        assert_eq!(at(60_001, Some(60)), Level::Warning);
+        assert_eq!(at(600_001, Some(60)), Level::Critical);
+        assert_eq!(at(3_600_000, None), Level::Normal);
+        assert_eq!(at(3_600_001, None), Level::Critical);
+        // Whoever asks for no more than a point in four hours is well after two.
+        assert_eq!(at(2 * 3_600_000, Some(4 * 3600)), Level::Normal);
+        assert_eq!(at(5 * 3_600_000, Some(4 * 3600)), Level::Critical);
+        // A point that never came is missed from when it was enabled.
+        let none = ProtectionSigns { has_point: false, age_ms: None, objective_secs: Some(60), ..well() };
+        assert!(codes(&of_protection(&none)).contains(&"rpo-missed"));
+    }
+
+    #[test]
+    fn a_host_says_what_is_wrong_with_it() {
+        let space = [
+            Space { path: "/r".into(), of: "replicas".into(), free: 2, total: 100 },
+            Space { path: "/s".into(), of: "scratch".into(), free: 9, total: 100 },
+            Space { path: "/t".into(), of: "scratch".into(), free: 10, total: 100 },
+            Space { path: "/none".into(), of: "scratch".into(), free: 0, total: 0 },
+        ];
+        let said = Problem { code: "libvirt".into(), what: "is away".into(), advice: "start it".into() };
+        let signs = HostSigns {
+            silent_ms: SILENT_MS,
+            skew_ms: SKEW_WARNING_MS,
+            certificate_left_ms: Some(0),
+            space: &space,
+            problems: std::slice::from_ref(&said),
+            maintenance: false,
+        };
+        let health = of_host(&signs);
+        let all = ["agent-silent", "certificate", "space-low", "clock-skew", "space-low", "libvirt"];
+        assert_eq!(codes(&health), all);
+        assert!(health.reasons[1].what.contains("has ended"));
+        let quiet = HostSigns { maintenance: true, silent_ms: SILENT_MS, ..HostSigns::default() };
+        assert_eq!(of_host(&quiet), Health::default());
+        assert_eq!(of_site(SILENT_MS - 1), Health::default());
+        assert_eq!(codes(&of_site(SILENT_MS)), ["site-silent"]);
+    }
+
+    #[test]
+    fn times_read_like_times() {
+        let told = [5, 5_000, 65_000, 3_700_000, 90_000_000].map(time);
+        assert_eq!(told, ["5 ms", "5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+    }
+}

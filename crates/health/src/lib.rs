@@ -1,0 +1,19 @@
+//! How well machines are protected, from what agents and site servers report: the age of
+//! the newest point as it was over time, statistics of cycles, health with its reasons, and
+//! alerts that are raised once and resolve themselves.
+//!
+//! Pure: every function is told the time, as milliseconds of a clock that never jumps. This
+//! crate must never know how reports arrive, where alerts are kept, or who is told.
+
+mod alerts;
+mod cycles;
+mod judge;
+mod rpo;
+
+pub use alerts::{Alert, Alerts, Change, Subject};
+pub use cycles::{CycleStats, CycleWindow};
+pub use judge::{
+    Health, HostSigns, Level, ProtectionSigns, Reason, SKEW_CRITICAL_MS, SKEW_WARNING_MS, of_host,
+    of_protection, of_site,
+};
+pub use rpo::{Percentiles, RpoHistory};

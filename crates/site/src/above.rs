@@ -1,0 +1,48 @@
+//! The vault, as a site server asks it. This module must never keep anything.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use farshore_channel::{Call, ChannelError, Client};
+use farshore_control::{
+    enrolment::{Enrolled, INTRODUCE_PATH, Introduction},
+    sync::{Documents, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
+};
+
+/// Who is asked and told: the vault.
+#[async_trait]
+pub trait Above: Send + Sync {
+    /// Asks for documents.
+    ///
+    /// # Errors
+    /// Nobody answered as agreed.
+    async fn poll(&self, poll: &Poll) -> Result<Documents, ChannelError>;
+
+    /// Tells what hosts said.
+    ///
+    /// # Errors
+    /// As there; whether it arrived is not known then.
+    async fn report(&self, report: &SiteReport) -> Result<SiteReply, ChannelError>;
+
+    /// Asks for a host's certificate.
+    ///
+    /// # Errors
+    /// As there, or the vault's refusal.
+    async fn introduce(&self, introduction: &Introduction) -> Result<Enrolled, ChannelError>;
+}
+
+#[async_trait]
+impl Above for Client {
+    async fn poll(&self, poll: &Poll) -> Result<Documents, ChannelError> {
+        let call = Call::held(Duration::from_secs(poll.wait_secs));
+        self.post(SITE_POLL_PATH, poll, call).await
+    }
+
+    async fn report(&self, report: &SiteReport) -> Result<SiteReply, ChannelError> {
+        self.post(SITE_REPORT_PATH, report, Call::once()).await
+    }
+
+    async fn introduce(&self, introduction: &Introduction) -> Result<Enrolled, ChannelError> {
+        self.post(INTRODUCE_PATH, introduction, Call::default()).await
+    }
+}

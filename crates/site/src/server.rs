@@ -1,0 +1,208 @@
+//! The site server at work: one core, one journal, and the tasks around them. Whatever the
+//! core decides is synced before it counts. This module must never decide anything itself.
+
+mod hosts;
+mod upward;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use farshore_channel::Keyring;
+use farshore_control::{report::Problem, sync::POLL_SECS_MAX};
+use farshore_env::{Clock, Files};
+use farshore_types::SiteId;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Core, Event, Journal, JournalError, Record, above::Above};
+
+pub use hosts::{enroller, router};
+
+/// How often a site server does things.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long a question to the vault is held where there is nothing new.
+    pub poll: Duration,
+    /// Shortest time between two reports to the vault.
+    pub report_gap: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing { poll: Duration::from_secs(POLL_SECS_MAX - 5), report_gap: Duration::from_secs(1) }
+    }
+}
+
+/// A site server that cannot go on.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// Its journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal is another site's.
+    #[error("{} is the journal of site {found}, and this is site {expected}: use a directory of its own", dir.display())]
+    OtherSite {
+        /// The journal's directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: SiteId,
+        /// Who this is.
+        expected: SiteId,
+    },
+}
+
+/// A site server.
+pub struct Server {
+    core: Mutex<Core>,
+    /// One durable change at a time.
+    journal: Arc<tokio::sync::Mutex<Journal>>,
+    above: Arc<dyn Above>,
+    clock: Arc<dyn Clock>,
+    timing: Timing,
+    /// Whose certificate and trust this is, and where they are kept; none in tests.
+    keyring: Option<(Keyring, PathBuf)>,
+    /// Documents or contact changed.
+    changed: watch::Sender<u64>,
+    /// A host said something.
+    told: Notify,
+    transit_ms: Mutex<u64>,
+}
+
+impl Server {
+    /// Takes up the journal in `dir`, or begins one.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub fn open(
+        site: SiteId,
+        files: Arc<dyn Files>,
+        dir: &Path,
+        above: Arc<dyn Above>,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+    ) -> Result<Server, ServerError> {
+        let (mut journal, records, opened) = Journal::open(files, dir)?;
+        let now = clock.monotonic();
+        let run = uuid::Uuid::new_v4().as_fields().0;
+        let mut core = Core::new(site, run, now);
+        if records.is_empty() {
+            journal.append(&[Record::Site(site)])?;
+        }
+        for record in records {
+            if let Record::Site(found) = record
+                && found != site
+            {
+                return Err(ServerError::OtherSite { dir: dir.to_owned(), found, expected: site });
+            }
+            core.apply(record, now);
+        }
+        if opened.torn > 0 {
+            tracing::warn!(bytes = opened.torn, "the end of the journal was torn by a crash and is dropped");
+        }
+        if opened.damaged {
+            tracing::error!("the journal was damaged: registration keys that nobody used are withdrawn");
+            let withdrawn = core.withdraw_unused();
+            journal.append(&withdrawn)?;
+            withdrawn.into_iter().for_each(|record| core.apply(record, now));
+        }
+        core.take_events();
+        Ok(Server {
+            core: Mutex::new(core),
+            journal: Arc::new(tokio::sync::Mutex::new(journal)),
+            above,
+            clock,
+            timing,
+            keyring: None,
+            changed: watch::channel(0).0,
+            told: Notify::new(),
+            transit_ms: Mutex::new(0),
+        })
+    }
+
+    /// The same with a keyring, kept in `dir`, that follows the vault's trust document.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring, dir: &Path) -> Server {
+        Server { keyring: Some((keyring, dir.to_owned())), ..self }
+    }
+
+    /// Talks to the vault and watches the clock until stopped.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        tokio::join!(upward::documents(&self, &stop), upward::reports(&self, &stop), self.watch_clock(&stop),);
+    }
+
+    /// What is wrong now, for people.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.core().problems(self.clock.monotonic())
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Durable, then in force. `decide` is asked with nobody else changing anything.
+    async fn commit<T>(
+        &self,
+        decide: impl FnOnce(&mut Core) -> (Vec<Record>, T),
+        apply: impl FnOnce(&mut Core, Vec<Record>, &mut T, Duration),
+    ) -> Result<T, JournalError> {
+        let mut journal = Arc::clone(&self.journal).lock_owned().await;
+        let (records, mut outcome) = decide(&mut self.core());
+        let synced = tokio::task::spawn_blocking(move || {
+            journal.append(&records)?;
+            Ok::<_, JournalError>((journal, records))
+        });
+        let (mut journal, records) = joined(synced.await)?;
+        let now = self.clock.monotonic();
+        let due = {
+            let mut core = self.core();
+            apply(&mut core, records, &mut outcome, now);
+            journal.is_due().then(|| core.records())
+        };
+        if let Some(whole) = due {
+            let rewritten = tokio::task::spawn_blocking(move || journal.rewrite(&whole));
+            if let Err(error) = joined(rewritten.await) {
+                tracing::warn!(%error, "the journal is not written anew; it grows on");
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn watch_clock(&self, stop: &CancellationToken) {
+        const LOOK: Duration = Duration::from_secs(1);
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            self.core().tick(self.clock.monotonic());
+            self.tell_events();
+        }
+    }
+
+    /// What people are to learn goes to the log; what is so now, [`Server::problems`] says.
+    fn tell_events(&self) {
+        for event in self.core().take_events() {
+            match event {
+                Event::VaultSilent => tracing::error!("the vault is silent; replication goes on without it"),
+                Event::VaultBack => tracing::info!("the vault answers again"),
+                Event::HostSilent(host) => tracing::warn!(%host, "a host is silent"),
+                Event::HostBack(host) => tracing::info!(%host, "a host speaks again"),
+                Event::NewTerm(term) => {
+                    tracing::info!(term = term.number, vault = %term.vault, "a vault speaks");
+                }
+                Event::NotFollowed { term, why } => {
+                    tracing::error!(term = term.number, vault = %term.vault, why, "a vault is not followed");
+                }
+            }
+        }
+    }
+}
+
+/// The result of work on another thread; its panic goes on here.
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

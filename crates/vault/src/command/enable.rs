@@ -1,0 +1,139 @@
+//! Enabling protections, and pausing and comparing them.
+
+use std::collections::BTreeMap;
+
+use farshore_control::{Intent, ownership};
+use farshore_types::{HostId, MachineId};
+
+use super::Enable;
+use crate::{
+    Answer, Core, Moment, Problem, Severity,
+    preflight::Choice,
+    rows::{EpochRow, ProtectionRow},
+};
+
+/// Most machines that are enabled by one command.
+pub(crate) const ENABLE_MAX: usize = 1000;
+
+impl Core {
+    /// Protects machines, all of them or none. What pre-flight calls an error stands against
+    /// it; its warnings are in the answer.
+    pub(crate) fn enable(&mut self, enable: &Enable, at: &Moment) -> Result<Answer, Problem> {
+        let (findings, choices) = self.examine(enable, at);
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        if errors > 0 {
+            let what = format!("{errors} things stand against protecting {} machines", enable.machines.len());
+            let advice = "see the details; nothing was changed";
+            return Err(Problem::refused("preflight", what, advice).with_details(findings));
+        }
+        for choice in &choices {
+            self.protect(choice, enable, at)?;
+        }
+        Ok(Answer { warnings: findings, ..Answer::changed(true) })
+    }
+
+    fn protect(&mut self, choice: &Choice, enable: &Enable, at: &Moment) -> Result<(), Problem> {
+        let machine = choice.machine;
+        self.issue_epoch(machine, choice.source, [choice.source, choice.target], at)?;
+        // What was asked of a former replica must not meet the new one.
+        self.withdraw_requests(machine);
+        let ahead = self.tables.hosts.get(&choice.source).and_then(|host| self.tables.sites.get(&host.site));
+        let ahead_minutes = ahead.map_or(0, |site| site.ahead_minutes);
+        let policy = self.policy_row(choice.policy)?;
+        let initial = enable.initial.unwrap_or_else(|| policy.policy.initial_copy(at.wall_ms, ahead_minutes));
+        let resync = self.tables.protections.get(&machine).map_or(0, |row| row.resync);
+        self.tables.protections.put(ProtectionRow {
+            machine,
+            name: choice.name.clone(),
+            policy: Some(choice.policy),
+            settings: None,
+            source: choice.source,
+            target: choice.target,
+            intent: Intent::Replicate,
+            initial,
+            resync,
+            excluded: enable.excluded.clone(),
+            place: choice.place.clone(),
+            enabled_ms: at.wall_ms,
+            note: None,
+            ended: None,
+        });
+        Ok(())
+    }
+
+    /// Issues the epoch of a new owner (rule R1): above the highest that is known.
+    fn issue_epoch(
+        &mut self,
+        machine: MachineId,
+        owner: HostId,
+        hosts: [HostId; 2],
+        at: &Moment,
+    ) -> Result<(), Problem> {
+        if !self.may_issue_for(hosts, at) {
+            let what = format!("neither host of machine {machine} has told this vault what it holds");
+            return Err(Problem::unavailable("learning", what, "see to the agents of both hosts"));
+        }
+        let row = self.tables.epochs.get(&machine).copied();
+        let known: Vec<_> =
+            row.into_iter().flat_map(|row| [Some(row.epoch), row.conflict]).flatten().collect();
+        let from = row.map(|row| row.epoch);
+        let token = at.draw(&format!("epoch of {machine}"));
+        let issued = ownership::issue(&known, from.as_ref(), token);
+        let epoch = issued.map_err(|denied| {
+            Problem::refused(
+                "epoch",
+                format!("machine {machine}: {denied}"),
+                "settle who owns the machine first",
+            )
+        })?;
+        self.tables.epochs.put(EpochRow { machine, epoch, owner, conflict: None });
+        Ok(())
+    }
+
+    pub(super) fn set_paused(&mut self, machine: MachineId, paused: bool) -> Result<Answer, Problem> {
+        let row = self.live_row(machine)?;
+        let conflict = self.tables.epochs.get(&machine).is_some_and(|row| row.conflict.is_some());
+        if !paused && conflict {
+            let what = format!("two hosts own machine '{}' by the same epoch", row.name);
+            return Err(Problem::refused("epoch-conflict", what, "declare which of them is the winner"));
+        }
+        let intent = if paused { Intent::Pause } else { Intent::Replicate };
+        Ok(Answer::changed(self.tables.protections.change(&machine, |row| row.intent = intent)))
+    }
+
+    /// Asks for a comparison of everything; asked again before it was done it is the same one.
+    pub(super) fn resync(&mut self, machine: MachineId) -> Result<Answer, Problem> {
+        let row = self.live_row(machine)?.clone();
+        if row.intent == Intent::Pause {
+            let what = format!("the protection of machine '{}' is paused", row.name);
+            return Err(Problem::refused("paused", what, "resume it; a resync that is needed begins then"));
+        }
+        let observed = self.tables.observed.get(&row.source);
+        let state = observed.and_then(|o| o.report.sources.iter().find(|state| state.machine == machine));
+        let done = state.map_or(0, |state| state.resynced);
+        let asked = row.resync.max(done);
+        let outstanding = row.resync > done && state.is_some();
+        let next = if outstanding { row.resync } else { asked + 1 };
+        Ok(Answer::changed(self.tables.protections.change(&machine, |row| row.resync = next)))
+    }
+
+    pub(super) fn live_row(&self, machine: MachineId) -> Result<&ProtectionRow, Problem> {
+        let row = self.tables.protections.get(&machine).filter(|row| row.is_live());
+        row.ok_or_else(|| Problem::unknown("protection", format_args!("of machine {machine}")))
+    }
+
+    /// Bytes that each host's replicas are going to need, by what is enabled already but not
+    /// there yet.
+    pub(crate) fn promised(&self) -> BTreeMap<HostId, u64> {
+        let mut promised = BTreeMap::new();
+        for row in self.tables.protections.rows().filter(|row| row.is_live()) {
+            let stored = self.tables.observed.get(&row.target).and_then(|observed| {
+                observed.report.replicas.iter().find(|state| state.machine == row.machine).map(|s| s.stored)
+            });
+            let facts = self.tables.machines.get(&(row.source, row.machine)).map(|machine| &machine.facts);
+            let size: u64 = facts.map_or(0, |facts| facts.disks.iter().map(|disk| disk.size).sum());
+            *promised.entry(row.target).or_default() += size.saturating_sub(stored.unwrap_or(0));
+        }
+        promised
+    }
+}

@@ -1,0 +1,187 @@
+//! What hosts know better (rules R2, R4, R6): documents that are newer than the vault's own,
+//! and epochs that are higher.
+
+use farshore_control::{
+    Body, Document, Endpoint, Intent, Key, Order, Version, ownership::Lineage, report::HostReport,
+};
+use farshore_types::{EpochOrder, MachineId};
+
+use super::Core;
+use crate::{
+    Moment,
+    rows::{DocumentRow, Ended, EpochRow, ProtectionRow, ReplicaFate, RequestRow, TrustRow},
+};
+
+impl Core {
+    /// Learns from a host that has not spoken to this term: whether it has told all that the
+    /// vault needs. Else its documents are wanted, and it is not spoken to yet.
+    pub(super) fn learn_from(&mut self, report: &HostReport, at: &Moment) -> bool {
+        let told = |key: &Key, version: &Version| {
+            report.documents.iter().any(|document| document.key == *key && document.version == *version)
+        };
+        let missing =
+            |(key, version): (&Key, &Version)| self.is_beaten_by(key, version) && !told(key, version);
+        if report.holds.iter().any(missing) {
+            return false;
+        }
+        for document in &report.documents {
+            self.learn_addresses(document);
+            if document.is_consistent() && self.is_beaten_by(&document.key, &document.version) {
+                self.adopt(document, report, at);
+            }
+        }
+        self.host_was_heard(report.host);
+        true
+    }
+
+    /// Whether a host holds something newer than the vault has. Of two vaults of one term the
+    /// one that the hosts followed counts.
+    fn is_beaten_by(&self, key: &Key, held: &Version) -> bool {
+        let own = self.tables.documents.get(key).map(|row| row.document.version);
+        own.is_none_or(|own| matches!(own.order_of(held), Order::Newer | Order::Conflict))
+    }
+
+    fn adopt(&mut self, document: &Document, report: &HostReport, at: &Moment) {
+        // Sequence 0: it is not given to anybody before it was written anew in this term.
+        self.tables.documents.put(DocumentRow { document: document.clone(), sequence: 0 });
+        match (&document.key, &document.body) {
+            (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body),
+            (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
+            (Key::Host(host), Body::Host(body)) => {
+                self.tables.hosts.change(host, |row| {
+                    row.name.clone_from(&body.name);
+                    row.maintenance = body.maintenance;
+                });
+            }
+            (Key::Trust(_), Body::Trust(body)) => self.adopt_trust(body),
+            (Key::Request(id), Body::Request(request)) => {
+                let (host, request) = (report.host, request.clone());
+                let row =
+                    RequestRow { id: *id, host, machine: None, request, ending: None, withdrawn: false };
+                self.tables.requests.put(row);
+            }
+            (Key::Request(id), Body::Removed { .. }) => {
+                self.tables.requests.change(id, |row| row.withdrawn = true);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hosts that were only learned of are reached as documents of before say.
+    fn learn_addresses(&mut self, document: &Document) {
+        let ends = |end: &Endpoint| (end.host, end.address.clone(), None);
+        let found: Vec<_> = match &document.body {
+            Body::Protection(body) => [&body.source, &body.target].map(ends).into(),
+            Body::Host(body) => body
+                .peers
+                .iter()
+                .map(|peer| (peer.host, peer.address.clone(), peer.principal.clone()))
+                .collect(),
+            _ => Vec::new(),
+        };
+        for (host, address, principal) in found {
+            self.tables.hosts.change(&host, |row| {
+                if row.address.is_empty() {
+                    row.address = address;
+                    row.principal = row.principal.take().or(principal);
+                }
+            });
+        }
+    }
+
+    fn adopt_protection(&mut self, machine: MachineId, body: &farshore_control::Protection) {
+        let known = self.tables.protections.get(&machine);
+        let policy = known.and_then(|row| row.policy);
+        let follows = policy.and_then(|id| self.tables.policies.get(&id));
+        let same = follows.is_some_and(|row| farshore_control::Settings::from(&row.policy) == body.settings);
+        let note = "the vault learned of it from its hosts after a restore".to_owned();
+        let row = ProtectionRow {
+            machine,
+            name: body.name.clone(),
+            policy,
+            settings: (!same).then(|| body.settings.clone()),
+            source: body.source.host,
+            target: body.target.host,
+            intent: body.intent,
+            initial: body.initial,
+            resync: body.resync.max(known.map_or(0, |row| row.resync)),
+            excluded: body.excluded.clone(),
+            place: body.place.clone(),
+            enabled_ms: known.map_or(0, |row| row.enabled_ms),
+            note: Some(note),
+            ended: None,
+        };
+        self.tables.protections.put(row);
+        self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host));
+    }
+
+    fn adopt_end(&mut self, machine: MachineId, why: &str, at: &Moment) {
+        let ended = Ended { why: why.to_owned(), at_ms: at.wall_ms, replica: ReplicaFate::Kept };
+        self.tables.protections.change(&machine, |row| {
+            row.ended.get_or_insert(ended);
+        });
+    }
+
+    /// Revocations are never taken back: the list of the higher number counts.
+    fn adopt_trust(&mut self, body: &farshore_control::TrustDocument) {
+        let known = self.tables.trust.get(&());
+        if known.is_none_or(|row| row.revoked_number < body.revoked_number) {
+            self.tables.trust.put(TrustRow {
+                authority_pem: body.authority_pem.clone(),
+                revoked_pem: body.revoked_pem.clone(),
+                revoked_number: body.revoked_number,
+            });
+        }
+    }
+
+    /// Takes notice of an epoch that a host holds durably (rules R2 and R4), always.
+    pub(super) fn adopt_lineage(&mut self, lineage: &Lineage) {
+        #[cfg(feature = "deliberate-bugs")]
+        if self.has_bug(super::Bug::ForgetsEpochs) {
+            return;
+        }
+        let (machine, epoch, owner) = (lineage.machine, lineage.epoch, lineage.owner);
+        let row = EpochRow { machine, epoch, owner, conflict: None };
+        let Some(known) = self.tables.epochs.get(&machine) else {
+            self.tables.epochs.put(row);
+            return;
+        };
+        match known.epoch.order_of(&epoch) {
+            EpochOrder::Newer => {
+                self.tables.epochs.put(row);
+                self.turn_to(machine, lineage);
+            }
+            EpochOrder::Conflict => {
+                self.tables.epochs.change(&machine, |row| row.conflict = Some(epoch));
+            }
+            EpochOrder::Same | EpochOrder::Older => {}
+        }
+        let other = lineage.conflict.filter(|other| other.number >= epoch.number);
+        if let (Some(other), EpochOrder::Same) = (other, known_order(self, machine, lineage)) {
+            self.tables.epochs.change(&machine, |row| row.conflict = Some(other));
+        }
+    }
+
+    /// The owner changed without the vault: what it publishes must not say otherwise, and
+    /// nothing flows the other way before somebody says so.
+    fn turn_to(&mut self, machine: MachineId, lineage: &Lineage) {
+        let (owner, number) = (lineage.owner, lineage.epoch.number);
+        self.tables.protections.change(&machine, |row| {
+            if row.source == owner {
+                return;
+            }
+            if row.target == owner {
+                // The place was chosen on the host that is the source now.
+                (row.target, row.place) = (row.source, None);
+            }
+            row.source = owner;
+            row.intent = Intent::Pause;
+            row.note = Some(format!("epoch {number} was issued on a host: the machine is that host's now"));
+        });
+    }
+}
+
+fn known_order(core: &Core, machine: MachineId, lineage: &Lineage) -> EpochOrder {
+    let known = core.tables.epochs.get(&machine);
+    known.map_or(EpochOrder::Older, |row| row.epoch.order_of(&lineage.epoch))
+}

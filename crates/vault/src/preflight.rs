@@ -1,0 +1,224 @@
+//! What stands against protecting machines, all of it at once, before anything changes: as
+//! errors, or as warnings of what would be other than somebody may expect. This module must
+//! never change a row.
+
+mod disks;
+mod placing;
+
+use std::collections::BTreeMap;
+
+use farshore_control::Wire;
+use farshore_types::{HostId, MachineId, PolicyId};
+
+use crate::{
+    Core, Enable, Finding, Moment, Severity,
+    command::ENABLE_MAX,
+    rows::{HostRow, MachineRow, PolicyRow, Role},
+};
+
+/// Most milliseconds that clocks may be apart before that is said.
+pub(crate) const SKEW_MS_MAX: i64 = 5_000;
+
+/// How one machine would be protected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) machine: MachineId,
+    pub(crate) name: String,
+    pub(crate) source: HostId,
+    pub(crate) target: HostId,
+    pub(crate) policy: PolicyId,
+    pub(crate) place: Option<String>,
+}
+
+impl Core {
+    /// Everything that stands against [`Enable`], or is worth knowing before it.
+    #[must_use]
+    pub fn preflight(&self, enable: &Enable, at: &Moment) -> Vec<Finding> {
+        self.examine(enable, at).0
+    }
+
+    /// The same, and how each machine would be protected against which nothing stands.
+    pub(crate) fn examine(&self, enable: &Enable, at: &Moment) -> (Vec<Finding>, Vec<Choice>) {
+        let mut look =
+            Look { core: self, enable, promised: self.promised(), findings: Vec::new(), machine: None };
+        let mut choices = Vec::new();
+        look.whole(at);
+        for machine in &enable.machines {
+            look.machine = Some(*machine);
+            let before = look.errors();
+            let choice = look.machine(*machine);
+            choices.extend(choice.filter(|_| look.errors() == before));
+        }
+        (look.findings, choices)
+    }
+}
+
+/// One examination.
+struct Look<'a> {
+    core: &'a Core,
+    enable: &'a Enable,
+    /// Bytes that each host is going to need, with what was placed on it just now.
+    promised: BTreeMap<HostId, u64>,
+    findings: Vec<Finding>,
+    /// The machine that is being looked at.
+    machine: Option<MachineId>,
+}
+
+impl<'a> Look<'a> {
+    fn add(&mut self, severity: Severity, code: &str, what: String, advice: &str) {
+        let (code, advice) = (code.to_owned(), advice.to_owned());
+        self.findings.push(Finding { severity, code, machine: self.machine, what, advice });
+    }
+
+    fn error(&mut self, code: &str, what: String, advice: &str) {
+        self.add(Severity::Error, code, what, advice);
+    }
+
+    fn warning(&mut self, code: &str, what: String, advice: &str) {
+        self.add(Severity::Warning, code, what, advice);
+    }
+
+    fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+    }
+
+    /// What stands against all of it.
+    fn whole(&mut self, at: &Moment) {
+        let machines = &self.enable.machines;
+        if machines.is_empty() {
+            self.error("no-machines", "no machine is named".to_owned(), "name at least one");
+        }
+        if machines.len() > ENABLE_MAX {
+            let what = format!("{} machines are named, more than {ENABLE_MAX}", machines.len());
+            self.error("too-many-machines", what, "enable them in several steps");
+        }
+        let mut sorted = machines.clone();
+        sorted.sort_unstable();
+        if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.error("machine-twice", format!("machine {} is named twice", twice[0]), "name each once");
+        }
+        if let Err(problem) = self.core.may_command(at) {
+            self.error(&problem.code, problem.what.clone(), &problem.advice.clone());
+        }
+    }
+
+    fn machine(&mut self, machine: MachineId) -> Option<Choice> {
+        let row = self.home(machine)?;
+        let source = self.core.tables.hosts.get(&row.host)?;
+        self.not_protected_yet(row);
+        self.source_host(source, row);
+        let policy = self.policy(source, row);
+        self.disks(row);
+        let target = self.target(source, row);
+        let (policy, target) = (policy?, target?);
+        self.authentication(policy, source, target);
+        self.hypervisors(source, target, row);
+        self.networks(source, target, row);
+        let place = self.place(source, target, row);
+        self.room(target, row);
+        self.former_replica(target, row);
+        self.startable(machine, row);
+        *self.promised.entry(target.id).or_default() += self.size(row);
+        let name = row.facts.name.clone();
+        Some(Choice { machine, name, source: source.id, target: target.id, policy: policy.id, place })
+    }
+
+    /// The machine on the one host that has it.
+    fn home(&mut self, machine: MachineId) -> Option<&'a MachineRow> {
+        let core = self.core;
+        let on = core.tables.machines.rows().filter(|row| row.facts.id == machine);
+        let homes: Vec<&MachineRow> = on.filter(|row| row.facts.brought_up_at.is_none()).collect();
+        match homes.as_slice() {
+            [home] => Some(*home),
+            [] => {
+                let what = format!("no host shows machine {machine}");
+                self.error("machine-unknown", what, "see that it is defined and its host's agent reports");
+                None
+            }
+            [first, second, ..] => {
+                let hosts = [first, second].map(|row| core.host_name(row.host));
+                let what = format!("hosts '{}' and '{}' both have machine {machine}", hosts[0], hosts[1]);
+                self.error("machine-on-two-hosts", what, "one UUID, one machine: give the copy another UUID");
+                None
+            }
+        }
+    }
+
+    fn not_protected_yet(&mut self, row: &MachineRow) {
+        let (core, machine) = (self.core, row.facts.id);
+        if core.tables.protections.get(&machine).is_some_and(crate::rows::ProtectionRow::is_live) {
+            let what = format!("machine '{}' is protected already", row.facts.name);
+            self.error("protected-already", what, "leave it out, or disable it first");
+        }
+        if core.tables.epochs.get(&machine).is_some_and(|row| row.conflict.is_some()) {
+            let what = format!("two hosts own machine '{}' by the same epoch", row.facts.name);
+            self.error("epoch-conflict", what, "declare which of them is the winner");
+        }
+    }
+
+    fn source_host(&mut self, host: &HostRow, row: &MachineRow) {
+        let name = &row.facts.name;
+        if host.maintenance {
+            let what = format!("host '{}' of machine '{name}' is in maintenance", host.name);
+            self.warning("source-maintenance", what, "replication begins when that ends");
+        }
+        self.reachable(host);
+    }
+
+    /// What is known of a host's being there.
+    fn reachable(&mut self, host: &HostRow) {
+        let core = self.core;
+        if !core.may_speak_to(host.id) {
+            let what = format!("host '{}' has not told this vault what it holds", host.name);
+            self.error("host-silent", what, "see to its agent");
+            return;
+        }
+        let Some(observed) = core.tables.observed.get(&host.id) else {
+            let what = format!("host '{}' has not reported since the vault started", host.name);
+            self.warning("host-silent", what, "see to its agent");
+            return;
+        };
+        if observed.skew_ms.abs() > SKEW_MS_MAX {
+            let what = format!("the clock of host '{}' is {} ms off", host.name, observed.skew_ms);
+            self.warning("clock-skew", what, "set up time synchronisation");
+        }
+    }
+
+    fn policy(&mut self, host: &HostRow, row: &MachineRow) -> Option<&'a PolicyRow> {
+        let (core, name) = (self.core, &row.facts.name);
+        let Some(cloud) = host.cloud.and_then(|cloud| core.tables.clouds.get(&cloud)) else {
+            let what = format!("host '{}' of machine '{name}' is in no cloud", host.name);
+            self.error("no-cloud", what, "put the host into a cloud");
+            return None;
+        };
+        if !matches!(cloud.pair, Some((_, Role::Source))) {
+            let what = format!("cloud '{}' of machine '{name}' is not the source of a pair", cloud.name);
+            self.error("cloud-not-source", what, "pair it with a target cloud");
+        }
+        let policy = core.policy_of(cloud.id);
+        if policy.is_none() {
+            let what = format!("no policy holds for cloud '{}' of machine '{name}'", cloud.name);
+            self.error("no-policy", what, "associate one with it");
+        }
+        policy
+    }
+
+    fn authentication(&mut self, policy: &PolicyRow, source: &HostRow, target: &HostRow) {
+        for host in [source, target] {
+            if policy.policy.wire == Wire::Kerberos && host.principal.is_none() {
+                let what =
+                    format!("policy '{}' uses Kerberos, host '{}' has no principal", policy.name, host.name);
+                self.error("no-principal", what, "give the host one, or use certificates");
+            }
+        }
+    }
+
+    /// What the target's agent said about starting the machine there.
+    fn startable(&mut self, machine: MachineId, row: &MachineRow) {
+        let enable = self.enable;
+        for (_, what, advice) in enable.startable.iter().filter(|(about, ..)| *about == machine) {
+            let what = format!("machine '{}' could not start at the target: {what}", row.facts.name);
+            self.error("not-startable", what, advice);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the vault keeps: one type a kind of row. Bodies are JSON in which unknown keys are
+//! passed over and new ones have defaults, so that a step back to an older vault reads them.
+//! This module must never know what follows from a row.
+
+mod inventory;
+mod keys;
+mod protection;
+mod vault;
+
+pub use inventory::{AssociationRow, CloudRow, HostRow, MachineRow, Role, SiteRow};
+pub use protection::{Ended, EpochRow, ProtectionRow, ReplicaFate};
+pub use vault::{
+    DocumentRow, HeadRow, LearningRow, NetworkMapRow, ObservedRow, OperationRow, PolicyRow, RequestRow,
+    StorageMapRow, TokenRow, TrustRow,
+};

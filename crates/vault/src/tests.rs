@@ -1,0 +1,11 @@
+//! Two sites with two hosts each, agents that keep documents as real ones do, a store that is
+//! a map, and everything that can be done to them.
+
+mod commands;
+mod learning;
+mod ownership;
+mod preflight;
+mod random;
+mod requests;
+mod transactions;
+mod world;

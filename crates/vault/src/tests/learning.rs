@@ -1,0 +1,261 @@
+//! Learn first (R6): a vault that was restored, and hosts that know better.
+
+use farshore_control::{
+    Body, Intent, Key,
+    learning::LEARN_MS,
+    request::{self, Ending, Outcome},
+};
+use farshore_policy::{Change, OnDisable, PolicyPatch};
+
+use super::world::{World, id};
+use crate::{Bug, Command, Enable, Start};
+
+fn retention(world: &mut World, secs: u64) {
+    let settings = PolicyPatch { keep_daily_secs: Change::Set(secs), ..PolicyPatch::default() };
+    world.run(&Command::ChangePolicy { policy: world.policy, settings });
+}
+
+const DAY: u64 = 86_400;
+
+#[test]
+fn what_was_enabled_after_the_backup_is_known_again_and_goes_on() {
+    let mut world = World::new();
+    let backup = world.stored.clone();
+    world.enable(1);
+    world.deliver_all();
+    let before = world.protection(0, 1).clone();
+    world.start(backup, Start::Restored);
+    assert!(world.core.protection(id(1)).is_none());
+    world.all_report();
+    let row = world.core.protection(id(1)).expect("it is known again");
+    assert!(row.is_live() && row.note.is_some());
+    world.deliver_all();
+    assert_eq!(*world.protection(0, 1), before, "nothing changed for the agents");
+    let document = world.core.document(Key::Protection(id(1))).unwrap().document.clone();
+    assert_eq!(document.version.term.number, 2, "and it is this vault's now");
+}
+
+#[test]
+fn retention_that_was_raised_after_the_backup_is_not_lowered_by_it() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let backup = world.stored.clone();
+    retention(&mut world, 30 * DAY);
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    world.all_report();
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).settings.retention.daily_secs, 30 * DAY);
+    retention(&mut world, 3 * DAY);
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).settings.retention.daily_secs, 3 * DAY, "whoever changes it decides");
+}
+
+#[test]
+fn an_epoch_issued_after_the_backup_is_never_issued_again() {
+    let mut world = World::new();
+    let backup = world.stored.clone();
+    world.enable(1);
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    world.all_report();
+    world.run(&Command::Disable { machine: id(1), replica: None, force: false });
+    world.enable(1);
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).epoch.number, 2);
+}
+
+#[test]
+fn a_protection_that_ended_after_the_backup_stays_ended() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let backup = world.stored.clone();
+    world.run(&Command::Disable { machine: id(1), replica: None, force: false });
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    world.all_report();
+    world.deliver_all();
+    assert!(!world.core.protection(id(1)).unwrap().is_live());
+    assert!(matches!(world.held(0, 1), Some(Body::Removed { .. })));
+}
+
+#[test]
+fn a_restored_vault_sends_nothing_and_takes_no_command_before_it_has_learned() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    world.start(world.stored.clone(), Start::Restored);
+    assert!(world.deliver(0).is_empty() && world.deliver(1).is_empty());
+    let pause = Command::SetPaused { machine: id(1), paused: true };
+    let refused = world.try_run(&pause).unwrap_err();
+    assert_eq!(refused.code, "learning");
+    assert!(refused.what.contains("4 have not spoken"), "{refused}");
+    for host in world.hosts.clone().into_iter().skip(1) {
+        world.report(host);
+        assert!(world.deliver(1).is_empty());
+    }
+    assert_eq!(world.core.silent_hosts().collect::<Vec<_>>(), [world.hosts[0]]);
+    world.report(world.hosts[0]);
+    assert!(!world.deliver(1).is_empty());
+    assert!(world.run(&pause).changed);
+}
+
+#[test]
+fn when_time_is_up_the_vault_goes_on_with_those_that_have_spoken_and_with_them_only() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    world.start(world.stored.clone(), Start::Restored);
+    let target = world.core.protection(id(1)).unwrap().target;
+    world.report(target);
+    world.wait(LEARN_MS);
+    world.run(&Command::SetPaused { machine: id(1), paused: true });
+    assert!(world.deliver(0).is_empty(), "host n1 has not spoken");
+    let given = world.deliver(1);
+    assert!(given.iter().all(|(host, ..)| *host == target) && !given.is_empty());
+    assert_eq!(world.protection(0, 1).intent, Intent::Replicate);
+    world.report(world.hosts[0]);
+    world.deliver(0);
+    assert_eq!(world.protection(0, 1).intent, Intent::Pause);
+}
+
+#[test]
+fn a_restart_that_is_no_restore_does_not_learn_again() {
+    let mut world = World::new();
+    world.enable(1);
+    let term = world.core.term();
+    world.start(world.stored.clone(), Start::Continued);
+    assert_eq!(world.core.term(), term);
+    assert!(world.run(&Command::SetPaused { machine: id(1), paused: true }).changed);
+    assert!(!world.deliver(0).is_empty());
+}
+
+#[test]
+fn a_restart_in_the_middle_of_learning_goes_on_learning() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    world.start(world.stored.clone(), Start::Restored);
+    world.report(world.hosts[0]);
+    world.start(world.stored.clone(), Start::Continued);
+    assert_eq!(world.core.silent_hosts().count(), 3);
+    assert!(world.deliver(0).is_empty());
+}
+
+#[test]
+fn a_vault_that_hosts_have_left_commands_nothing_any_more() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let mut old = world.clone();
+    world.start(world.stored.clone(), Start::Restored);
+    world.all_report();
+    world.deliver_all();
+    old.agents = world.agents.clone();
+    old.all_report();
+    let told = old.try_run(&Command::SetPaused { machine: id(1), paused: true }).unwrap_err();
+    assert_eq!(told.code, "superseded");
+    assert!(old.deliver(0).is_empty());
+}
+
+#[test]
+fn two_vaults_from_one_backup_are_told_apart() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let mut other = world.clone();
+    world.start(world.stored.clone(), Start::Restored);
+    other.clock += 5;
+    other.start(other.stored.clone(), Start::Restored);
+    assert_eq!(world.core.term().number, other.core.term().number);
+    assert_ne!(world.core.term(), other.core.term());
+    world.all_report();
+    world.deliver_all();
+    other.agents = world.agents.clone();
+    other.all_report();
+    assert_eq!(other.core.term().number, 3, "the one that learns speaks above the one that was followed");
+}
+
+#[test]
+fn a_host_that_was_enrolled_after_the_backup_is_known_again_without_a_cloud() {
+    let mut world = World::new();
+    let backup = world.stored.clone();
+    let host = world.add_host(1, "f3");
+    world.all_report();
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    world.all_report();
+    let row = world.core.host(host).expect("it is known again");
+    assert_eq!((row.name.as_str(), row.cloud), ("f3", None));
+    world.run(&Command::SetHostCloud { host, cloud: world.clouds[1] });
+}
+
+#[test]
+fn a_host_that_was_only_learned_of_is_reached_where_its_peers_reached_it() {
+    let mut world = World::new();
+    let backup = world.stored.clone();
+    let host = world.add_host(1, "f3");
+    world.all_report();
+    let (machines, target) = (vec![id(1)], Some(host));
+    world.run(&Command::Enable(Enable { machines, target, ..Enable::default() }));
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    for host in world.hosts.clone().into_iter().take(4) {
+        world.report(host);
+    }
+    world.deliver_all();
+    assert_eq!(world.protection(0, 1).target.address, "f3:7411", "not told to reach it nowhere");
+    world.report(host);
+    world.run(&Command::SetPaused { machine: id(1), paused: true });
+    world.deliver_all();
+    let held = world.protection(0, 1);
+    assert_eq!((held.intent, held.target.address.as_str()), (Intent::Pause, "f3:7411"));
+}
+
+#[test]
+fn an_outcome_is_acknowledged_only_by_a_vault_that_knows_what_was_asked() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let backup = world.stored.clone();
+    let at = world.hosts.iter().position(|h| *h == world.core.protection(id(1)).unwrap().target).unwrap();
+    let host = world.hosts[at];
+    world.run(&Command::Disable { machine: id(1), replica: Some(OnDisable::Delete), force: false });
+    world.deliver_all();
+    world.all_report();
+    world.deliver_all();
+    let request = world.core.requests().next().unwrap().id;
+    let result = Ending::Done { answer: request::Answer::Done };
+    world.agent(at).outcomes.push(Outcome { id: request, host, result });
+    let mut old = world.clone();
+    world.start(backup, Start::Restored);
+    let reply = world.report_once(host, false);
+    assert!(reply.wants_documents && reply.acknowledged.is_empty());
+    let reply = world.report_once(host, true);
+    assert_eq!(reply.acknowledged, [request]);
+    assert!(world.core.request(request).unwrap().ending.is_some());
+    world.all_report();
+    world.deliver_all();
+    old.agents.clone_from(&world.agents);
+    let result = Ending::Done { answer: request::Answer::Done };
+    old.agent(at).outcomes.push(Outcome { id: request, host, result });
+    assert!(old.report_once(host, true).acknowledged.is_empty(), "nor by one that was superseded");
+}
+
+#[test]
+fn a_vault_that_speaks_first_is_caught() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let backup = world.stored.clone();
+    retention(&mut world, 30 * DAY);
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    world.core = world.core.clone().with_bug(Bug::SpeaksFirst);
+    world.tick();
+    world.deliver_all();
+    let lowered = world.protection(0, 1).settings.retention.daily_secs;
+    assert_eq!(lowered, 7 * DAY, "this is what learning first prevents");
+}

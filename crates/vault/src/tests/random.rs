@@ -1,0 +1,286 @@
+//! Random stories of commands, reports, deliveries, crashes, restores and people who break the
+//! glass; what must hold after each step of any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farshore_control::{Body, Document, Key, Verdict};
+use farshore_policy::{Change, PolicyPatch};
+use farshore_types::{HostId, MachineId};
+use proptest::prelude::*;
+
+use super::world::{Stored, World, id, machine};
+use crate::{Bug, Command, Core, Enable, Start};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enable(u128),
+    Disable(u128),
+    Pause(u128, bool),
+    Resync(u128),
+    Frequency(u64),
+    Maintenance(usize, bool),
+    Rename(usize, u8),
+    Report(usize, bool),
+    Deliver(usize),
+    Tick(u64),
+    Appear(usize, u128),
+    Vanish(usize),
+    BreakGlass(usize, u128),
+    /// The next transaction is not stored.
+    FailedCommit(usize),
+    Restart,
+    Backup,
+    Restore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let machine = 1u128..=4;
+    prop_oneof![
+        4 => machine.clone().prop_map(Step::Enable),
+        1 => machine.clone().prop_map(Step::Disable),
+        1 => (machine.clone(), any::<bool>()).prop_map(|(n, on)| Step::Pause(n, on)),
+        1 => machine.clone().prop_map(Step::Resync),
+        1 => (1u64..100).prop_map(Step::Frequency),
+        1 => (0usize..4, any::<bool>()).prop_map(|(host, on)| Step::Maintenance(host, on)),
+        1 => (0usize..4, 0u8..3).prop_map(|(host, n)| Step::Rename(host, n)),
+        8 => (0usize..4, any::<bool>()).prop_map(|(host, whole)| Step::Report(host, whole)),
+        6 => (0usize..2).prop_map(Step::Deliver),
+        1 => (0u64..30).prop_map(Step::Tick),
+        1 => (0usize..4, machine.clone()).prop_map(|(host, n)| Step::Appear(host, n)),
+        1 => (0usize..4).prop_map(Step::Vanish),
+        1 => (0usize..4, machine).prop_map(|(host, n)| Step::BreakGlass(host, n)),
+        2 => (0usize..4).prop_map(Step::FailedCommit),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Backup),
+        1 => Just(Step::Restore),
+    ]
+}
+
+struct Story {
+    world: World,
+    backup: Stored,
+    /// Machines whose protection somebody has ever disabled.
+    disabled: BTreeSet<MachineId>,
+    /// Machines whose protection was ever enabled and stored.
+    enabled: BTreeSet<MachineId>,
+    /// The highest epoch of each machine that this run of the vault was told by each host.
+    told: BTreeMap<(HostId, MachineId), u64>,
+    /// Hosts that have told this term everything.
+    heard: BTreeSet<HostId>,
+    token: u128,
+    bug: Option<Bug>,
+}
+
+impl Story {
+    fn new(bug: Option<Bug>) -> Story {
+        let mut world = World::new();
+        if let Some(bug) = bug {
+            world.core = world.core.clone().with_bug(bug);
+        }
+        let (backup, heard) = (world.stored.clone(), world.hosts.iter().copied().collect());
+        let (disabled, enabled, told) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Story { world, backup, disabled, enabled, told, heard, token: 1, bug }
+    }
+
+    fn command(&mut self, command: &Command) -> bool {
+        let at = self.world.moment();
+        let before = self.world.core.clone();
+        let done = self.world.core.run(command, None, &at);
+        if done.is_err() {
+            assert_eq!(self.world.core, before, "what fails changes nothing");
+        }
+        self.world.commit();
+        done.is_ok()
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Enable(n) => {
+                if self.command(&Command::Enable(Enable { machines: vec![id(n)], ..Enable::default() })) {
+                    self.enabled.insert(id(n));
+                }
+            }
+            Step::Disable(n) => {
+                if self.command(&Command::Disable { machine: id(n), replica: None, force: false }) {
+                    self.disabled.insert(id(n));
+                }
+            }
+            Step::Pause(n, paused) => drop(self.command(&Command::SetPaused { machine: id(n), paused })),
+            Step::Resync(n) => drop(self.command(&Command::Resync { machine: id(n) })),
+            Step::Frequency(secs) => {
+                let settings =
+                    PolicyPatch { copy_frequency_secs: Change::Set(secs), ..PolicyPatch::default() };
+                self.command(&Command::ChangePolicy { policy: self.world.policy, settings });
+            }
+            Step::Maintenance(host, on) => {
+                self.command(&Command::SetMaintenance { host: self.world.hosts[host], on });
+            }
+            Step::Rename(host, n) => {
+                let (host, name) = (self.world.hosts[host], format!("host {host}-{n}"));
+                self.command(&Command::RenameHost { host, name });
+            }
+            Step::Report(host, whole) => self.report(host, whole),
+            Step::Deliver(site) => self.deliver(site),
+            Step::Tick(secs) => self.world.wait(secs * 1000),
+            Step::Appear(host, n) => {
+                let machines = &mut self.world.agent(host).machines;
+                if machines.iter().all(|facts| facts.id != id(n)) {
+                    machines.push(machine(n));
+                }
+            }
+            Step::Vanish(host) => drop(self.world.agent(host).machines.pop()),
+            Step::BreakGlass(host, n) => {
+                self.token += 1;
+                let token = self.token;
+                self.world.agent(host).break_glass(id(n), token);
+            }
+            Step::FailedCommit(host) => self.failed_commit(host),
+            Step::Restart => self.restart(self.world.stored.clone(), Start::Continued),
+            Step::Backup => self.backup = self.world.stored.clone(),
+            Step::Restore => self.restart(self.backup.clone(), Start::Restored),
+        }
+        self.check();
+    }
+
+    fn report(&mut self, host: usize, whole: bool) {
+        let host = self.world.hosts[host];
+        let reply = self.world.report_once(host, whole);
+        if !reply.wants_documents {
+            self.heard.insert(host);
+        }
+        for lineage in self.world.agents[&host].lineages.values() {
+            self.told.insert((host, lineage.machine), lineage.epoch.number);
+        }
+    }
+
+    fn deliver(&mut self, site: usize) {
+        for (host, document, verdict) in self.world.deliver(site) {
+            self.check_given(host, &document, &verdict);
+        }
+    }
+
+    fn check_given(&self, host: HostId, document: &Document, verdict: &Verdict) {
+        assert!(self.heard.contains(&host), "{:?} was sent to a host that has not spoken", document.key);
+        let stale =
+            matches!(verdict, Verdict::Stale { .. } | Verdict::Conflict { .. } | Verdict::Refused { .. });
+        assert!(!stale, "{document:?} was {verdict:?}");
+        if let (Key::Protection(machine), Some(epoch)) = (&document.key, document.epoch()) {
+            let told = self.told.get(&(host, *machine)).copied().unwrap_or(0);
+            assert!(epoch.number >= told, "host said epoch {told}, and was sent {}", epoch.number);
+        }
+        if let (Key::Protection(machine), Body::Removed { .. }) = (&document.key, &document.body) {
+            assert!(self.disabled.contains(machine), "nobody has disabled machine {machine}");
+        }
+    }
+
+    /// A report and a command whose transaction is not stored.
+    fn failed_commit(&mut self, host: usize) {
+        let before = self.world.core.clone();
+        let at = self.world.moment();
+        let (host, site) = (self.world.hosts[host], self.world.sites[host / 2]);
+        let report = self.world.agents.get_mut(&host).unwrap().report(true);
+        let report = farshore_control::sync::SiteReport {
+            site,
+            version: String::new(),
+            clock_ms: 0,
+            transit_ms: 0,
+            hosts: vec![(0, report)],
+        };
+        let _ = self.world.core.site_report(&report, &at);
+        let machines = vec![id(1)];
+        let _ =
+            self.world.core.run(&Command::Enable(Enable { machines, ..Enable::default() }), Some("k"), &at);
+        self.world.core.tick(&at);
+        self.world.core.roll_back();
+        assert_eq!(self.world.core, before, "a rolled-back transaction leaves a trace");
+        assert!(self.world.core.changes().is_empty());
+    }
+
+    fn restart(&mut self, rows: Stored, start: Start) {
+        if start == Start::Restored {
+            self.heard.clear();
+            self.told.clear();
+        }
+        self.world.start(rows, start);
+        if let Some(bug) = self.bug {
+            self.world.core = self.world.core.clone().with_bug(bug);
+        }
+    }
+
+    /// What holds after every step.
+    fn check(&mut self) {
+        for row in self.world.core.protections() {
+            assert!(row.is_live() || self.disabled.contains(&row.machine), "{} ended by itself", row.name);
+        }
+        for host in &self.world.hosts {
+            for n in 1..=4 {
+                let held = self.world.agents[host].holder.get(&Key::Protection(id(n)));
+                let removed = held.is_some_and(|document| matches!(document.body, Body::Removed { .. }));
+                assert!(!removed || self.disabled.contains(&id(n)), "machine {n} was removed by nobody");
+            }
+        }
+        // What is stored is what is in memory.
+        let rows = self.world.stored.iter();
+        let given = rows.map(|((kind, key), body)| (kind.as_str(), key.as_str(), body.as_slice()));
+        let loaded = Core::load(given, Start::Continued, &super::world::moment(self.world.clock)).unwrap();
+        assert!(loaded.protections().eq(self.world.core.protections()));
+        assert!(loaded.documents().eq(self.world.core.documents()));
+        assert!(loaded.epochs().eq(self.world.core.epochs()));
+        assert_eq!(loaded.sequence(), self.world.core.sequence());
+    }
+
+    /// Faults are over: everybody reports, and everything arrives.
+    fn calm_down(&mut self) {
+        for _ in 0..3 {
+            for host in 0..4 {
+                self.report(host, true);
+            }
+            self.world.wait(30_000);
+            (0..2).for_each(|site| self.deliver(site));
+        }
+        for machine in self.enabled.difference(&self.disabled) {
+            let row = self.world.core.protection(*machine);
+            let held = self.world.agents.values().any(|a| a.holder.get(&Key::Protection(*machine)).is_some());
+            assert!(
+                row.is_some_and(crate::rows::ProtectionRow::is_live) || !held,
+                "machine {machine} is forgotten"
+            );
+        }
+        let before = self.world.core.sequence();
+        self.world.tick();
+        assert_eq!(self.world.core.sequence(), before, "nothing is left to be said");
+    }
+}
+
+fn tell(steps: &[Step], bug: Option<Bug>) {
+    let mut story = Story::new(bug);
+    steps.iter().for_each(|step| story.take(step));
+    story.calm_down();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn in_no_story_is_anything_lost_taken_back_or_said_too_early(steps in prop::collection::vec(step(), 1..60)) {
+        tell(&steps, None);
+    }
+}
+
+#[test]
+fn each_deliberate_mistake_is_caught_by_some_story() {
+    use proptest::test_runner::{Config, TestRunner};
+    for bug in [Bug::AbsenceIsRemoval, Bug::SpeaksFirst, Bug::ForgetsEpochs] {
+        let config =
+            Config { cases: 2000, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let found = TestRunner::new_with_rng(
+            config,
+            proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+        )
+        .run(&prop::collection::vec(step(), 1..60), |steps| {
+            let quiet = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tell(&steps, Some(bug))));
+            quiet.map_err(|_| TestCaseError::fail("caught"))
+        });
+        assert!(found.is_err(), "{bug:?} was not caught");
+    }
+}
