@@ -3,6 +3,7 @@
 
 use crate::{
     batch::{Op, Plan},
+    changes::NewEvent,
     head,
     link::{Link, Value},
     load::sum_of,
@@ -96,21 +97,29 @@ async fn apply(link: &mut Link, op: &Op) -> Result<(), Failure> {
             (link.execute(sql, &[id.kind.as_str().into(), id.key.as_str().into(), old.0.into()]).await?, id)
         }
         Op::Event { version, ordinal, event } => {
-            let sql = "INSERT INTO store_events (version, ordinal, topic, subject, at_ms, body) \
-                       VALUES ($1, $2, $3, $4, $5, $6)";
-            let values = [
-                version.0.into(),
-                Value::Int(i64::from(*ordinal)),
-                event.topic.as_str().into(),
-                event.subject.as_str().into(),
-                event.at_ms.into(),
-                event.body.as_ref().into(),
-            ];
-            link.execute(sql, &values).await?;
-            return Ok(());
+            return Ok(insert_event(link, *version, *ordinal, event).await?);
         }
     };
     if hit == 1 { Ok(()) } else { Err(Failure::Diverged(id.clone())) }
+}
+
+pub(crate) async fn insert_event(
+    link: &mut Link,
+    version: Version,
+    ordinal: u32,
+    event: &NewEvent,
+) -> Result<(), sqlx::Error> {
+    let sql = "INSERT INTO store_events (version, ordinal, topic, subject, at_ms, body) \
+               VALUES ($1, $2, $3, $4, $5, $6)";
+    let values = [
+        version.0.into(),
+        Value::Int(i64::from(ordinal)),
+        event.topic.as_str().into(),
+        event.subject.as_str().into(),
+        event.at_ms.into(),
+        event.body.as_ref().into(),
+    ];
+    link.execute(sql, &values).await.map(drop)
 }
 
 async fn insert(link: &mut Link, id: &RowId, new: Version, body: &[u8]) -> Result<u64, sqlx::Error> {

@@ -10,6 +10,9 @@ pub enum Bug {
     AckBeforeCommit,
     /// Transactions do not ask whether somebody else took the store over.
     NoFence,
+    /// After a commit broke off, the first look at the database is believed, though the
+    /// commit may still be on its way.
+    BelieveFirstLook,
     /// The disk is full at a few hundred KB. No bug of ours, but nothing else makes a disk
     /// full without being root.
     SmallDisk,

@@ -13,7 +13,7 @@ pub const KIND_MAX: usize = 64;
 /// Most bytes of a row's key or a subject.
 pub const KEY_MAX: usize = 512;
 /// Most bytes of one body.
-pub const BODY_MAX: usize = 8 * 1024 * 1024;
+pub const BODY_MAX: usize = 4 * 1024 * 1024;
 /// Most rows and events of one transaction.
 pub const CHANGES_MAX: usize = 20_000;
 /// Most bytes of all bodies of one transaction.
@@ -213,7 +213,7 @@ mod tests {
         assert!(put(&kind, &key, BODY_MAX).check().is_ok());
         assert!(refused(&put(&format!("{kind}k"), "a", 0)).contains("1 to 64 are allowed"));
         assert!(refused(&put("a", &format!("{key}k"), 0)).contains("1 to 512 are allowed"));
-        assert!(refused(&put("a", "b", BODY_MAX + 1)).contains("8388608 are allowed"));
+        assert!(refused(&put("a", "b", BODY_MAX + 1)).contains("4194304 are allowed"));
         assert!(refused(&put("", "b", 0)).contains("kind has 0 bytes"));
         assert!(refused(&put("a", "", 0)).contains("key has 0 bytes"));
         assert!(refused(&put("a", "b\0", 0)).contains("zero byte"));
@@ -230,7 +230,7 @@ mod tests {
         let many = (0..=CHANGES_MAX).fold(Changes::new(), |c, _| c.event("t", "", 0, Bytes::new()));
         assert!(refused(&many).contains("at most 20000 changes"));
         let body = Bytes::from(vec![0; BODY_MAX]);
-        let heavy = (0..9).fold(Changes::new(), |c, _| c.event("t", "", 0, body.clone()));
+        let heavy = (0..17).fold(Changes::new(), |c, _| c.event("t", "", 0, body.clone()));
         assert!(refused(&heavy).contains("67108864 bytes"));
     }
 

@@ -2,7 +2,9 @@
 //! may write.
 
 use crate::{
+    bug::Bug,
     link::Link,
+    options::Options,
     record::{Learn, LearnReason, Version},
 };
 
@@ -39,13 +41,28 @@ pub(crate) async fn read(link: &mut Link) -> Result<Head, sqlx::Error> {
     Ok(Head { id, newest: Version(unsigned(sequence)), fence: unsigned(fence), holder, learn, timeline })
 }
 
+/// Reads it when nobody is in the middle of writing: a commit that broke off may still be
+/// under way in the server, and has the row until it is decided.
+pub(crate) async fn read_settled(link: &mut Link, options: &Options) -> Result<Head, sqlx::Error> {
+    if options.is(Bug::BelieveFirstLook) {
+        return read(link).await;
+    }
+    link.begin().await?;
+    link.execute("UPDATE store_head SET holder = holder", &[]).await?;
+    let head = read(link).await?;
+    // The wait for the row is all that was wanted.
+    link.rollback().await?;
+    Ok(head)
+}
+
 /// Becomes the one who may write: from here on every transaction of the one before fails.
 /// Where the server's history forked since the last time, the vault has to learn.
 pub(crate) async fn take_over(link: &mut Link, holder: &str, timeline: &str) -> Result<Head, sqlx::Error> {
     link.begin().await?;
     link.execute("UPDATE store_head SET fence = fence + 1, holder = $1", &[holder.into()]).await?;
     let head = read(link).await?;
-    if !head.timeline.is_empty() && head.timeline != timeline && head.learn.is_none() {
+    let told = !head.timeline.is_empty() && !timeline.is_empty();
+    if told && head.timeline != timeline && head.learn.is_none() {
         let learn = Learn { reason: LearnReason::DatabaseFailedOver, term: 0, as_of_ms: 0 };
         mark(link, Some(learn)).await?;
     }

@@ -22,6 +22,8 @@ use crate::{
 
 /// How often a waiting process asks for the lock.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How many times it asks before it looks who has it now.
+const LOOK_EVERY: u64 = 20;
 /// Most bytes read of what a lock file says.
 const HOLDER_MAX: u64 = 1024;
 
@@ -104,7 +106,7 @@ async fn wait_for_session(location: &Location, options: &Options) -> Result<Link
     let began = tokio::time::Instant::now();
     let mut session = link::lock_session(location).await?;
     let mut told = String::new();
-    loop {
+    for asked in 0_u64.. {
         match link::try_lock(&mut session).await {
             Ok(true) => return Ok(session),
             Ok(false) => {}
@@ -117,22 +119,25 @@ async fn wait_for_session(location: &Location, options: &Options) -> Result<Link
             }
             Err(error) => return Err(fault::opening(location, "take the lock", error)),
         }
-        let holder = holder(location, options).await;
         let over = match options.wait {
             Wait::No => true,
             Wait::AtMost(time) => began.elapsed() >= time,
             Wait::Forever => false,
         };
-        if over {
-            session.close().await;
-            return Err(StoreError::Held { location: location.to_string(), holder });
-        }
-        if told != holder {
-            tracing::info!(%location, %holder, "waiting until the store is free");
-            told = holder;
+        if over || asked.is_multiple_of(LOOK_EVERY) {
+            let holder = holder(location, options).await;
+            if over {
+                session.close().await;
+                return Err(StoreError::Held { location: location.to_string(), holder });
+            }
+            if told != holder {
+                tracing::info!(%location, %holder, "waiting until the store is free");
+                told = holder;
+            }
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+    Err(StoreError::Closed { location: location.to_string() })
 }
 
 /// Who says that he has it.

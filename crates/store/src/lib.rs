@@ -2,12 +2,14 @@
 //! never know what a row means: kinds, keys and bodies are its callers'.
 
 mod apply;
+mod backup;
 mod batch;
 mod behind;
 mod bug;
 mod changes;
 mod error;
 mod fault;
+pub mod fuzz;
 mod head;
 mod hold;
 mod link;
@@ -23,6 +25,7 @@ mod status;
 mod store;
 mod writer;
 
+pub use backup::{BackupInfo, BackupLabel, Counts, Force, restore, verify};
 pub use behind::{SAMPLES_BYTES_MAX, SAMPLES_MAX};
 #[cfg(feature = "deliberate-bugs")]
 pub use bug::Bug;

@@ -166,6 +166,28 @@ impl Link {
         .await
     }
 
+    /// Begins a transaction that sees one instant of everything, for as long as it takes.
+    pub(crate) async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
+        self.script(match self {
+            Link::Sqlite(_) => "BEGIN",
+            Link::Postgres(_) => {
+                "SET idle_in_transaction_session_timeout = 0; \
+                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            }
+        })
+        .await
+    }
+
+    /// Empties the tables, however much is in them: each database has its own way that does
+    /// not go row by row.
+    pub(crate) async fn clear(&mut self) -> Result<(), sqlx::Error> {
+        self.script(match self {
+            Link::Sqlite(_) => "DELETE FROM store_rows; DELETE FROM store_events; DELETE FROM store_samples",
+            Link::Postgres(_) => "TRUNCATE store_rows, store_events, store_samples",
+        })
+        .await
+    }
+
     /// Makes the transaction durable.
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
         self.script("COMMIT").await

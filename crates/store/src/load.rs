@@ -24,7 +24,10 @@ pub(crate) async fn rows(link: &mut Link, location: &Location) -> Result<Vec<Row
     answers.into_iter().map(|answer| row_of(answer, location)).collect()
 }
 
-fn row_of((kind, key, version, body, sum): RowAnswer, location: &Location) -> Result<Row, StoreError> {
+pub(crate) fn row_of(
+    (kind, key, version, body, sum): RowAnswer,
+    location: &Location,
+) -> Result<Row, StoreError> {
     let id = RowId { kind, key };
     let version = Version(unsigned(version));
     if sum.is_some_and(|sum| sum != sum_of(&id, version, &body)) {

@@ -26,13 +26,14 @@ pub const SCHEMA: u64 = MIGRATIONS.len() as u64;
 /// The schema of a database; 0: it is empty.
 ///
 /// # Errors
-/// [`StoreError::NotAStore`] where tables of somebody else are in a SQLite file.
+/// [`StoreError::Unfit`] where tables of somebody else are in a SQLite file.
 pub(crate) async fn found(link: &mut Link, location: &Location) -> Result<u64, StoreError> {
     let failed = |error| fault::opening(location, "read the schema", error);
     let (head, tables): (i64, i64) = link.one(link.catalogue(), &[]).await.map_err(failed)?;
     if head == 0 && tables > 0 {
-        let why = format!("it has {tables} tables of another program");
-        return Err(StoreError::NotAStore { location: location.to_string(), why });
+        let why = format!("it has {tables} tables of another program; give the path of a file of its own");
+        // Not even by force: it is somebody's.
+        return Err(StoreError::Unfit { location: location.to_string(), why });
     }
     if head == 0 {
         return Ok(0);

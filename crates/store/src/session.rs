@@ -70,7 +70,7 @@ pub(crate) async fn resume(
     link::prepare_postgres(&mut link, location).await?;
     let reread = |error| fault::opening(location, "read it again", error);
     link::fold_log(&mut link).await.map_err(reread)?;
-    let head = head::read(&mut link).await.map_err(reread)?;
+    let head = head::read_settled(&mut link, options).await.map_err(reread)?;
     check_same(location, known, &head)?;
     let kept = match hold.take() {
         Some(mut kept) => kept.lives().await.is_ok().then_some(kept),
@@ -81,7 +81,7 @@ pub(crate) async fn resume(
         None => take_again(location, &head).await?,
     };
     // Somebody may have had the store between the first look and the lock.
-    let head = match head::read(&mut link).await.map_err(reread) {
+    let head = match head::read_settled(&mut link, options).await.map_err(reread) {
         Ok(head) => head,
         Err(error) => {
             *hold = Some(kept);

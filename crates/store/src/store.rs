@@ -1,6 +1,6 @@
 //! The handle to an open store: what its owner calls.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
@@ -9,6 +9,7 @@ use tokio::{
 
 use crate::{
     StoreError,
+    backup::{self, BackupInfo, BackupLabel},
     batch::Index,
     behind::SAMPLES_MAX,
     changes::Changes,
@@ -34,6 +35,7 @@ pub struct Store {
 struct Inner {
     location: Location,
     inbox: mpsc::Sender<Request>,
+    options: Options,
     shared: Arc<Shared>,
     status: watch::Receiver<Status>,
     reader: Reader,
@@ -56,10 +58,11 @@ impl Store {
         let shared = Arc::new(Shared::default());
         let (inbox, requests) = mpsc::channel(INBOX_MAX);
         let (tell, status) = watch::channel(Status::Up);
+        let kept = options.clone();
         let reader = Reader::new(location.clone(), options.clone());
         let writer = Writer::new(location.clone(), options, session, index, known, shared.clone(), tell);
         let writer = Mutex::new(Some(tokio::spawn(writer.run(requests))));
-        let inner = Inner { location, inbox, shared, status, reader, writer };
+        let inner = Inner { location, inbox, options: kept, shared, status, reader, writer };
         Ok((Store { inner: Arc::new(inner) }, loaded))
     }
 
@@ -138,6 +141,17 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Sample>, StoreError> {
         self.inner.reader.samples(series, subject, from_ms, to_ms, limit).await
+    }
+
+    /// Writes everything of one instant to a new file, while the store goes on. Samples that
+    /// wait are written first.
+    ///
+    /// # Errors
+    /// [`StoreError::BackupExists`], [`StoreError::File`], and what kept the store from
+    /// reading. The file is there only when it is whole.
+    pub async fn backup(&self, path: &Path, label: BackupLabel) -> Result<BackupInfo, StoreError> {
+        self.flush().await?;
+        backup::make(&self.inner.location, &self.inner.options, path, label).await
     }
 
     /// Whether it can be written; a watcher of [`Status::Ended`] must stop commanding.

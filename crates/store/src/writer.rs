@@ -14,7 +14,7 @@
 mod comeback;
 mod group;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -78,6 +78,9 @@ pub(crate) struct Writer {
     flushing: bool,
     /// Rules that are still to be worked through.
     pruning: Vec<Retention>,
+    /// Who waits until they are, and how much went meanwhile.
+    prunings: Vec<oneshot::Sender<Result<u64, StoreError>>>,
+    pruned: u64,
 }
 
 enum Step {
@@ -89,6 +92,9 @@ enum Step {
     Back(Result<Session, StoreError>),
 }
 
+/// Nothing is done more often by the clock.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
 /// What goes by the clock.
 struct Ticks {
     flush: Interval,
@@ -98,8 +104,8 @@ struct Ticks {
 
 impl Ticks {
     fn new(options: &Options) -> Ticks {
-        let every = |period| {
-            let mut ticks = interval(period);
+        let every = |period: Duration| {
+            let mut ticks = interval(period.max(TICK_MIN));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks.reset();
             ticks
@@ -123,8 +129,20 @@ impl Writer {
         tell: watch::Sender<Status>,
     ) -> Writer {
         let state = State::Up(Box::new(session));
-        let (uncertain, flushing, pruning) = (None, false, Vec::new());
-        Writer { location, options, state, index, known, uncertain, shared, tell, flushing, pruning }
+        Writer {
+            location,
+            options,
+            state,
+            index,
+            known,
+            uncertain: None,
+            shared,
+            tell,
+            flushing: false,
+            pruning: Vec::new(),
+            prunings: Vec::new(),
+            pruned: 0,
+        }
     }
 
     /// Works until it is closed or nobody is left to ask.
@@ -177,8 +195,8 @@ impl Writer {
             }
             Request::Prune(reply) => {
                 self.pruning = self.options.retention.clone();
-                let pruned = self.prune_all().await;
-                reply.send(pruned).ok();
+                self.prunings.push(reply);
+                self.told_of_pruning(self.usable());
             }
             Request::Keep(retention, reply) => {
                 self.options.retention = retention;
@@ -210,6 +228,7 @@ impl Writer {
             let unknown = StoreError::OutcomeUnknown { location: self.location.to_string() };
             commits.into_iter().for_each(|commit| drop(commit.reply.send(Err(unknown.clone()))));
         }
+        self.told_of_pruning(Err(error.clone()));
         self.tell.send_replace(Status::Ended { error: error.clone() });
         self.state = State::Ended(error);
     }

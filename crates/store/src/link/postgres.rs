@@ -66,8 +66,14 @@ pub(crate) async fn prepare(link: &mut Link, location: &Location) -> Result<Stri
         link.execute("SET synchronous_commit = on", &[]).await.map_err(failed)?;
     }
     let timeline = link.one("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)", &[]).await;
-    let (timeline,): (String,) = timeline.map_err(failed)?;
-    Ok(timeline)
+    match timeline {
+        Ok((timeline,)) => Ok(timeline),
+        Err(error) if fault::class(&error) == fault::Class::Lost => Err(failed(error)),
+        Err(error) => {
+            tracing::warn!(%location, %error, "a failover of the server would not be noticed at the next start");
+            Ok(String::new())
+        }
+    }
 }
 
 /// A session for the lock alone: whatever happens to the writing one, it stays.

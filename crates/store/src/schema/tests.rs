@@ -54,6 +54,6 @@ async fn the_file_of_another_program_is_left_alone() {
     let (_folder, location, mut link) = empty().await;
     link.script("CREATE TABLE theirs (a INTEGER)").await.unwrap();
     let error = migrate(&mut link, &location, "name").await.unwrap_err();
-    assert!(matches!(error, StoreError::NotAStore { .. }), "{error}");
+    assert!(matches!(error, StoreError::Unfit { .. }), "{error}");
     assert!(error.to_string().contains("1 tables of another program"), "{error}");
 }

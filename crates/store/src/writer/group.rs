@@ -217,9 +217,25 @@ impl Writer {
             if let Err(error) = flushed {
                 tracing::warn!(%error, "samples could not be written; they wait");
             }
-        } else if let Err(error) = self.prune_some().await {
+            return;
+        }
+        let pruned = self.prune_some().await;
+        if let Err(error) = &pruned {
             tracing::warn!(%error, "what is too old could not be deleted; next time");
+        }
+        self.told_of_pruning(pruned);
+    }
+
+    /// Answers those who wait for what is too old to be gone, once it is or cannot be. Not
+    /// at a stretch: there may be millions, and commits go in between.
+    pub(super) fn told_of_pruning(&mut self, so_far: Result<(), StoreError>) {
+        if so_far.is_err() {
             self.pruning.clear();
+        }
+        if self.pruning.is_empty() {
+            let pruned = std::mem::take(&mut self.pruned);
+            let outcome = so_far.map(|()| pruned);
+            self.prunings.drain(..).for_each(|reply| drop(reply.send(outcome.clone())));
         }
     }
 
@@ -251,28 +267,20 @@ impl Writer {
         }
     }
 
-    pub(super) async fn prune_all(&mut self) -> Result<u64, StoreError> {
-        self.usable()?;
-        let mut gone = 0;
-        while !self.pruning.is_empty() {
-            gone += self.prune_some().await?;
-        }
-        Ok(gone)
-    }
-
-    /// Deletes some of what is too old; says how much.
-    async fn prune_some(&mut self) -> Result<u64, StoreError> {
+    /// Deletes some of what is too old.
+    async fn prune_some(&mut self) -> Result<(), StoreError> {
         self.usable()?;
         let (fence, newest, now_ms) = (self.fence(), self.index.newest, self.options.clock.wall_ms());
-        let (Some(rule), State::Up(session)) = (self.pruning.last(), &mut self.state) else { return Ok(0) };
+        let (Some(rule), State::Up(session)) = (self.pruning.last(), &mut self.state) else { return Ok(()) };
         match prune::step(&mut session.link, fence, newest, rule, now_ms).await {
             Ok(gone) => {
                 count(&self.shared.counters.pruned, gone);
                 count(&self.shared.counters.commits, u64::from(gone > 0));
+                self.pruned += gone;
                 if gone < PRUNE_ROWS {
                     self.pruning.pop();
                 }
-                Ok(gone)
+                Ok(())
             }
             Err(failure) => {
                 let attempt = self.sort(failure).await;

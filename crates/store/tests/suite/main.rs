@@ -9,7 +9,10 @@
     unreachable_pub
 )]
 
+mod backups;
 mod basics;
+mod fixtures;
+mod fuzzing;
 mod kill;
 mod on_file;
 mod on_server;
@@ -73,11 +76,14 @@ on_both! {
     basics::a_damaged_row_is_refused_and_named,
     basics::a_newer_schema_is_refused_with_what_to_do,
     basics::awkward_bytes_come_back_as_they_were,
+    backups::a_backup_moves_between_databases_and_back,
+    backups::a_restored_store_is_marked_until_the_vault_has_learned,
+    backups::a_backup_of_a_busy_store_is_of_one_instant,
+    backups::a_damaged_backup_changes_nothing,
     trouble::a_second_process_is_told_who_holds_the_store,
     trouble::one_that_was_taken_over_can_write_nothing_any_more,
     trouble::samples_alone_ask_for_the_fence_too,
     trouble::an_older_copy_of_the_database_is_noticed,
-    trouble::a_server_of_another_history_makes_the_vault_learn,
     trouble::what_cannot_be_stored_is_refused_before_anything_is_tried,
     trouble::failing_together_would_be_caught,
     trouble::a_store_whose_last_handle_goes_gives_the_lock_back,

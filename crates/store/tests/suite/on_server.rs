@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farshore_store::{Bug, Changes, Expect, Options, RowId, Store, StoreError, Wait};
+use farshore_store::{Bug, Changes, Expect, LearnReason, Options, RowId, Store, StoreError, Wait};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{place::Place, proxy::Proxy, server::Server, trouble::put};
@@ -96,45 +96,53 @@ async fn a_lost_connection_is_made_anew(place: Place) {
     assert_eq!(place.open().await.1.rows.len(), 3);
 }
 
-async fn commit_broken_off(place: Place) {
-    let proxy = Proxy::start(&place.file("proxy"), &place.text);
+/// Whether every caller is told the truth, though the connection breaks in the moment of
+/// many commits.
+async fn broken_commits_are_told_as_they_are(place: &Place, bug: Option<Bug>) -> bool {
+    let proxy = Proxy::start(&place.file(&format!("proxy{bug:?}")), &place.text);
     let through = place.by(&proxy.text);
-    let (store, _) = through.open().await;
+    let (store, before) = through.open_with(Options { bug, ..Options::default() }).await.unwrap();
     proxy.cut_commits();
     let callers: Vec<_> = (0..4)
         .map(|caller| {
-            let store = store.clone();
+            let (store, base) = (store.clone(), format!("{bug:?}/{caller}"));
             tokio::spawn(async move {
                 let mut outcomes = Vec::new();
                 for turn in 0..15 {
-                    let key = format!("{caller}/{turn}");
+                    let key = format!("{base}/{turn}");
                     outcomes.push((key.clone(), store.commit(put(&key, Expect::Absent)).await));
+                    // So that not all of them come while the connection is away.
+                    sleep(Duration::from_millis(20)).await;
                 }
                 outcomes
             })
         })
         .collect();
-    let (mut written, mut refused) = (Vec::new(), 0);
+    let mut written: Vec<_> = before.rows.into_iter().map(|row| (row.id, row.version)).collect();
+    let mut truth = true;
     for caller in callers {
         for (key, outcome) in caller.await.unwrap() {
             match outcome {
                 Ok(version) => written.push((RowId::new("policy", key), version)),
-                Err(error) => {
-                    assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
-                    refused += 1;
-                }
+                Err(error) => truth &= matches!(error, StoreError::Unavailable { .. }),
             }
         }
     }
     store.close().await;
     let options = Options { wait: Wait::AtMost(Duration::from_secs(20)), ..Options::default() };
-    let (_, loaded) = place.open_with(options).await.unwrap();
-    let mut found: Vec<_> = loaded.rows.into_iter().map(|row| (row.id, row.version)).collect();
-    found.sort();
+    let (store, loaded) = place.open_with(options).await.unwrap();
+    store.close().await;
+    let found: Vec<_> = loaded.rows.into_iter().map(|row| (row.id, row.version)).collect();
     written.sort();
-    assert_eq!(found, written, "exactly what was acknowledged is there");
-    let (before, after) = proxy.cuts();
-    assert!(before > 0 && after > 0 && refused > 0, "{before} cut before, {after} after the commit");
+    let cuts = proxy.cuts();
+    assert!(bug.is_some() || cuts.iter().all(|cuts| *cuts > 0), "{cuts:?} cut before, after, late");
+    truth && found == written
+}
+
+async fn commit_broken_off(place: Place) {
+    assert!(broken_commits_are_told_as_they_are(&place, None).await);
+    let caught = !broken_commits_are_told_as_they_are(&place, Some(Bug::BelieveFirstLook)).await;
+    assert!(caught, "a commit that comes late would not be seen");
 }
 
 async fn refusals_say_what_to_do(place: Place) {
@@ -153,6 +161,22 @@ async fn refusals_say_what_to_do(place: Place) {
     assert!(matches!(error, StoreError::Unavailable { .. }) && error.is_temporary(), "{error}");
 }
 
+async fn a_server_of_another_history_makes_the_vault_learn(place: Place) {
+    let (store, loaded) = place.open().await;
+    assert_eq!(loaded.learn, None);
+    store.close().await;
+    place.by_hand("UPDATE store_head SET timeline = '0000000A'").await;
+    let (store, loaded) = place.open().await;
+    assert_eq!(loaded.learn.map(|learn| learn.reason), Some(LearnReason::DatabaseFailedOver));
+    store.close().await;
+    let (store, loaded) = place.open().await;
+    assert!(loaded.learn.is_some(), "the mark stays until the vault has learned");
+    store.commit(put("a", Expect::Absent).learned()).await.unwrap();
+    store.close().await;
+    let (_, loaded) = place.open().await;
+    assert_eq!(loaded.learn, None);
+}
+
 #[test]
 fn what_only_a_server_can_do_wrong_is_withstood() {
     let server = Server::start();
@@ -161,6 +185,7 @@ fn what_only_a_server_can_do_wrong_is_withstood() {
     run(|place| Box::pin(one_that_lost_its_lock_unnoticed_writes_nothing(place)), "fence");
     run(|place| Box::pin(a_lost_lock_is_noticed_and_got_back(place)), "lock");
     run(|place| Box::pin(a_lost_connection_is_made_anew(place)), "connection");
+    run(|place| Box::pin(a_server_of_another_history_makes_the_vault_learn(place)), "history");
     run(|place| Box::pin(refusals_say_what_to_do(place)), "refusals");
 }
 

@@ -1,5 +1,6 @@
 //! Something between a store and its server that cuts connections in the very moment of a
-//! commit: sometimes before the server hears of it, sometimes after it has done it.
+//! commit: before the server hears of it, after it has done it, or while it is still on its
+//! way to the server.
 
 use std::{
     fs,
@@ -11,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 pub struct Proxy {
@@ -25,7 +27,11 @@ struct State {
     commits: AtomicU64,
     before: AtomicU64,
     after: AtomicU64,
+    late: AtomicU64,
 }
+
+/// How long a commit is on its way to the server after its client was cut off.
+const LATE: Duration = Duration::from_millis(700);
 
 impl Proxy {
     pub fn start(folder: &Path, text: &str) -> Proxy {
@@ -50,9 +56,10 @@ impl Proxy {
         self.state.armed.store(true, SeqCst);
     }
 
-    /// How many were cut before the server heard of the commit, and how many after.
-    pub fn cuts(&self) -> (u64, u64) {
-        (self.state.before.load(SeqCst), self.state.after.load(SeqCst))
+    /// How many were cut before the server heard of the commit, after it, and long before.
+    pub fn cuts(&self) -> [u64; 3] {
+        let State { before, after, late, .. } = &*self.state;
+        [before, after, late].map(|count| count.load(SeqCst))
     }
 }
 
@@ -88,6 +95,14 @@ fn carry(mut client: UnixStream, mut server: UnixStream, state: &State) {
             server.write_all(bytes).ok();
             back.join().ok();
             state.after.fetch_add(1, SeqCst);
+            return;
+        }
+        if turn > 0 && turn % 5 == 0 {
+            state.late.fetch_add(1, SeqCst);
+            client.shutdown(Shutdown::Both).ok();
+            std::thread::sleep(LATE);
+            server.write_all(bytes).ok();
+            back.join().ok();
             return;
         }
         if server.write_all(bytes).is_err() {

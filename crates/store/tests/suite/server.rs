@@ -79,6 +79,27 @@ impl Server {
         self.wait();
     }
 
+    /// Everything in a database, as statements.
+    pub fn dump(&self, place: &Place) -> String {
+        let mut dump = Command::new(self.programs.join("pg_dump"));
+        let made = dump.args(["--inserts", "--no-owner", "-d", &place.text]).output().expect("run pg_dump");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // It changes its own name from one minor version to the next, and psql's commands.
+        let text = String::from_utf8(made.stdout).unwrap();
+        let kept = text
+            .lines()
+            .filter(|line| !line.starts_with("--") && !line.starts_with('\\') && !line.is_empty());
+        kept.map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Runs a file of statements.
+    pub fn run_file(&self, place: &Place, path: &Path) {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-q", "-v", "ON_ERROR_STOP=1", "-d", &place.text, "-f"]).arg(path);
+        let run = psql.stdout(Stdio::null()).output().expect("run psql");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+
     /// What the server said last.
     pub fn log(&self) -> String {
         let log = fs::read_to_string(self.owned().join("log")).unwrap_or_default();

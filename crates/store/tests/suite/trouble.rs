@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use farshore_store::{
-    Bug, Changes, Expect, LearnReason, Options, RowId, Sample, Status, StoreError, Version,
-};
+use farshore_store::{Bug, Changes, Expect, Options, RowId, Sample, Status, StoreError, Version};
 
 use crate::place::Place;
 
@@ -54,22 +52,6 @@ pub async fn an_older_copy_of_the_database_is_noticed(place: Place) {
     let error = store.commit(put("c", Expect::Absent)).await.unwrap_err();
     let StoreError::RolledBack { acknowledged, found, .. } = error else { panic!("{error}") };
     assert_eq!((acknowledged, found), (Version(2), Version(1)));
-}
-
-pub async fn a_server_of_another_history_makes_the_vault_learn(place: Place) {
-    let (store, loaded) = place.open().await;
-    assert_eq!(loaded.learn, None);
-    store.close().await;
-    place.by_hand("UPDATE store_head SET timeline = '0000000A'").await;
-    let (store, loaded) = place.open().await;
-    assert_eq!(loaded.learn.map(|learn| learn.reason), Some(LearnReason::DatabaseFailedOver));
-    store.close().await;
-    let (store, loaded) = place.open().await;
-    assert!(loaded.learn.is_some(), "the mark stays until the vault has learned");
-    store.commit(put("a", Expect::Absent).learned()).await.unwrap();
-    store.close().await;
-    let (_, loaded) = place.open().await;
-    assert_eq!(loaded.learn, None);
 }
 
 pub async fn what_cannot_be_stored_is_refused_before_anything_is_tried(place: Place) {
