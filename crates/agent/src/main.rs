@@ -9,7 +9,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // Of a huge page, whatever part is used counts and is cleared as a whole; here buffers are
-    // used again, and each of many threads has a few. Where it cannot be had, all works on.
+    // used again, and each of many threads has a few. Machines that it starts have them (see
+    // the hypervisor). Where it cannot be had, all works on.
     nix::sys::prctl::set_thp_disable(true).ok();
     farshore_agent::cli::main()
 }

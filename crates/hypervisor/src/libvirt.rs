@@ -15,6 +15,7 @@ mod export;
 mod fault;
 #[allow(unsafe_code, reason = "the one place that calls libvirt's C functions which `virt` does not wrap")]
 mod ffi;
+mod huge_pages;
 mod inventory;
 mod lifecycle;
 mod lookup;

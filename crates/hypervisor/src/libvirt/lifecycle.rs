@@ -6,7 +6,7 @@ use virt_sys as sys;
 
 use super::{
     fault::{Call, Fault},
-    ffi, inventory, lookup,
+    ffi, huge_pages, inventory, lookup,
 };
 use crate::{GuestState, Kind, Start};
 
@@ -39,7 +39,7 @@ pub(super) fn start(connection: &Connect, id: MachineId, how: Start) -> Call<()>
         Start::Running => 0,
         Start::Paused => sys::VIR_DOMAIN_START_PAUSED,
     };
-    domain.create_with_flags(flags)?;
+    huge_pages::allowed(|| domain.create_with_flags(flags))?;
     Ok(())
 }
 
