@@ -205,9 +205,14 @@ fn a_server_that_is_killed_and_comes_back_is_waited_for() {
     for round in 0..3 {
         runtime.block_on(commit_in_time(&store, &round.to_string()));
         server.kill();
-        let error =
-            runtime.block_on(store.commit(Changes::new().put(RowId::new("x", "x"), Expect::Anything, "x")));
-        let error = error.unwrap_err();
+        // The server's other processes live on for a moment, and may even commit.
+        let error = loop {
+            let changes = Changes::new().put(RowId::new("x", "x"), Expect::Anything, "x");
+            match runtime.block_on(store.commit(changes)) {
+                Ok(_) => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) => break error,
+            }
+        };
         assert!(error.is_temporary() && error.to_string().contains("try again in"), "{error}");
         server.start_again();
         runtime.block_on(commit_in_time(&store, &format!("{round} again")));
@@ -215,5 +220,5 @@ fn a_server_that_is_killed_and_comes_back_is_waited_for() {
     }
     runtime.block_on(store.close());
     let (_, loaded) = runtime.block_on(place.open());
-    assert_eq!(loaded.rows.len(), written);
+    assert_eq!(loaded.rows.iter().filter(|row| row.id.kind == "policy").count(), written);
 }
