@@ -33,6 +33,8 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 128;
 /// Bytes whose status one request asks for: the largest aligned length that 32 bits can say.
 const STATUS_SPAN: u64 = 0xffff_0000;
+/// Most requests for status that one question has in flight.
+const STATUS_ASKED: usize = 32;
 #[expect(clippy::cast_possible_truncation, reason = "32 bits, on machines of 64")]
 const STATUS_STEP: usize = STATUS_SPAN as usize;
 /// How long to wait for the last request to leave when a connection is closed.
@@ -206,14 +208,18 @@ impl Client {
             return self.status_of(id, range).await;
         }
         // One after the other, a large disk would take hundreds of turns.
-        let mut asked = JoinSet::new();
-        for (index, start) in (range.start..range.end()).step_by(STATUS_STEP).enumerate() {
-            let part = Run::between(start, range.end().min(start + STATUS_SPAN));
-            let client = self.clone();
-            asked.spawn(async move { client.status_of(id, part).await.map(|found| (index, found)) });
-        }
-        let mut parts = Vec::with_capacity(asked.len());
-        while let Some(done) = asked.join_next().await {
+        let (mut asked, mut parts) = (JoinSet::new(), Vec::new());
+        let mut starts = (range.start..range.end()).step_by(STATUS_STEP).enumerate();
+        loop {
+            // A few at a time: a server may claim any size.
+            while asked.len() < STATUS_ASKED
+                && let Some((index, start)) = starts.next()
+            {
+                let part = Run::between(start, range.end().min(start.saturating_add(STATUS_SPAN)));
+                let client = self.clone();
+                asked.spawn(async move { client.status_of(id, part).await.map(|found| (index, found)) });
+            }
+            let Some(done) = asked.join_next().await else { break };
             parts.push(done.map_err(|e| Error::protocol(format!("a status request panicked: {e}")))??);
         }
         parts.sort_unstable_by_key(|(index, _)| *index);
