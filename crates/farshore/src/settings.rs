@@ -1,7 +1,9 @@
-//! Reading configuration files. This module must never know any program's keys.
+//! Configuration files read, and small files of secrets written. This module must never know any program's keys.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -25,6 +27,19 @@ where
         tracing::warn!(%unknown, "this key of the configuration is not known");
     }
     toml::from_str(&text).map_err(|error| ProgramError::Settings { file: name, why: error.to_string() })
+}
+
+/// Writes a file that its owner alone reads, all of it or nothing.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ProgramError> {
+    let new = path.with_extension("tmp");
+    let write = || {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(ProgramError::io("write", path))
 }
 
 /// This host's name.

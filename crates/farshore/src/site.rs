@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::ProgramError;
+use crate::{ProgramError, settings};
 
 pub use config::{DEFAULT_PATH, SAMPLE, SiteConfig};
 pub use keys::host_key;
@@ -90,27 +90,14 @@ fn own_request(dir: &Path) -> Result<KeyRequest, ProgramError> {
         return Ok(KeyRequest::of_key(&pem)?);
     }
     let request = KeyRequest::generate()?;
-    write_private(&path, &request.key_pem)?;
+    settings::write_private(&path, &request.key_pem)?;
     Ok(request)
 }
 
 fn save_place(dir: &Path, place: &VaultPlace) -> Result<(), ProgramError> {
     let text =
         toml::to_string(place).map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
-    write_private(&dir.join("vault.toml"), &text)
-}
-
-fn write_private(path: &Path, text: &str) -> Result<(), ProgramError> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let new = path.with_extension("tmp");
-    let write = || {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(ProgramError::io("write", path))
+    settings::write_private(&dir.join("vault.toml"), &text)
 }
 
 /// Serves until `stop` is cancelled.

@@ -183,7 +183,11 @@ fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
         ["east", "west"].iter().all(|site| world.log(site).contains("a vault speaks"))
     });
     let sites = world.json(&["site", "list"]);
-    assert_eq!((sites[0]["name"].as_str(), sites.as_array().unwrap().len()), (Some("east"), 2));
+    // They come in the order of their ids, which nobody chose.
+    let mut names: Vec<&str> =
+        sites.as_array().unwrap().iter().map(|site| site["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["east", "west"]);
     world.ok(&["cloud", "pair", "east", "west"]);
     world.ok(&["policy", "add", "gold"]);
     world.ok(&["cloud", "associate", "east", "--policy", "gold"]);

@@ -164,8 +164,7 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
 
 fn add_age(health: &mut Health, signs: &ProtectionSigns<'_>) {
     let objective_ms = signs.objective_secs.map(|secs| secs.saturating_mul(1000));
-    let allowed =
-        objective_ms.unwrap_or(POINT_AGE_MAX_MS).min(POINT_AGE_MAX_MS.max(objective_ms.unwrap_or(0)));
+    let allowed = objective_ms.unwrap_or(POINT_AGE_MAX_MS);
     // Without a point, it is as old as the protection.
     let age = if signs.has_point { signs.age_ms.unwrap_or(signs.enabled_ms) } else { signs.enabled_ms };
     if age <= allowed {

@@ -224,12 +224,7 @@ impl Client {
         }
         parts.sort_unstable_by_key(|(index, _)| *index);
         let mut out = Vec::<Status>::new();
-        for status in parts.into_iter().flat_map(|(_, found)| found) {
-            match out.last_mut() {
-                Some(last) if last.flags == status.flags => last.run.len += status.run.len,
-                _ => out.push(status),
-            }
-        }
+        parts.into_iter().flat_map(|(_, found)| found).for_each(|status| push(&mut out, status));
         Ok(out)
     }
 
@@ -307,13 +302,18 @@ fn append(out: &mut Vec<Status>, extents: &[(u32, u32)], mut at: u64, range: Run
         let end = at.saturating_add(u64::from(*len));
         let run = Run::between(at.max(range.start), end.min(range.end()));
         at = end;
-        match out.last_mut() {
-            _ if run.len == 0 => {}
-            Some(last) if last.flags == *flags => last.run = Run::between(last.run.start, run.end()),
-            _ => out.push(Status { run, flags: *flags }),
-        }
+        push(out, Status { run, flags: *flags });
     }
     at
+}
+
+/// Adds what follows the last one, as part of it where the flags are equal.
+fn push(out: &mut Vec<Status>, next: Status) {
+    match out.last_mut() {
+        _ if next.run.len == 0 => {}
+        Some(last) if last.flags == next.flags => last.run = Run::between(last.run.start, next.run.end()),
+        _ => out.push(next),
+    }
 }
 
 fn invalid(command: Command, offset: u64, len: u64, why: String) -> Error {

@@ -31,16 +31,11 @@ enum Page {
 impl Sectors {
     /// Adds bytes, outward to whole sectors.
     pub(crate) fn insert(&mut self, bytes: Range<u64>) {
-        let (mut at, end) = (bytes.start / SECTOR, bytes.end.div_ceil(SECTOR));
-        while at < end {
-            let page = at / PAGE as u64;
-            let stop = end.min((page + 1) * PAGE as u64);
-            let index = usize::try_from(page).unwrap_or(usize::MAX);
-            if index >= self.pages.len() {
-                self.pages.resize_with(index + 1, Page::default);
+        for (page, sectors) in parts(&bytes) {
+            if page >= self.pages.len() {
+                self.pages.resize_with(page + 1, Page::default);
             }
-            self.pages[index].insert(in_page(at)..in_page(at) + in_page_len(stop - at));
-            at = stop;
+            self.pages[page].insert(sectors);
         }
     }
 
@@ -67,20 +62,10 @@ impl Sectors {
 
     /// Whether any of these bytes' sectors is in the set.
     pub(crate) fn meets(&self, bytes: &Range<u64>) -> bool {
-        let (mut at, end) = (bytes.start / SECTOR, bytes.end.div_ceil(SECTOR));
-        while at < end {
-            let page = at / PAGE as u64;
-            let stop = end.min((page + 1) * PAGE as u64);
-            let Some(known) = usize::try_from(page).ok().and_then(|page| self.pages.get(page)) else {
-                return false;
-            };
-            let last = in_page(at) + in_page_len(stop - at);
-            if known.next(in_page(at), true).is_some_and(|found| found < last) {
-                return true;
-            }
-            at = stop;
-        }
-        false
+        parts(bytes).any(|(page, sectors)| {
+            let found = self.pages.get(page).and_then(|page| page.next(sectors.start, true));
+            found.is_some_and(|found| found < sectors.end)
+        })
     }
 
     /// Its runs in bytes, in order, as long as they can be.
@@ -173,15 +158,18 @@ impl Page {
     }
 }
 
-/// A sector's index in its page.
-#[expect(clippy::cast_possible_truncation, reason = "less than a page")]
-fn in_page(sector: u64) -> usize {
-    (sector % PAGE as u64) as usize
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "at most a page")]
-fn in_page_len(sectors: u64) -> usize {
-    sectors as usize
+/// Bytes, outward to whole sectors, as parts of pages: each page, and which of its sectors.
+fn parts(bytes: &Range<u64>) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+    const LEN: u64 = PAGE as u64;
+    let (mut at, end) = (bytes.start / SECTOR, bytes.end.div_ceil(SECTOR));
+    from_fn(move || {
+        (at < end).then(|| {
+            let (page, start) = (at / LEN, at);
+            at = end.min((page + 1) * LEN);
+            let within = |sector: u64| usize::try_from(sector - page * LEN).unwrap_or(PAGE);
+            (usize::try_from(page).unwrap_or(usize::MAX), within(start)..within(at))
+        })
+    })
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +12,7 @@ use farshore_vault::Command as Order;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Global, Output, show};
-use crate::{ProgramError, vault::Ordered};
+use crate::{ProgramError, settings, vault::Ordered};
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,15 +90,7 @@ impl Context {
         }
         let text = toml::to_string(self)
             .map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
-        let new = path.with_extension("tmp");
-        let write = || {
-            let mut file =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, path)
-        };
-        write().map_err(ProgramError::io("write", path))
+        settings::write_private(path, &text)
     }
 
     fn visitor(&self) -> Result<Visitor, ProgramError> {

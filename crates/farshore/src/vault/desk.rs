@@ -102,7 +102,7 @@ impl Desk {
         self.news.clone()
     }
 
-    /// Milliseconds since the desk was opened.
+    /// Time since the desk was opened.
     pub(crate) fn uptime(&self) -> Duration {
         self.begun.elapsed()
     }
