@@ -12,6 +12,7 @@ use std::{
 
 use farshore_e2e::host::{TestHost, run};
 use farshore_guest::Load;
+use farshore_types::PointId;
 use serde_json::Value;
 
 use crate::site::{MACHINE, Site, program, wait};
@@ -127,6 +128,11 @@ impl Drop for Above {
     }
 }
 
+/// The newest point of a protection; as texts, the tenth would come before the ninth.
+fn newest(protection: &Value) -> Option<PointId> {
+    protection["newest"].as_str()?.parse().ok()
+}
+
 #[test]
 fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is_gone() {
     let mut site = Site::new(Load::default());
@@ -160,10 +166,9 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     above.start("east", &["site", "serve"]);
     above.start("west", &["site", "serve"]);
     wait("the vault to know what happened meanwhile", || {
-        above.protection().filter(|p| {
-            p["newest"].as_str() >= Some(&later.id.to_string())
-                && p["points"].as_u64() > protected["points"].as_u64()
-        })
+        above
+            .protection()
+            .filter(|p| newest(p) >= Some(later.id) && p["points"].as_u64() > protected["points"].as_u64())
     });
 
     // A change of policy needs no new first copy, and a pause makes no points.
