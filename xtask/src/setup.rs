@@ -87,8 +87,7 @@ pub(crate) fn run() -> Result<()> {
         apt::allow_cluster()?;
     }
     installed?;
-    let fresh = KEY_SERVERS.into_iter().filter(|server| missing.contains(server));
-    fresh.map(apt::switch_off).collect()
+    KEY_SERVERS.into_iter().filter(|server| missing.contains(server)).try_for_each(apt::switch_off)
 }
 
 fn everything() -> Vec<&'static str> {
