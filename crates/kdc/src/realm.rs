@@ -84,6 +84,14 @@ impl Realm {
         variables
     }
 
+    /// The variables of a process that plays a part in the realm.
+    #[must_use]
+    pub fn second_run(&self, part: &str) -> Vec<(&'static str, OsString)> {
+        let mut variables = self.variables();
+        variables.extend([(PLACE, self.path().into()), (PART, part.into())]);
+        variables
+    }
+
     /// The running test once more, to play a part in the realm; `with` are further variables.
     ///
     /// # Panics
@@ -93,8 +101,7 @@ impl Realm {
         let test = thread::current().name().expect("a test's thread has its name").to_owned();
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", &test, "--nocapture", "--test-threads=1"]);
-        command.envs(self.variables()).envs(with.iter().cloned());
-        command.env(PLACE, self.path()).env(PART, part);
+        command.envs(self.second_run(part)).envs(with.iter().cloned());
         command
     }
 
