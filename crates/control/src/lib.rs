@@ -11,6 +11,7 @@
 
 pub mod document;
 pub mod enrolment;
+pub mod hello;
 pub mod holder;
 pub mod learning;
 pub mod ownership;

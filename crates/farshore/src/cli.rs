@@ -2,6 +2,7 @@
 //! of a vault, over the public API alone. This module must never decide anything.
 
 mod context;
+mod keeping;
 mod names;
 mod orders;
 mod programs;
@@ -127,6 +128,7 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
                 programs::site_serve(config.as_deref()).await
             }
             Command::Site(orders::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
+            Command::Site(orders::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
             Command::Site(orders::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await
             }
