@@ -156,6 +156,8 @@ struct Ends<'a> {
     replica: Option<(&'a ReplicaState, u64)>,
     source_silent_ms: u64,
     target_silent_ms: u64,
+    /// The newest point that the target holds for certain, and how old it is now.
+    newest: Option<(farshore_types::PointId, u64)>,
 }
 
 impl<'a> Ends<'a> {
@@ -171,16 +173,8 @@ impl<'a> Ends<'a> {
             replica: target.and_then(|seen| Some((replica_of(&seen.report, row.machine)?, age(seen)))),
             source_silent_ms: since(source),
             target_silent_ms: since(target),
+            newest: core.newest_of(row.machine, at),
         }
-    }
-
-    /// The newest point that the target holds for certain, and how old it is now.
-    fn newest(&self) -> Option<(farshore_types::PointId, u64)> {
-        let source = self.source.and_then(|(s, age)| Some((s.newest?, age)));
-        let replica = self.replica.and_then(|(r, age)| Some((r.newest?, age)));
-        let told = [source, replica].into_iter().flatten();
-        told.map(|(point, age)| (point.id, point.age_ms.saturating_add(age)))
-            .max_by_key(|(id, age)| (*id, std::cmp::Reverse(*age)))
     }
 }
 
@@ -195,7 +189,7 @@ fn replica_of(report: &HostReport, machine: MachineId) -> Option<&ReplicaState> 
 fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
     let ends = Ends::of(core, row, at);
     let (source, replica) = (ends.source.map(|(s, _)| s), ends.replica.map(|(r, _)| r));
-    let (newest, epoch) = (ends.newest(), core.epoch(row.machine));
+    let (newest, epoch) = (ends.newest, core.epoch(row.machine));
     let policy = row.policy.and_then(|id| core.policy(id));
     let (state, progress) = state_of(row, source.map(|s| &s.phase));
     ProtectionView {
@@ -229,7 +223,7 @@ fn health_of(
     objective_secs: Option<u64>,
     conflict: bool,
 ) -> Health {
-    let newest = ends.newest();
+    let newest = ends.newest;
     let phase = ends.source.map(|(s, _)| &s.phase);
     let when = |of: fn(&SourcePhase) -> Option<&str>| phase.and_then(of);
     of_protection(&ProtectionSigns {
