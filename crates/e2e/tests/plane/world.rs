@@ -248,13 +248,16 @@ impl World {
         if dies && self.chance.ppm(300_000) {
             return self.crash(to);
         }
-        let quiet = std::mem::replace(&mut self.fate.loss, if dies { 1_000_000 } else { self.fate.loss });
+        let usual = self.fate.loss;
+        if dies {
+            self.fate.loss = 1_000_000;
+        }
         match to {
             Node::Vault => self.vault_hears(from, call, message),
             Node::Site(n) => self.site_hears(n, from, call, message),
             Node::Host(n) => self.host_hears(n, from, call, message),
         }
-        self.fate.loss = quiet;
+        self.fate.loss = usual;
         if dies {
             self.crash(to);
         }
