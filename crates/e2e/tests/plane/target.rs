@@ -5,6 +5,7 @@ use farshore_agent::managed::decisions::{
     Admission, Aged, Fence, Pruning, fence, halted, is_meant, is_target, judge, pruning, wanted_here,
 };
 use farshore_control::request::{Answer, Ending};
+use farshore_link::Caller;
 use farshore_types::{Epoch, EpochOrder, MachineId, PointId};
 
 use super::{
@@ -128,7 +129,8 @@ impl World {
         machine: MachineId,
         epoch: Epoch,
     ) -> Result<(u64, Option<PointId>), bool> {
-        let judged = judge(self.ledger(n).ok_or(false)?, machine, &name_of(from), &epoch);
+        let judged =
+            judge(self.ledger(n).ok_or(false)?, machine, &Caller::by_certificate(name_of(from)), &epoch);
         let (hear, yes) = match judged {
             Admission::Yes { hear } => (hear, true),
             Admission::No { hear, .. } => (hear, false),

@@ -5,7 +5,7 @@
 use farshore_control::request::{Answer, Ending};
 use farshore_job::{EffectId, Outcome};
 use farshore_types::{HostId, RequestId};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     act::{Of, startable_requests},

@@ -3,7 +3,7 @@
 use farshore_control::{Key, request::Answer};
 use farshore_job::Outcome;
 use farshore_types::HostId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     act::peer_requests,
