@@ -7,9 +7,12 @@ mod desk;
 mod init;
 mod issuer;
 mod members;
+mod metrics;
+mod notify;
 mod papers;
 mod serve;
 mod views;
+mod watch;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +22,10 @@ use farshore_vault::Moment;
 pub use api::Ordered;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
+pub use notify::{
+    AlertsConfig, EmailConfig, ID_HEADER, Least, SIGNATURE_HEADER, Security, TIMESTAMP_HEADER, Tested,
+    WebhookConfig, sign,
+};
 pub use serve::serve;
 
 /// Now, with randomness; `begun` is the beginning of the clock that never jumps.

@@ -9,4 +9,5 @@ mod random;
 mod requests;
 mod scale;
 mod transactions;
+mod watch;
 mod world;

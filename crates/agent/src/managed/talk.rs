@@ -21,6 +21,11 @@ use crate::{Agent, AgentError};
 
 /// Failures in a row after which the next party is asked.
 const FAILURES_MAX: u32 = 3;
+/// How long nobody above must have answered before that is a problem that people are shown:
+/// two long polls and a little.
+const SILENT_AFTER: Duration = Duration::from_secs(75);
+/// The problem's code.
+const NOBODY_ABOVE: &str = "site-silent";
 /// How long another party than the first is stayed with before the first is tried again.
 const RETURN_AFTER: Duration = Duration::from_secs(60);
 
@@ -32,6 +37,8 @@ pub(super) struct Contact {
     /// Since when that is another one than the first.
     away_since: Option<Instant>,
     failures: u32,
+    /// Since when nobody has answered.
+    silent_since: Option<Instant>,
     cursor: Option<Cursor>,
     /// What the vault's clock said, and when that was asked for.
     clock: Option<(u64, Instant)>,
@@ -53,13 +60,24 @@ impl Contact {
     }
 
     fn answered(&mut self) {
-        self.failures = 0;
+        (self.failures, self.silent_since) = (0, None);
+    }
+
+    /// What people are to be shown where nobody has answered for too long.
+    fn silence(&self) -> Option<(String, String)> {
+        let silent = self.silent_since?.elapsed();
+        (silent >= SILENT_AFTER).then(|| {
+            let what =
+                format!("neither the site server nor the vault has answered for {} s", silent.as_secs());
+            (what, "replication goes on; look at the site server and at the line to it".to_owned())
+        })
     }
 
     /// Nobody answered: after some times the next of `count` is asked, from the beginning,
     /// because a cursor means nothing to anybody else.
     fn failed(&mut self, count: usize) {
         self.failures += 1;
+        self.silent_since.get_or_insert_with(Instant::now);
         self.clock = None;
         if self.failures >= FAILURES_MAX && count > 1 {
             self.turn_to((self.at + 1) % count);
@@ -116,7 +134,14 @@ impl Managed {
     }
 
     fn lost(&self, error: &UpstreamError) {
-        locked(&self.contact).failed(self.upstreams.len());
+        let silence = {
+            let mut contact = locked(&self.contact);
+            contact.failed(self.upstreams.len());
+            contact.silence()
+        };
+        if silence.is_some() {
+            self.set_problem(NOBODY_ABOVE, silence);
+        }
         tracing::debug!(%error, "nobody above answers");
     }
 }
@@ -187,6 +212,7 @@ async fn take(managed: &Arc<Managed>, answer: Documents, asked: Instant) -> Resu
         return Err(AgentError::Request { what: why, advice: String::new() });
     }
     managed.set_problem("vault-not-followed", None);
+    managed.set_problem(NOBODY_ABOVE, None);
     for (key, why) in &taken.refused {
         tracing::debug!(?key, why, "a document was not taken");
     }
@@ -288,6 +314,20 @@ mod tests {
         assert_eq!((contact.at, contact.away_since), (0, None));
         (0..FAILURES_MAX).for_each(|_| contact.failed(1));
         assert_eq!(contact.at, 0, "there is nobody else");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_above_is_shown_after_a_while_and_over_with_an_answer() {
+        let mut contact = Contact::default();
+        contact.failed(2);
+        assert_eq!(contact.silence(), None);
+        tokio::time::advance(SILENT_AFTER).await;
+        contact.failed(2);
+        assert!(contact.silence().unwrap().0.contains("75 s"));
+        contact.answered();
+        assert_eq!(contact.silence(), None);
+        contact.failed(2);
+        assert_eq!(contact.silence(), None, "it counts from the first failure after the answer");
     }
 
     #[tokio::test(start_paused = true)]

@@ -48,6 +48,12 @@ pub(crate) enum SiteCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Shows how the site server on this machine stands, also while the vault is away.
+    Status {
+        /// The site server's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Shows a registration key for a host of this site; asked of the site server itself.
     HostKey {
         /// The site server's configuration.

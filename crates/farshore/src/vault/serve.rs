@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use axum::middleware::from_fn_with_state;
 use farshore_channel::{Keyring, Listener, enrolment_router};
 use farshore_pki::{Authority, Credentials, UnlockKey};
 use farshore_store::{Loaded, Options, Store, Wait};
@@ -14,8 +15,10 @@ use super::{
     config::VaultConfig,
     desk::Desk,
     issuer::Issuer,
-    members, moment_since,
+    members, metrics, moment_since,
+    notify::Channels,
     papers::{PREFIX, Papers},
+    wall_ms, watch,
 };
 use crate::ProgramError;
 
@@ -29,18 +32,28 @@ pub async fn serve(
     stop: CancellationToken,
     ready: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), ProgramError> {
-    let options = Options { wait: Wait::Forever, ..Options::default() };
+    let channels = Channels::of(&config.alerts)?;
+    let (retention, flush_every) = (watch::retention(), watch::FLUSH_EVERY);
+    let options = Options { wait: Wait::Forever, retention, flush_every, ..Options::default() };
     let (store, loaded) = Store::open(config.location()?, options).await?;
-    let (core, papers) = load(&loaded)?;
+    let (mut core, papers) = load(&loaded)?;
+    watch::restore(&store, &mut core, wall_ms()).await?;
+    core.set_channels(channels.names());
     let authority = unlock(config, &papers)?;
     let keyring = Keyring::new(Credentials::load(&config.data_dir)?)?;
     let term = core.term();
     let desk = Desk::open(core, papers, store, stop.clone());
     let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
     issuer.follow_trust().await?;
-    let strangers =
-        enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
+    let api = api::router(desk.clone(), issuer.clone(), channels.clone());
+    let api = api.layer(from_fn_with_state(desk.meters().clone(), metrics::measured));
+    let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api);
     let members = members::router(desk.clone(), issuer);
+    if let Some(address) = &config.metrics_listen {
+        let address = metrics::serve(address, &desk, &stop).await?;
+        tracing::info!(%address, "figures for Prometheus are at /metrics");
+    }
+    channels.run(&desk, &stop).await?;
     let listener = Listener::bind(&config.listen, keyring, members).await?.open_to_strangers(strangers);
     let serving = listener.serve()?;
     tracing::info!(address = %serving.address(), term = term.number, "the vault answers");

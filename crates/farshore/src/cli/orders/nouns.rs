@@ -34,7 +34,10 @@ pub(crate) async fn site(operator: &Operator, command: SiteCommand) -> Result<()
             let done = operator.order(&Order::RemoveSite { site: named(&site)? }).await?;
             told(operator, &done, &format!("site '{site}' is removed"));
         }
-        SiteCommand::Enrol(_) | SiteCommand::Serve { .. } | SiteCommand::HostKey { .. } => {}
+        SiteCommand::Enrol(_)
+        | SiteCommand::Serve { .. }
+        | SiteCommand::HostKey { .. }
+        | SiteCommand::Status { .. } => {}
     }
     Ok(())
 }
