@@ -26,6 +26,8 @@ pub use webhook::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign};
 const LOOK: Duration = Duration::from_secs(1);
 /// Longest time that one try may take.
 const TRY_MAX: Duration = Duration::from_secs(30);
+/// Longest time that a test may take.
+const TEST_MAX: Duration = Duration::from_secs(8);
 /// Pause after the first failure, and the longest one.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
@@ -92,10 +94,20 @@ impl Channels {
 
     /// Sends a test message by every channel.
     pub(crate) async fn test(&self) -> Vec<Tested> {
+        let begin = |channel: &Arc<dyn Channel>| {
+            let channel = Arc::clone(channel);
+            tokio::spawn(async move { timeout(TEST_MAX, channel.test()).await })
+        };
+        // All at once: who asked waits for the slowest alone.
+        let under_way: Vec<_> = self.0.iter().map(begin).collect();
         let mut tested = Vec::new();
-        for channel in &self.0 {
-            let sent = timeout(TRY_MAX, channel.test()).await.unwrap_or_else(|_| Err(late()));
-            tested.push(Tested { channel: channel.name().to_owned(), fault: sent.err() });
+        for (channel, sent) in self.0.iter().zip(under_way) {
+            let fault = match sent.await {
+                Ok(Ok(sent)) => sent.err(),
+                Ok(Err(_)) => Some(late(TEST_MAX)),
+                Err(error) => Some(format!("it broke off: {error}")),
+            };
+            tested.push(Tested { channel: channel.name().to_owned(), fault });
         }
         tested
     }
@@ -168,7 +180,7 @@ async fn send_some(channel: &dyn Channel, desk: &Desk) -> Result<bool, String> {
     }
     let due: Vec<NoticeRow> = due.into_iter().filter(|row| row.level() >= channel.least()).collect();
     if !due.is_empty() {
-        timeout(TRY_MAX, channel.send(&due)).await.unwrap_or_else(|_| Err(late()))?;
+        timeout(TRY_MAX, channel.send(&due)).await.unwrap_or_else(|_| Err(late(TRY_MAX)))?;
     }
     let sent = move |books: &mut super::desk::Books<'_>| {
         books.core.notices_sent(&name, &numbers);
@@ -178,8 +190,8 @@ async fn send_some(channel: &dyn Channel, desk: &Desk) -> Result<bool, String> {
     Ok(true)
 }
 
-fn late() -> String {
-    format!("no answer within {} s", TRY_MAX.as_secs())
+fn late(most: Duration) -> String {
+    format!("no answer within {} s", most.as_secs())
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ pub struct AlertRow {
     pub name: String,
     /// What is wrong, as it was told last.
     pub reason: Reason,
+    /// How bad it was at its worst.
+    #[serde(default)]
+    pub worst: Level,
     /// Since when it is wrong, in milliseconds since the Unix epoch.
     pub since_ms: u64,
     /// When it was raised, in milliseconds since the Unix epoch.
@@ -74,9 +77,12 @@ pub struct NoticeRow {
 }
 
 impl NoticeRow {
-    /// How bad it is.
+    /// How bad it is; of what is over, how bad it was: who was told of it is told the end.
     #[must_use]
     pub fn level(&self) -> Level {
-        self.alert.reason.level
+        match self.event {
+            Event::Resolved => self.alert.worst.max(self.alert.reason.level),
+            Event::Raised | Event::Worsened => self.alert.reason.level,
+        }
     }
 }

@@ -300,7 +300,8 @@ fn cancelled_at_whatever_step_every_job_ends_and_enabling_is_undone_whoever_is_k
         let plain = play(kind, None, None, None);
         for step in steps(&plain.job) {
             let told = play(kind, None, Some(&step.name), None);
-            let end = told.job.end.as_ref().unwrap_or_else(|| panic!("{kind:?} {}: {:?}", step.name, told.job));
+            let end =
+                told.job.end.as_ref().unwrap_or_else(|| panic!("{kind:?} {}: {:?}", step.name, told.job));
             if end.ending != Ending::Cancelled {
                 // It was over before anybody could say a word.
                 assert_eq!(end.ending, Ending::Succeeded, "{kind:?} {}", step.name);

@@ -21,6 +21,9 @@ pub const RESOLVED_MAX: usize = 1_000;
 const RESOLVED_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 /// Most notices that wait; the oldest go unsent, and that is logged by who sends.
 pub const NOTICES_MAX: usize = 10_000;
+/// Most alerts that are raised, and most that are resolved, in one look: what is left over
+/// comes with the next, and no transaction becomes too large for the store.
+const CHANGED_MAX: usize = 2_000;
 /// Reasons of a protection that its hosts' own alerts tell once for all of them.
 const TOLD_BY_HOSTS: [&str; 2] = ["source-silent", "target-silent"];
 
@@ -137,18 +140,24 @@ impl Core {
         let open: Open = (self.tables.alerts.rows().filter(|row| row.is_open()))
             .map(|row| ((row.subject, row.reason.code.clone()), row.id))
             .collect();
-        let raised: Vec<Alert> = self.watch.alerts.raised().cloned().collect();
+        let known = |alert: &Alert| open.get(&(alert.subject, alert.reason.code.clone()));
+        let level = |id: &Uuid| self.tables.alerts.get(id).map(|row| row.reason.level);
+        let differs = |alert: &&Alert| known(alert).and_then(level) != Some(alert.reason.level);
+        let raised: Vec<Alert> =
+            self.watch.alerts.raised().filter(differs).take(CHANGED_MAX).cloned().collect();
         for alert in &raised {
             match open.get(&(alert.subject, alert.reason.code.clone())) {
                 None => self.raise(alert, now_ms, at),
                 Some(id) => self.follow_level(*id, alert, now_ms, at),
             }
         }
-        for ((subject, code), id) in &open {
-            if self.watch.alerts.raised_of(*subject, code).is_none() {
-                self.tables.alerts.change(id, |row| row.resolved_ms = Some(now_ms));
-                self.tell(*id, Event::Resolved, now_ms, at);
-            }
+        let over =
+            |(subject, code): &(Subject, String)| self.watch.alerts.raised_of(*subject, code).is_none();
+        let over: Vec<Uuid> =
+            open.iter().filter(|(key, _)| over(key)).take(CHANGED_MAX).map(|(_, id)| *id).collect();
+        for id in over {
+            self.tables.alerts.change(&id, |row| row.resolved_ms = Some(now_ms));
+            self.tell(id, Event::Resolved, now_ms, at);
         }
         self.forget_old_alerts(now_ms);
     }
@@ -160,6 +169,7 @@ impl Core {
             subject: alert.subject,
             name: self.subject_name(alert.subject),
             reason: alert.reason.clone(),
+            worst: alert.reason.level,
             since_ms: alert.since_ms,
             raised_ms: now_ms,
             resolved_ms: None,
@@ -174,7 +184,10 @@ impl Core {
         if before == Some(alert.reason.level) {
             return;
         }
-        self.tables.alerts.change(&id, |row| row.reason = alert.reason.clone());
+        self.tables.alerts.change(&id, |row| {
+            row.reason = alert.reason.clone();
+            row.worst = row.worst.max(alert.reason.level);
+        });
         if before < Some(alert.reason.level) {
             self.tell(id, Event::Worsened, now_ms, at);
         }
@@ -190,7 +203,7 @@ impl Core {
         let pending = self.watch.channels.clone();
         let id = at.id(&format!("notice {number}"));
         self.tables.notices.put(NoticeRow { number, id, event, at_ms, alert, pending });
-        let excess = self.tables.notices.rows().count().saturating_sub(NOTICES_MAX);
+        let excess = self.tables.notices.len().saturating_sub(NOTICES_MAX);
         let oldest: Vec<u64> = self.tables.notices.rows().take(excess).map(|row| row.number).collect();
         for number in &oldest {
             self.tables.notices.remove(number);
