@@ -3,6 +3,7 @@
 
 mod alerts;
 mod context;
+mod keeping;
 mod names;
 mod orders;
 mod programs;
@@ -133,6 +134,7 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
                 programs::site_serve(config.as_deref()).await
             }
             Command::Site(orders::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
+            Command::Site(orders::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
             Command::Site(orders::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await
             }

@@ -2,6 +2,7 @@
 //! core in `farshore-vault` decides; nothing here may.
 
 mod api;
+mod backups;
 mod config;
 mod desk;
 mod init;
@@ -9,8 +10,14 @@ mod issuer;
 mod members;
 mod metrics;
 mod notify;
+mod offline;
+mod own;
 mod papers;
+mod recover;
+mod restore;
+mod revocations;
 mod serve;
+mod standing;
 mod views;
 mod watch;
 
@@ -20,12 +27,15 @@ use aws_lc_rs::rand;
 use farshore_vault::Moment;
 
 pub use api::Ordered;
+pub use backups::backup;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
 pub use notify::{
     AlertsConfig, EmailConfig, ID_HEADER, Least, SIGNATURE_HEADER, Security, TIMESTAMP_HEADER, Tested,
     WebhookConfig, sign,
 };
+pub use recover::{Recovered, new_token, recover_authority};
+pub use restore::{Restored, restore};
 pub use serve::serve;
 
 /// Now, with randomness; `begun` is the beginning of the clock that never jumps.

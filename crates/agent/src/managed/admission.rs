@@ -10,7 +10,7 @@ use super::{ledger::Ledger, wanted};
 
 /// What is answered to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// It may write; what its epoch tells is to be made durable first.
     Yes {
         /// An epoch and its owner that were not known.
@@ -32,7 +32,7 @@ fn no(code: RefusalCode, message: String, advice: &str) -> Admission {
 }
 
 /// Judges the host `peer` that comes with an epoch of a machine.
-pub(super) fn judge(ledger: &Ledger, machine: MachineId, peer: &Caller, epoch: &Epoch) -> Admission {
+pub fn judge(ledger: &Ledger, machine: MachineId, peer: &Caller, epoch: &Epoch) -> Admission {
     if ledger.is_removed(machine) {
         let message = "the protection of this machine was ended by the vault".to_owned();
         return no(RefusalCode::NotAuthorised, message, "enable it again; the points here are kept");
@@ -92,7 +92,7 @@ pub(super) fn unproved(wanted: Wire, peer: &Caller) -> Option<Refusal> {
 }
 
 /// Why a replica takes nothing now, sessions that run included; none: it may.
-pub(super) fn halted(ledger: &Ledger, machine: MachineId) -> Option<String> {
+pub fn halted(ledger: &Ledger, machine: MachineId) -> Option<String> {
     if ledger.is_removed(machine) {
         return Some("its protection was ended by the vault".to_owned());
     }

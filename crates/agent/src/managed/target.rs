@@ -12,6 +12,7 @@ use farshore_wire::{Hello, Refusal, RefusalCode};
 use super::{
     Managed,
     admission::{self, Admission},
+    fencing::{self, Fence},
     locked, wanted,
 };
 use crate::{Agent, AgentError, Config, OpenReplica};
@@ -81,38 +82,22 @@ async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
 /// (rules R1, R2, R4).
 async fn fence(managed: &Arc<Managed>, replica: &Arc<OpenReplica>) -> Result<(), AgentError> {
     let machine = replica.machine();
-    let (lineage, protection) = {
-        let ledger = managed.ledger();
-        (ledger.lineage(machine).cloned(), ledger.protection(machine).cloned())
-    };
     let (held, phase) = replica.run(|store| (store.epoch(), store.phase())).await;
-    let Some(lineage) = lineage else { return Ok(()) };
-    if held.number > 0 && (held.number > lineage.epoch.number || conflicts(&held, &lineage.epoch)) {
-        let owner = match (phase, &protection) {
-            (Phase::Receiving, Some(protection)) => protection.source.host,
-            _ => managed.me,
-        };
-        let heard = managed.change(move |ledger| hear(ledger, machine, &held, owner)).await?;
-        if heard == Heard::Conflict {
-            replica.set_halted(admission::halted(&managed.ledger(), machine));
+    let step = fencing::fence(&managed.ledger(), machine, held, phase == Phase::Receiving);
+    match step {
+        Fence::Nothing => {}
+        Fence::Hear { epoch, owner } => {
+            let heard = managed.change(move |ledger| hear(ledger, machine, &epoch, owner)).await?;
+            if heard == Heard::Conflict {
+                replica.set_halted(admission::halted(&managed.ledger(), machine));
+            }
         }
-        return Ok(());
-    }
-    let target = protection.filter(|p| wanted::is_target(p, managed.me));
-    if let Some(protection) = target
-        && phase == Phase::Receiving
-        && held.number < lineage.epoch.number
-        && lineage.conflict.is_none()
-    {
-        let (epoch, name) = (lineage.epoch, protection.name.clone());
-        replica.run(move |store: &mut Replica| store.begin_session(&epoch, &name)).await?;
-        tracing::info!(%machine, epoch = lineage.epoch.number, "the replica takes this epoch from now on");
+        Fence::Take { epoch, name } => {
+            replica.run(move |store: &mut Replica| store.begin_session(&epoch, &name)).await?;
+            tracing::info!(%machine, epoch = epoch.number, "the replica takes this epoch from now on");
+        }
     }
     Ok(())
-}
-
-fn conflicts(one: &Epoch, other: &Epoch) -> bool {
-    one.number == other.number && one.token != other.token
 }
 
 fn hear(

@@ -54,12 +54,29 @@ pub(crate) enum SiteCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Tells the server of this machine's site where the vault is now; the vault proves that it
+    /// is the same one.
+    ///
+    /// Example: farshore site follow vault2.example:7400
+    Follow(FollowArgs),
     /// Shows a registration key for a host of this site; asked of the site server itself.
     HostKey {
         /// The site server's configuration.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FollowArgs {
+    /// HOST:PORT; several with commas between, where another vault may take over.
+    pub(crate) address: String,
+    /// Does not ask before whether the vault is there.
+    #[arg(long)]
+    pub(crate) unseen: bool,
+    /// The site server's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -109,6 +126,13 @@ pub(crate) enum CloudCommand {
 pub(crate) enum HostCommand {
     /// Lists the hosts.
     List,
+    /// Shows a registration key for a host of a site; valid for five days, for one use.
+    ///
+    /// Example: farshore host key east
+    Key {
+        /// The site.
+        site: String,
+    },
     /// Puts a host into a cloud of its site.
     Move {
         /// The host.
@@ -181,6 +205,11 @@ pub(crate) enum PolicyCommand {
 pub(crate) enum TokenCommand {
     /// Makes a token, shown once.
     Add {
+        /// Its name.
+        name: String,
+    },
+    /// Lets a token that came out of a backup hold again.
+    Confirm {
         /// Its name.
         name: String,
     },

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Global, Output,
     context::{self, Context},
-    orders::EnrolArgs,
+    keeping,
+    orders::{EnrolArgs, FollowArgs},
     show,
 };
 use crate::{
@@ -33,6 +34,19 @@ pub(crate) enum VaultCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Makes a backup of the vault's store, whether or not the vault runs, and reads it back.
+    Backup(keeping::BackupArgs),
+    /// Reads a backup whole and says what is in it.
+    Verify {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Makes a vault of a backup; it learns from its hosts and sites before it commands.
+    Restore(keeping::RestoreArgs),
+    /// Opens the authority's key with the recovery key, and lets this machine start the vault.
+    RecoverAuthority(keeping::RecoverArgs),
+    /// Makes a token of the API on the vault's own machine, while the vault stands still.
+    Token(keeping::TokenArgs),
     /// Writes a commented sample of the configuration.
     Sample,
 }
@@ -43,6 +57,11 @@ pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), 
             show::print(vault::SAMPLE);
             Ok(())
         }
+        VaultCommand::Backup(args) => keeping::backup(args, global).await,
+        VaultCommand::Verify { file } => keeping::verify(&file, global).await,
+        VaultCommand::Restore(args) => keeping::restore(args, global).await,
+        VaultCommand::RecoverAuthority(args) => keeping::recover_authority(args, global).await,
+        VaultCommand::Token(args) => keeping::token(args, global).await,
         VaultCommand::Init { config, owner } => init(config.as_deref(), &owner, global).await,
         VaultCommand::Serve { config } => {
             let config = VaultConfig::load(config.as_deref())?;
@@ -117,6 +136,19 @@ pub(super) async fn site_status(config: Option<&Path>, global: &Global) -> Resul
 
 pub(super) async fn site_serve(config: Option<&Path>) -> Result<(), ProgramError> {
     site::serve(&site::SiteConfig::load(config)?, stopped_by_signal()?).await
+}
+
+/// Keeps another address of the vault.
+pub(super) async fn site_follow(args: FollowArgs, global: &Global) -> Result<(), ProgramError> {
+    let config = site::SiteConfig::load(args.config.as_deref())?;
+    let followed = site::follow(&config, &args.address, args.unseen).await?;
+    let text = format!(
+        "the vault is looked for at {} (before: {}) from the next start on: restart the site server",
+        followed.now, followed.before
+    );
+    let value = serde_json::json!({ "address": followed.now, "before": followed.before });
+    show::one(global.output, &value, &text);
+    Ok(())
 }
 
 /// Cancelled by Ctrl-C and by the service manager's word.

@@ -35,9 +35,10 @@ pub(crate) async fn site(operator: &Operator, command: SiteCommand) -> Result<()
             told(operator, &done, &format!("site '{site}' is removed"));
         }
         SiteCommand::Enrol(_)
+        | SiteCommand::Follow(_)
         | SiteCommand::Serve { .. }
-        | SiteCommand::HostKey { .. }
-        | SiteCommand::Status { .. } => {}
+        | SiteCommand::Status { .. }
+        | SiteCommand::HostKey { .. } => {}
     }
     Ok(())
 }
@@ -92,6 +93,9 @@ pub(crate) async fn cloud(operator: &Operator, command: CloudCommand) -> Result<
 }
 
 pub(crate) async fn host(operator: &Operator, command: HostCommand) -> Result<(), ProgramError> {
+    if let HostCommand::Key { site } = &command {
+        return host_key(operator, site).await;
+    }
     let hosts: Vec<HostView> = operator.get("hosts").await?;
     let named = |name: &str| find("host", name, &hosts, |h| h.id.0, |h| &h.name).map(|h| h.id);
     let (order, text) = match command {
@@ -113,6 +117,7 @@ pub(crate) async fn host(operator: &Operator, command: HostCommand) -> Result<()
             });
             return Ok(());
         }
+        HostCommand::Key { .. } => return Ok(()),
         HostCommand::Remove { host } => return remove_host(operator, named(&host)?, &host).await,
         HostCommand::Move { host, cloud } => {
             let clouds: Vec<CloudView> = operator.get("clouds").await?;
@@ -243,10 +248,30 @@ pub(crate) async fn map(operator: &Operator, args: MapArgs) -> Result<(), Progra
 }
 
 pub(crate) async fn token(operator: &Operator, command: TokenCommand) -> Result<(), ProgramError> {
-    let TokenCommand::Add { name } = command;
+    let name = match command {
+        TokenCommand::Add { name } => name,
+        TokenCommand::Confirm { name } => {
+            let text = format!("token '{name}' holds again");
+            let done = operator.order(&Order::ConfirmToken { name }).await?;
+            told(operator, &done, &text);
+            return Ok(());
+        }
+    };
     let done = operator.order(&Order::AddToken { name, expires_ms: None }).await?;
     let text = done.token.clone().unwrap_or_default();
     show::one(operator.output, &done, &text);
+    Ok(())
+}
+
+async fn host_key(operator: &Operator, site: &str) -> Result<(), ProgramError> {
+    let sites: Vec<SiteView> = operator.get("sites").await?;
+    let id = find("site", site, &sites, |s| s.id.0, |s| &s.name)?.id;
+    let key: KeyView = operator.post(&format!("sites/{id}/host-registration"), &()).await?;
+    let text = format!(
+        "on the host, run\n  farshore-agent enrol --key {}\nthe key is for one use, within five days",
+        key.key
+    );
+    show::one(operator.output, &key, &text);
     Ok(())
 }
 

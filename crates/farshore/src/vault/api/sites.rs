@@ -20,6 +20,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/api/v1/sites", get(|api, key: Token| list(api, key, |core, _| views::sites(core))))
         .route("/api/v1/sites/{site}/registration", post(register))
+        .route("/api/v1/sites/{site}/host-registration", post(register_host))
         .route("/api/v1/sites/{site}/revocation", post(revoke_site))
 }
 
@@ -29,6 +30,15 @@ async fn register(
     Path(site): Path<Uuid>,
 ) -> Result<Json<KeyView>, Refusal> {
     let key = api.issuer.register_site(SiteId(site)).await.map_err(refused)?;
+    Ok(Json(KeyView { key: key.reveal().to_string() }))
+}
+
+async fn register_host(
+    State(api): State<Api>,
+    _token: Token,
+    Path(site): Path<Uuid>,
+) -> Result<Json<KeyView>, Refusal> {
+    let key = api.issuer.register_host(SiteId(site)).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 

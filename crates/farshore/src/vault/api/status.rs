@@ -15,5 +15,6 @@ pub(super) fn routes() -> Router<Api> {
 
 async fn status(State(api): State<Api>, _token: Token) -> Result<Json<StatusView>, Refusal> {
     let uptime = api.desk.uptime().as_secs();
-    api.desk.look(move |core, _, at| views::status(core, at, uptime)).await.map(Json).map_err(refused)
+    let view = api.desk.look(move |core, _, at| views::status(core, at, uptime)).await.map_err(refused)?;
+    Ok(Json(StatusView { problems: api.issuer.standing().problems(), ..view }))
 }

@@ -20,6 +20,7 @@ pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> St
         term: term.number,
         uptime_secs,
         learning_from: core.silent_hosts().map(|host| host_name(core, host)).collect(),
+        problems: Vec::new(),
         protections: count(&mut protections(core, at).iter().map(|p| p.health.level)),
         hosts: count(&mut hosts(core, at).iter().map(|h| h.health.level)),
     }
