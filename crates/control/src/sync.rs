@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Document, Term,
-    report::{HostReport, ReportReply},
+    report::{HostReport, Problem, ReportReply},
 };
 
 /// Where a host posts a [`Poll`], and gets [`Documents`].
@@ -77,6 +77,9 @@ pub struct SiteReport {
     pub clock_ms: u64,
     /// Milliseconds of the last round trip with the vault.
     pub transit_ms: u64,
+    /// What is wrong with the site server itself, or was while the vault did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
     /// What hosts said, and how many milliseconds ago the site server received it.
     pub hosts: Vec<(u64, HostReport)>,
 }

@@ -1,6 +1,7 @@
 //! The command line of `farshore`: its programs (vault, site server) and what operators ask
 //! of a vault, over the public API alone. This module must never decide anything.
 
+mod alerts;
 mod context;
 mod keeping;
 mod names;
@@ -79,6 +80,11 @@ enum Command {
     Resync(orders::MachineArgs),
     /// Shows all protections: state, RPO, health with its reasons.
     Status(watch::StatusArgs),
+    /// Alerts: what is wrong, and who is told.
+    #[command(subcommand)]
+    Alert(alerts::AlertCommand),
+    /// Shows the past of a protection: RPO over an hour, a day and a week, and its cycles.
+    History(alerts::HistoryArgs),
     /// Tokens of the API.
     #[command(subcommand)]
     Token(orders::TokenCommand),
@@ -132,6 +138,9 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
             Command::Site(orders::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await
             }
+            Command::Site(orders::SiteCommand::Status { config }) => {
+                programs::site_status(config.as_deref(), &global).await
+            }
             Command::Context(command) => context::run(command, &global),
             Command::Completions { shell } => {
                 let mut text = Vec::new();
@@ -160,6 +169,8 @@ async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> 
         Command::Resume(args) => orders::pause(&operator, &args.machine, false).await,
         Command::Resync(args) => orders::resync(&operator, &args.machine).await,
         Command::Status(args) => watch::status(&operator, &args).await,
+        Command::Alert(command) => alerts::alert(&operator, command).await,
+        Command::History(args) => alerts::history(&operator, &args).await,
         Command::Token(command) => orders::token(&operator, command).await,
         Command::Vault(_) | Command::Context(_) | Command::Completions { .. } => Ok(()),
     }

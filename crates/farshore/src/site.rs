@@ -4,6 +4,7 @@
 mod config;
 mod follow;
 mod keys;
+mod status;
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
@@ -25,6 +26,7 @@ use crate::{ProgramError, settings};
 pub use config::{DEFAULT_PATH, SAMPLE, SiteConfig};
 pub use follow::{Followed, follow};
 pub use keys::host_key;
+pub use status::status;
 
 /// The key of an enrolment that is under way.
 const ENROLLING: &str = "enrolling.key";
@@ -136,10 +138,12 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
     let serving =
         listener.admit(&[Role::Host]).open_to_strangers(enrolment_router(enroller(&server))).serve()?;
     let keys = keys::serve(config, &server, &keyring, &bundle, stop.clone())?;
+    let told = status::serve(config, &server, stop.clone())?;
     tracing::info!(site = %site, address = %serving.address(), vault = place.address, "the site server answers");
     Arc::clone(&server).run(stop.clone()).await;
     stop.cancelled().await;
     serving.stop().await;
     keys.await.ok();
+    told.await.ok();
     Ok(())
 }

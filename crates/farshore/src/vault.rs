@@ -8,6 +8,8 @@ mod desk;
 mod init;
 mod issuer;
 mod members;
+mod metrics;
+mod notify;
 mod offline;
 mod own;
 mod papers;
@@ -17,6 +19,7 @@ mod revocations;
 mod serve;
 mod standing;
 mod views;
+mod watch;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +30,10 @@ pub use api::Ordered;
 pub use backups::backup;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
+pub use notify::{
+    AlertsConfig, EmailConfig, ID_HEADER, Least, SIGNATURE_HEADER, Security, TIMESTAMP_HEADER, Tested,
+    WebhookConfig, sign,
+};
 pub use recover::{Recovered, new_token, recover_authority};
 pub use restore::{Restored, restore};
 pub use serve::serve;

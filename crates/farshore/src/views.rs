@@ -2,7 +2,9 @@
 //! are ages or milliseconds since the Unix epoch, sizes are bytes. This module must never
 //! know where they come from.
 
+mod alerts;
 mod clouds;
+mod history;
 mod hosts;
 mod machines;
 mod mappings;
@@ -11,7 +13,9 @@ mod protections;
 mod sites;
 mod status;
 
+pub use alerts::AlertView;
 pub use clouds::CloudView;
+pub use history::HistoryView;
 pub use hosts::HostView;
 pub use machines::MachineView;
 pub use mappings::MappingView;

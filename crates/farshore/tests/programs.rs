@@ -65,8 +65,20 @@ fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
     let clouds = world.json(&["cloud", "list"]);
     let east = clouds.as_array().unwrap().iter().find(|cloud| cloud["name"] == "east").unwrap();
     assert_eq!((east["role"].as_str(), east["policy"].as_str()), (Some("source"), Some("gold")));
-    // A key for a host comes from the site server itself, and is for a host alone.
     let east_config = world.config("east");
+    let status = world.json(&["site", "status", "--config", &east_config]);
+    assert_eq!(
+        (status["term"].as_u64(), status["vault_answers"].as_bool()),
+        (Some(1), Some(true)),
+        "{status}"
+    );
+    // Nothing is wrong, and nobody is to be told.
+    assert_eq!(world.json(&["alert", "list", "--state", "all"]), serde_json::json!([]));
+    assert!(world.fails(&["alert", "list", "--level", "bad"]).contains("warning, critical"));
+    assert!(world.fails(&["alert", "show", "00"]).contains("alert list"));
+    assert!(world.fails(&["alert", "test"]).contains("no channel"));
+    assert!(world.fails(&["history", "nobody"]).contains("protected machine"));
+    // A key for a host comes from the site server itself, and is for a host alone.
     let host_key =
         world.json(&["site", "host-key", "--config", &east_config])["key"].as_str().unwrap().to_owned();
     let third = world.path("third");

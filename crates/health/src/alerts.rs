@@ -1,7 +1,7 @@
 //! Alerts: a reason that lasts is raised once, and resolved by itself once it is gone for a
 //! while. This module must never know who is told, nor how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use farshore_types::{HostId, MachineId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,18 @@ impl Alerts {
     /// Those that were raised and are not over, in the order of their subjects.
     pub fn raised(&self) -> impl Iterator<Item = &Alert> {
         self.open.values().filter(|alert| alert.raised)
+    }
+
+    /// What it is about that has anything open.
+    #[must_use]
+    pub fn subjects(&self) -> BTreeSet<Subject> {
+        self.open.keys().map(|(subject, _)| *subject).collect()
+    }
+
+    /// One that was raised and is not over.
+    #[must_use]
+    pub fn raised_of(&self, subject: Subject, code: &str) -> Option<&Alert> {
+        self.open.get(&(subject, code.to_owned())).filter(|alert| alert.raised)
     }
 
     /// Everything that is open, to be kept.

@@ -52,6 +52,13 @@ impl CycleStats {
     }
 }
 
+/// Part of a [`CycleWindow`], as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptCycles {
+    last: Option<(String, CycleTotals)>,
+    slots: Vec<(u64, CycleStats)>,
+}
+
 /// One protection's cycles of the last half day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CycleWindow {
@@ -67,8 +74,10 @@ impl CycleWindow {
     pub fn note(&mut self, now_ms: u64, run: &str, totals: CycleTotals, last: Option<(u64, u64)>) {
         let before = match &self.last {
             Some((known, before)) if known == run => *before,
-            // A run that was not known begins at zero.
-            _ => CycleTotals::default(),
+            // A run that has begun since begins at zero.
+            Some(_) => CycleTotals::default(),
+            // Of what was before the first look, nobody knows in which half day it was.
+            None => totals,
         };
         self.last = Some((run.to_owned(), totals));
         let (largest, slowest_ms) = last.unwrap_or_default();
@@ -84,6 +93,21 @@ impl CycleWindow {
         while self.slots.front().is_some_and(|(known, _)| known + SLOTS_MAX <= slot) {
             self.slots.pop_front();
         }
+    }
+
+    /// What has to be kept to go on after a restart: the sums heard last, and the
+    /// quarter hours from `since_ms` on.
+    #[must_use]
+    pub fn kept(&self, since_ms: u64) -> KeptCycles {
+        let slots = self.slots.iter().filter(|(slot, _)| (slot + 1) * SLOT_MS > since_ms);
+        KeptCycles { last: self.last.clone(), slots: slots.copied().collect() }
+    }
+
+    /// Takes back what was kept, in the order of time.
+    pub fn restore(&mut self, kept: KeptCycles) {
+        self.last = kept.last.or(self.last.take());
+        let newest = self.slots.back().map(|(slot, _)| *slot);
+        self.slots.extend(kept.slots.into_iter().filter(|(slot, _)| newest.is_none_or(|n| *slot > n)));
     }
 
     /// What was added over the last half day.
@@ -121,6 +145,7 @@ mod tests {
     #[test]
     fn a_restart_and_a_lost_report_are_counted_once() {
         let mut window = CycleWindow::default();
+        window.note(0, "a", sums(0, 0), None);
         window.note(0, "a", sums(10, 1), Some((5000, 400)));
         window.note(1000, "a", sums(10, 1), None);
         window.note(60_000, "a", sums(30, 1), None);
@@ -135,6 +160,7 @@ mod tests {
     #[test]
     fn what_is_older_than_half_a_day_is_forgotten() {
         let mut window = CycleWindow::default();
+        window.note(0, "a", sums(0, 0), None);
         for quarter in 0..100u64 {
             window.note(quarter * SLOT_MS, "a", sums(quarter + 1, 0), None);
         }
@@ -143,10 +169,28 @@ mod tests {
         assert_eq!(window.slots.len() as u64, SLOTS_MAX);
     }
 
+    #[test]
+    fn what_was_kept_goes_on_and_nothing_is_counted_again() {
+        let mut window = CycleWindow::default();
+        window.note(0, "a", sums(1000, 0), None);
+        assert_eq!(window.stats(0).totals.cycles, 0, "what was before the first look is in no half day");
+        window.note(SLOT_MS, "a", sums(1010, 0), None);
+        window.note(5 * SLOT_MS, "a", sums(1030, 2), None);
+        let mut again = CycleWindow::default();
+        for since in [0, 4 * SLOT_MS] {
+            again.restore(window.kept(since));
+        }
+        assert_eq!(again, window);
+        again.note(5 * SLOT_MS, "a", sums(1031, 2), None);
+        assert_eq!(again.stats(5 * SLOT_MS).totals.cycles, 31);
+        assert_eq!(window.kept(4 * SLOT_MS).slots.len(), 1);
+    }
+
     proptest! {
         #[test]
         fn all_that_runs_did_is_there_once(runs in prop::collection::vec(prop::collection::vec(0u64..50, 1..10), 1..6)) {
             let mut window = CycleWindow::default();
+            window.note(5, "before", sums(1000, 0), None);
             let mut all = 0;
             for (run, steps) in runs.iter().enumerate() {
                 let mut sum = 0;

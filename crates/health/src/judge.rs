@@ -16,7 +16,7 @@ const POINT_AGE_MAX_MS: u64 = 3600 * 1000;
 /// An objective is missed by much when the newest point is this many times as old.
 const FAR_OVER: u64 = 10;
 /// Milliseconds without a report after which who sent it counts as silent: four reports.
-const SILENT_MS: u64 = 120 * 1000;
+pub const SILENT_MS: u64 = 120 * 1000;
 /// Share of a place that should be free.
 const SPACE_WARNING: f64 = 0.10;
 /// Share of a place below which it is nearly full.
@@ -231,11 +231,7 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
             "is the host up, its agent running, its site server there?",
         );
     }
-    if signs.skew_ms >= SKEW_WARNING_MS {
-        let level = if signs.skew_ms >= SKEW_CRITICAL_MS { Critical } else { Warning };
-        let what = format!("its clock differs by {}", time(signs.skew_ms));
-        health.add(level, "clock-skew", what, "let a time service set the host's clock");
-    }
+    add_skew(&mut health, signs.skew_ms, "its clock");
     if let Some(left) = signs.certificate_left_ms.filter(|left| *left <= CERTIFICATE_WARNING_DAYS * DAY_MS) {
         let level = if left <= CERTIFICATE_CRITICAL_DAYS * DAY_MS { Critical } else { Warning };
         let what = match left {
@@ -258,16 +254,37 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
     health
 }
 
-/// How well a site is: its server was last heard of that many milliseconds ago.
+/// What is known of a site.
+#[derive(Clone, Debug, Default)]
+pub struct SiteSigns<'a> {
+    /// Milliseconds since its server was heard of; none: none is expected to be there yet.
+    pub silent_ms: Option<u64>,
+    /// Milliseconds that its server's clock differs, beyond what the round trip explains.
+    pub skew_ms: u64,
+    /// What its server says of itself.
+    pub problems: &'a [Problem],
+}
+
+/// How well a site is.
 #[must_use]
-pub fn of_site(silent_ms: u64) -> Health {
+pub fn of_site(signs: &SiteSigns<'_>) -> Health {
     let mut health = Health::default();
-    if silent_ms >= SILENT_MS {
+    if let Some(silent_ms) = signs.silent_ms.filter(|ms| *ms >= SILENT_MS) {
         let what = format!("its site server was last heard of {} ago", time(silent_ms));
         let advice = "is it up, and the line to it? its agents go on replicating meanwhile";
         health.add(Level::Critical, "site-silent", what, advice);
     }
+    add_skew(&mut health, signs.skew_ms, "the site server's clock");
+    signs.problems.iter().for_each(|problem| health.add_problem(problem));
     health
+}
+
+fn add_skew(health: &mut Health, skew_ms: u64, whose: &str) {
+    if skew_ms >= SKEW_WARNING_MS {
+        let level = if skew_ms >= SKEW_CRITICAL_MS { Level::Critical } else { Level::Warning };
+        let what = format!("{whose} differs from the vault's by {}", time(skew_ms));
+        health.add(level, "clock-skew", what, "let a time service set the clocks");
+    }
 }
 
 /// A time as people say it, two units at most.
@@ -284,121 +301,4 @@ fn time(ms: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use farshore_control::report::CycleTotals;
-
-    use super::*;
-
-    fn well() -> ProtectionSigns<'static> {
-        ProtectionSigns { has_point: true, age_ms: Some(3000), enabled_ms: 100_000_000, ..Default::default() }
-    }
-
-    fn codes(health: &Health) -> Vec<&str> {
-        health.reasons.iter().map(|r| r.code.as_str()).collect()
-    }
-
-    #[test]
-    fn a_protection_that_is_well_has_no_reasons() {
-        assert_eq!(of_protection(&well()), Health::default());
-    }
-
-    #[test]
-    fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
-        let faults = ["delta 1-2 is damaged".to_owned()];
-        let totals = CycleTotals { cycles: 79, missed: 21, app_failed: 1, ..CycleTotals::default() };
-        let signs = ProtectionSigns {
-            intent: Some(Intent::Pause),
-            cycles: CycleStats { totals, ..CycleStats::default() },
-            resync_needed: Some("x"),
-            resyncing: Some("x"),
-            retrying: Some("x"),
-            failed: Some("x"),
-            faults: &faults,
-            source_silent_ms: SILENT_MS,
-            target_silent_ms: SILENT_MS,
-            conflict: true,
-            age_ms: Some(POINT_AGE_MAX_MS + 1),
-            ..well()
-        };
-        let health = of_protection(&signs);
-        let all = [
-            "owner-conflict",
-            "failed",
-            "resync-needed",
-            "rpo-missed",
-            "damaged",
-            "retrying",
-            "resyncing",
-            "paused",
-            "source-silent",
-            "target-silent",
-            "cycles-missed",
-            "app-consistency",
-        ];
-        assert_eq!(codes(&health), all);
-        assert_eq!(health.level, Level::Critical);
-        assert!(health.reasons.iter().all(|r| !r.what.is_empty() && !r.advice.is_empty()));
-        let ended =
-            of_protection(&ProtectionSigns { has_point: false, age_ms: None, enabled_ms: 5, ..well() });
-        assert_eq!((codes(&ended), ended.level), (vec!["initial-copy"], Level::Warning));
-    }
-
-    #[test]
-    fn twenty_per_cent_missed_is_still_well() {
-        let totals = CycleTotals { cycles: 80, missed: 20, ..CycleTotals::default() };
-        let cycles = CycleStats { totals, ..CycleStats::default() };
-        assert_eq!(of_protection(&ProtectionSigns { cycles, ..well() }), Health::default());
-    }
-
-    #[test]
-    fn an_objective_counts_for_what_it_says() {
-        let at = |age_ms, objective_secs| {
-            let age_ms = Some(age_ms);
-            of_protection(&ProtectionSigns { age_ms, objective_secs, ..well() }).level
-        };
-        assert_eq!(at(60_000, Some(60)), Level::Normal);
-        assert_eq!(at(60_001, Some(60)), Level::Warning);
-        assert_eq!(at(600_001, Some(60)), Level::Critical);
-        assert_eq!(at(3_600_000, None), Level::Normal);
-        assert_eq!(at(3_600_001, None), Level::Critical);
-        // Whoever asks for no more than a point in four hours is well after two.
-        assert_eq!(at(2 * 3_600_000, Some(4 * 3600)), Level::Normal);
-        assert_eq!(at(5 * 3_600_000, Some(4 * 3600)), Level::Critical);
-        // A point that never came is missed from when it was enabled.
-        let none = ProtectionSigns { has_point: false, age_ms: None, objective_secs: Some(60), ..well() };
-        assert!(codes(&of_protection(&none)).contains(&"rpo-missed"));
-    }
-
-    #[test]
-    fn a_host_says_what_is_wrong_with_it() {
-        let space = [
-            Space { path: "/r".into(), of: "replicas".into(), free: 2, total: 100 },
-            Space { path: "/s".into(), of: "scratch".into(), free: 9, total: 100 },
-            Space { path: "/t".into(), of: "scratch".into(), free: 10, total: 100 },
-            Space { path: "/none".into(), of: "scratch".into(), free: 0, total: 0 },
-        ];
-        let said = Problem { code: "libvirt".into(), what: "is away".into(), advice: "start it".into() };
-        let signs = HostSigns {
-            silent_ms: SILENT_MS,
-            skew_ms: SKEW_WARNING_MS,
-            certificate_left_ms: Some(0),
-            space: &space,
-            problems: std::slice::from_ref(&said),
-            maintenance: false,
-        };
-        let health = of_host(&signs);
-        let all = ["agent-silent", "certificate", "space-low", "clock-skew", "space-low", "libvirt"];
-        assert_eq!(codes(&health), all);
-        assert!(health.reasons[1].what.contains("has ended"));
-        let quiet = HostSigns { maintenance: true, silent_ms: SILENT_MS, ..HostSigns::default() };
-        assert_eq!(of_host(&quiet), Health::default());
-        assert_eq!(of_site(SILENT_MS - 1), Health::default());
-        assert_eq!(codes(&of_site(SILENT_MS)), ["site-silent"]);
-    }
-
-    #[test]
-    fn times_read_like_times() {
-        let told = [5, 5_000, 65_000, 3_700_000, 90_000_000].map(time);
-        assert_eq!(told, ["5 ms", "5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 mod clock;
 mod inbox;
+mod problems;
 mod serving;
 mod silence;
 mod upward;
@@ -13,7 +14,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use farshore_control::{
     Body, Document, Holder, Key, Order, Term, Verdict,
-    report::Problem,
     sync::{Cursor, Documents},
 };
 use farshore_pki::Registration;
@@ -34,6 +34,9 @@ pub const HOST_SILENT: Duration = Duration::from_secs(45);
 /// For so long after the vault's last answer the site server counts as being in contact with
 /// it: one long poll and a little. Only then are requests served that delete anything.
 pub const IN_CONTACT: Duration = Duration::from_secs(40);
+
+/// For so long after the vault came back the site server tells it that it was silent.
+pub const SILENCE_TOLD: Duration = Duration::from_secs(600);
 
 /// Most hosts that a site server listens to.
 pub const HOSTS_MAX: usize = 10_000;
@@ -86,6 +89,8 @@ struct Vault {
     cursor: Option<Cursor>,
     clock: VaultClock,
     hearing: Hearing,
+    /// For how long it was silent last, and when it came back.
+    was_silent: Option<(Duration, Duration)>,
     /// When its last answer came; none: not since the contact was lost.
     answered: Option<Duration>,
     /// Whether everything that it had was taken since the contact began.
@@ -129,6 +134,7 @@ impl Core {
                 cursor: None,
                 clock: VaultClock::default(),
                 hearing: Hearing::new(now, VAULT_SILENT),
+                was_silent: None,
                 answered: None,
                 caught_up: false,
                 after: None,
@@ -270,7 +276,9 @@ impl Core {
         if let Some(clock_ms) = judged.clock_ms {
             vault.clock.told(clock_ms, judged.asked, now);
         }
+        let since = vault.hearing.since();
         if let Some(Turn::Back) = vault.hearing.heard(now) {
+            vault.was_silent = Some((now.saturating_sub(since), now));
             self.events.push(Event::VaultBack);
         }
         if judged.caught_up && !vault.caught_up {
@@ -344,30 +352,6 @@ impl Core {
     /// What has happened since this was last asked.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
-    }
-
-    /// What is wrong now, for people.
-    #[must_use]
-    pub fn problems(&self, now: Duration) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if self.vault.hearing.is_silent() {
-            let secs = now.saturating_sub(self.vault.hearing.since()).as_secs();
-            problems.push(Problem {
-                code: "vault-silent".to_owned(),
-                what: format!("the vault has not answered for {secs} s"),
-                advice: "replication goes on; if the vault is lost, promote this site".to_owned(),
-            });
-        }
-        let silent = self.hosts.iter().filter(|(_, host)| host.hearing.is_silent());
-        problems.extend(silent.map(|(id, host)| Problem {
-            code: "host-silent".to_owned(),
-            what: format!(
-                "host {id} has not spoken for {} s",
-                now.saturating_sub(host.hearing.since()).as_secs()
-            ),
-            advice: "look whether its agent runs, and reaches this site server".to_owned(),
-        }));
-        problems
     }
 }
 

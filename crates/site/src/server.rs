@@ -15,6 +15,7 @@ use farshore_channel::{Keyring, Renewer, Upkeep};
 use farshore_control::{report::Problem, sync::POLL_SECS_MAX};
 use farshore_env::{Clock, Files};
 use farshore_types::SiteId;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,25 @@ impl Default for Timing {
     fn default() -> Timing {
         Timing { poll: Duration::from_secs(POLL_SECS_MAX - 5), report_gap: Duration::from_secs(1) }
     }
+}
+
+/// How a site server stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// Which site.
+    pub site: SiteId,
+    /// Its version.
+    pub version: String,
+    /// The term of the vault that it follows; none before one has spoken.
+    pub term: Option<u64>,
+    /// Whether that vault answers now.
+    pub vault_answers: bool,
+    /// Hosts that it listens to.
+    pub hosts: usize,
+    /// Documents that it holds.
+    pub documents: usize,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
 }
 
 /// A site server that cannot go on.
@@ -166,6 +186,22 @@ impl Server {
             self.watch_clock(&stop),
             renewal
         );
+    }
+
+    /// How it stands, for people at this site.
+    #[must_use]
+    pub fn status(&self) -> SiteStatus {
+        let problems = self.problems();
+        let (core, now) = (self.core(), self.clock.monotonic());
+        SiteStatus {
+            site: core.site(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            term: core.term().map(|term| term.number),
+            vault_answers: core.is_in_contact(now),
+            hosts: core.hosts().count(),
+            documents: core.documents().count(),
+            problems: [problems, core.own_problems(now)].concat(),
+        }
     }
 
     /// What is wrong now, for people.

@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::{
     Change, Moment, Problem,
     rows::{HeadRow, LearningRow},
+    watch::Watch,
 };
 pub(crate) use publish::peer_of;
 pub(crate) use tables::Tables;
@@ -71,12 +72,17 @@ pub enum Bug {
     UndoesOthers,
     /// Open jobs are not moved on after a restart.
     LeavesJobs,
+    /// The age of a point is taken from whoever says the smaller one, whatever its clock.
+    TrustsAnyClock,
+    /// After a restart, everything that is wrong is told again.
+    TellsAgain,
 }
 
 /// The vault's core.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Core {
     pub(crate) tables: Tables,
+    pub(crate) watch: Watch,
     #[cfg(feature = "deliberate-bugs")]
     bug: Option<Bug>,
 }
@@ -123,6 +129,7 @@ impl Core {
     fn with(tables: Tables) -> Core {
         Core {
             tables,
+            watch: Watch::default(),
             #[cfg(feature = "deliberate-bugs")]
             bug: None,
         }
@@ -134,6 +141,11 @@ impl Core {
     pub fn with_bug(mut self, bug: Bug) -> Core {
         self.bug = Some(bug);
         self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bug_of_tests(&self) -> Option<Bug> {
+        self.bug
     }
 
     #[cfg(feature = "deliberate-bugs")]

@@ -14,6 +14,8 @@
 //! only after the commit: what is acknowledged is durable. A call that fails has changed
 //! nothing. What hosts report all the time is in memory only and costs no write.
 //!
+//! [`Core::watch_over`] looks over all of it every few seconds: histories, health, alerts.
+//!
 //! Decisions, where the design leaves room:
 //! - A document goes to a host only after it has told this term all that it holds; until
 //!   then `hosts` of a document leaves it out, and each newly heard host has its documents
@@ -39,6 +41,7 @@ mod preflight;
 mod problem;
 pub mod rows;
 mod table;
+pub mod watch;
 
 pub use answer::Answer;
 pub use command::{Command, Enable, MapTo};

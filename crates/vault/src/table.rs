@@ -61,6 +61,10 @@ impl<R: Row> Table<R> {
         self.rows.values()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Writes a row, new or in place of the old one; whether that changed anything.
     pub(crate) fn put(&mut self, row: R) -> bool {
         let key = row.key();

@@ -12,4 +12,5 @@ mod random;
 mod requests;
 mod scale;
 mod transactions;
+mod watch;
 mod world;

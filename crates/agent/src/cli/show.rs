@@ -92,6 +92,9 @@ fn machines(lines: &[MachineLine]) -> String {
 fn status(status: &Status) -> String {
     let agent = if status.running { "agent running" } else { "no agent running: nothing is replicated now" };
     let mut text = format!("Host {}: {agent}\n", status.host);
+    for problem in &status.problems {
+        text += &format!("{}: {}; {}\n", problem.code, problem.what, problem.advice);
+    }
     if !status.sources.is_empty() {
         let mut out = table(&["REPLICATED FROM HERE", "TO", "EVERY", "STATE", "RPO", "NOTE"]);
         for line in &status.sources {

@@ -127,6 +127,7 @@ pub(crate) async fn status(agent: &Agent) -> Result<Status, AgentError> {
         running: agent.is_serving(),
         sources: agent.sources().lines(agent.clock.wall_ms()),
         replicas,
+        problems: agent.managed().map(|managed| managed.problems()).unwrap_or_default(),
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use farshore_control::report::Problem;
 use farshore_types::{Consistency, DiskKey, MachineId, PointId};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,9 @@ pub struct Status {
     pub sources: Vec<SourceLine>,
     /// Replicas kept here.
     pub replicas: Vec<ReplicaLine>,
+    /// What is wrong with the host as a whole, of an agent under a vault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 /// A machine replicated from here.

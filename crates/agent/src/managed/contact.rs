@@ -8,6 +8,9 @@ use farshore_types::RequestId;
 
 /// Failures in a row after which the next party is asked.
 const FAILURES_MAX: u32 = 3;
+/// How long nobody above must have answered before that is a problem that people are shown:
+/// two long polls and a little.
+const SILENT_AFTER: Duration = Duration::from_secs(75);
 /// How long another party than the first is stayed with before the first is tried again.
 const RETURN_AFTER: Duration = Duration::from_secs(60);
 
@@ -19,6 +22,8 @@ pub struct Contact {
     /// Since when that is another one than the first.
     away_since: Option<Duration>,
     failures: u32,
+    /// Since when nobody has answered.
+    silent_since: Option<Duration>,
     cursor: Option<Cursor>,
     /// What the vault's clock said, and when that was asked for.
     clock: Option<(u64, Duration)>,
@@ -56,12 +61,25 @@ impl Contact {
     /// asked for, where it knows it.
     pub fn answered(&mut self, cursor: Cursor, clock: Option<(u64, Duration)>) {
         (self.failures, self.cursor, self.clock) = (0, Some(cursor), clock);
+        self.silent_since = None;
+    }
+
+    /// What people are to be shown where nobody has answered for too long.
+    #[must_use]
+    pub fn silence(&self, now: Duration) -> Option<(String, String)> {
+        let silent = now.saturating_sub(self.silent_since?);
+        (silent >= SILENT_AFTER).then(|| {
+            let what =
+                format!("neither the site server nor the vault has answered for {} s", silent.as_secs());
+            (what, "replication goes on; look at the site server and at the line to it".to_owned())
+        })
     }
 
     /// Nobody answered: after some times the next of `count` is asked, from the beginning,
     /// because a cursor means nothing to anybody else.
     pub fn failed(&mut self, count: usize, now: Duration) {
         self.failures += 1;
+        self.silent_since.get_or_insert(now);
         self.clock = None;
         if self.failures >= FAILURES_MAX && count > 1 {
             self.turn_to((self.at + 1) % count, now);
@@ -91,6 +109,20 @@ mod tests {
     use super::*;
 
     const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn silence_above_is_shown_after_a_while_and_over_with_an_answer() {
+        let term = Term { number: 1, vault: VaultId(Uuid::nil()) };
+        let mut contact = Contact::default();
+        contact.failed(2, S(1));
+        assert_eq!(contact.silence(S(2)), None);
+        contact.failed(2, S(70));
+        assert!(contact.silence(S(1) + SILENT_AFTER).unwrap().0.contains("75 s"));
+        contact.answered(Cursor { term, sequence: 1 }, None);
+        assert_eq!(contact.silence(S(200)), None);
+        contact.failed(2, S(300));
+        assert_eq!(contact.silence(S(301)), None, "it counts from the first failure after the answer");
+    }
 
     #[test]
     fn the_next_party_is_asked_from_the_beginning_and_the_first_again_later() {

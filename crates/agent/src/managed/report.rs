@@ -158,7 +158,7 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
 }
 
 fn aged(aged: &mut Aged, point: &PointInfo, now: (u64, Duration)) -> PointAge {
-    aged.of(point.id, point.captured_ms, 0, now)
+    aged.of_other(point.id, point.captured_ms, now)
 }
 
 fn higher(held: Epoch, known: Option<Epoch>) -> Epoch {

@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Managed, Upstream, UpstreamError, locked, reconcile, report};
 use crate::{Agent, AgentError};
 
+/// Code of the problem that nobody above answers.
+const NOBODY_ABOVE: &str = "site-silent";
+
 /// Does all of a managed agent until stopped. Replications end in good order then.
 pub async fn run(agent: Arc<Agent>, managed: Arc<Managed>, stop: CancellationToken) {
     tokio::join!(
@@ -53,7 +56,15 @@ impl Managed {
     }
 
     fn lost(&self, error: &UpstreamError) {
-        locked(&self.contact).failed(self.upstreams.len(), self.since_start());
+        let now = self.since_start();
+        let silence = {
+            let mut contact = locked(&self.contact);
+            contact.failed(self.upstreams.len(), now);
+            contact.silence(now)
+        };
+        if silence.is_some() {
+            self.set_problem(NOBODY_ABOVE, silence);
+        }
         tracing::debug!(%error, "nobody above answers");
     }
 }
@@ -125,6 +136,7 @@ async fn take(managed: &Arc<Managed>, answer: Documents, asked: Duration) -> Res
         return Err(AgentError::Request { what: why, advice: String::new() });
     }
     managed.set_problem("vault-not-followed", None);
+    managed.set_problem(NOBODY_ABOVE, None);
     for (key, why) in &taken.refused {
         tracing::debug!(?key, why, "a document was not taken");
     }

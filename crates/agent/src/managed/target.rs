@@ -157,7 +157,7 @@ impl Managed {
     }
 
     /// Problems with the host as a whole.
-    pub(super) fn problems(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         locked(&self.problems).values().cloned().collect()
     }
 }

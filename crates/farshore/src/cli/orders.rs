@@ -48,6 +48,12 @@ pub(crate) enum SiteCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Shows how the site server on this machine stands, also while the vault is away.
+    Status {
+        /// The site server's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Tells the server of this machine's site where the vault is now; the vault proves that it
     /// is the same one.
     ///

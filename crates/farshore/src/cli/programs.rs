@@ -122,6 +122,18 @@ pub(super) async fn host_key(config: Option<&Path>, global: &Global) -> Result<(
     Ok(())
 }
 
+pub(super) async fn site_status(config: Option<&Path>, global: &Global) -> Result<(), ProgramError> {
+    let status = site::status(&site::SiteConfig::load(config)?).await?;
+    let term = status.term.map_or("no vault yet".to_owned(), |term| format!("term {term}"));
+    let vault = if status.vault_answers { "the vault answers" } else { "the vault does not answer now" };
+    let mut text = format!("site {}: {term}, {vault}; {} hosts", status.site, status.hosts);
+    for problem in &status.problems {
+        text += &format!("\n{}: {}; {}", problem.code, problem.what, problem.advice);
+    }
+    show::one(global.output, &status, &text);
+    Ok(())
+}
+
 pub(super) async fn site_serve(config: Option<&Path>) -> Result<(), ProgramError> {
     site::serve(&site::SiteConfig::load(config)?, stopped_by_signal()?).await
 }

@@ -67,6 +67,12 @@ impl SiteConfig {
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("keys.sock")
     }
+
+    /// The socket at which it is asked how it stands.
+    #[must_use]
+    pub fn status_socket(&self) -> PathBuf {
+        self.data_dir.join("status.sock")
+    }
 }
 
 #[cfg(test)]

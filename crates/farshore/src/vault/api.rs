@@ -2,9 +2,11 @@
 //! can be ordered, a module for each noun. Whoever asks brings a token; refusals are problem
 //! details (RFC 9457). This module must never decide anything.
 
+mod alerts;
 mod caller;
 mod clouds;
 mod commands;
+mod history;
 mod hosts;
 mod machines;
 mod mappings;
@@ -20,7 +22,9 @@ use farshore_vault::{Core, Moment};
 use super::{
     desk::Desk,
     issuer::{Issuer, refused},
+    notify::Channels,
 };
+pub(super) use alerts::AlertFilter;
 use caller::Token;
 
 pub use commands::Ordered;
@@ -29,11 +33,14 @@ pub use commands::Ordered;
 pub(super) struct Api {
     desk: Desk,
     issuer: Issuer,
+    channels: Channels,
 }
 
 /// The routes.
-pub(super) fn router(desk: Desk, issuer: Issuer) -> Router {
+pub(super) fn router(desk: Desk, issuer: Issuer, channels: Channels) -> Router {
     Router::new()
+        .merge(alerts::routes())
+        .merge(history::routes())
         .merge(status::routes())
         .merge(sites::routes())
         .merge(clouds::routes())
@@ -43,7 +50,7 @@ pub(super) fn router(desk: Desk, issuer: Issuer) -> Router {
         .merge(mappings::routes())
         .merge(protections::routes())
         .merge(commands::routes())
-        .with_state(Api { desk, issuer })
+        .with_state(Api { desk, issuer, channels })
 }
 
 async fn list<T: Send + 'static>(

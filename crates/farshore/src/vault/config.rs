@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use farshore_store::Location;
 use serde::{Deserialize, Serialize};
 
+use super::notify::AlertsConfig;
 use crate::ProgramError;
 
 /// Where the configuration is looked for unless a command names another file.
@@ -25,6 +26,10 @@ pub struct VaultConfig {
     pub listen: String,
     /// The address that registration keys carry; none: this host's name.
     pub address: Option<String>,
+    /// Where figures for Prometheus are read, in the clear; none: nowhere.
+    pub metrics_listen: Option<String>,
+    /// Who is told of alerts.
+    pub alerts: AlertsConfig,
     /// Where it keeps its own backups; none: `backups` in `data_dir`.
     pub backup_dir: Option<PathBuf>,
     /// Hours between two of them; 0: it makes none.
@@ -40,6 +45,8 @@ impl Default for VaultConfig {
             store: None,
             listen: "0.0.0.0:7400".to_owned(),
             address: None,
+            metrics_listen: None,
+            alerts: AlertsConfig::default(),
             backup_dir: None,
             backup_every_hours: 24,
             backups_kept: 14,
@@ -93,5 +100,17 @@ mod tests {
     #[test]
     fn the_sample_says_the_defaults() {
         assert_eq!(toml::from_str::<VaultConfig>(SAMPLE).unwrap(), VaultConfig::default());
+    }
+
+    #[test]
+    fn what_the_sample_shows_of_alerts_can_be_switched_on() {
+        let shown = SAMPLE.split("[alerts]").nth(1).unwrap();
+        let text: String = shown.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        let config: VaultConfig = toml::from_str(&text).unwrap();
+        assert_eq!(farshore_config::unknown_keys::<VaultConfig>("sample", &text).unwrap().len(), 0);
+        let email = config.alerts.email.as_ref().unwrap();
+        assert_eq!((email.port, email.to.len(), config.alerts.webhooks.len()), (Some(587), 1, 1));
+        let channels = crate::vault::notify::Channels::of(&config.alerts).unwrap();
+        assert_eq!(channels.names(), ["email", "pager"]);
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::papers::Papers;
+use super::{metrics::Meters, papers::Papers};
 
 /// Most works that are written as one transaction.
 const BATCH_MAX: usize = 256;
@@ -50,6 +50,7 @@ pub(crate) struct Desk {
     inbox: mpsc::Sender<Ask>,
     news: watch::Receiver<u64>,
     begun: Instant,
+    meters: Meters,
 }
 
 impl Desk {
@@ -58,9 +59,10 @@ impl Desk {
         let (inbox, asks) = mpsc::channel(INBOX_MAX);
         let (tell, news) = watch::channel(core.sequence());
         let begun = Instant::now();
-        let clerk = Clerk { core, papers, store, tell, begun };
+        let meters = Meters::default();
+        let clerk = Clerk { core, papers, store, tell, begun, meters: meters.clone() };
         tokio::spawn(clerk.work(asks, stop));
-        Desk { inbox, news, begun }
+        Desk { inbox, news, begun, meters }
     }
 
     /// Does something wholly or not at all; the answer comes when it is durable.
@@ -102,6 +104,11 @@ impl Desk {
         self.news.clone()
     }
 
+    /// What is measured of it.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// Time since the desk was opened.
     pub(crate) fn uptime(&self) -> Duration {
         self.begun.elapsed()
@@ -118,6 +125,7 @@ struct Clerk {
     store: Store,
     tell: watch::Sender<u64>,
     begun: Instant,
+    meters: Meters,
 }
 
 impl Clerk {
@@ -133,6 +141,7 @@ impl Clerk {
                 _ = tick.tick() => Ask::Work(Box::new(|books| {
                     let at = books.at;
                     books.core.tick(&at);
+                    books.core.watch_over(&at);
                     Box::new(|_| {})
                 })),
                 () = stop.cancelled() => break,
@@ -149,7 +158,14 @@ impl Clerk {
                 break;
             }
         }
+        self.keep_history(true);
         self.store.close().await;
+    }
+
+    /// What is remembered of protections is kept now and then, without a transaction of ours.
+    fn keep_history(&mut self, all: bool) {
+        let at = self.moment();
+        super::watch::note(&self.store, self.core.samples(all, &at));
     }
 
     /// Does all works, stores what they changed, answers; then lets look who wants to.
@@ -169,6 +185,7 @@ impl Clerk {
         for finish in finishes {
             finish(problem.as_ref().map_or(Ok(()), Err));
         }
+        self.keep_history(false);
         let at = self.moment();
         for look in looks {
             look(&self.core, &self.papers, &at);
@@ -199,7 +216,11 @@ impl Clerk {
         if self.papers.first_of_term {
             changes = changes.learned();
         }
+        let begun = Instant::now();
         let stored = if any { self.store.commit(changes).await.map(drop) } else { Ok(()) };
+        if any {
+            self.meters.committed(begun.elapsed(), stored.is_ok());
+        }
         match &stored {
             Ok(()) => {
                 self.core.commit();

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use axum::middleware::from_fn_with_state;
 use farshore_channel::{Listener, Upkeep, enrolment_router};
 use farshore_env::SystemClock;
 use farshore_pki::{Authority, UnlockKey};
@@ -16,10 +17,12 @@ use super::{
     config::VaultConfig,
     desk::Desk,
     issuer::Issuer,
-    members,
+    members, metrics,
+    notify::Channels,
     offline::load,
     own::{self, Own},
     papers::Papers,
+    wall_ms, watch as memory,
 };
 use crate::ProgramError;
 
@@ -53,7 +56,8 @@ async fn serve_once(
     stop: &CancellationToken,
     ready: &impl Fn(std::net::SocketAddr),
 ) -> Result<Option<StoreError>, ProgramError> {
-    let options = Options { wait: Wait::Forever, ..Options::default() };
+    let (retention, flush_every) = (memory::retention(), memory::FLUSH_EVERY);
+    let options = Options { wait: Wait::Forever, retention, flush_every, ..Options::default() };
     let Some(opened) = stop.run_until_cancelled(Store::open(config.location()?, options)).await else {
         return Ok(None);
     };
@@ -76,7 +80,10 @@ async fn with_store(
     loaded: &farshore_store::Loaded,
     ready: &impl Fn(std::net::SocketAddr),
 ) -> Result<(), ProgramError> {
-    let (core, papers) = load(loaded)?;
+    let channels = Channels::of(&config.alerts)?;
+    let (mut core, papers) = load(loaded)?;
+    memory::restore(&store, &mut core, wall_ms()).await?;
+    core.set_channels(channels.names());
     let authority = unlock(config, &papers)?;
     let known = papers.clone();
     let term = core.term();
@@ -88,9 +95,15 @@ async fn with_store(
     issuer.learn_own().await?;
     let upkeep = Arc::new(Upkeep::new(keyring.clone(), &config.data_dir, Arc::new(SystemClock::default())));
     issuer.standing().watch(Arc::clone(&upkeep));
-    let strangers =
-        enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
-    let members = members::router(desk, issuer.clone());
+    let api = api::router(desk.clone(), issuer.clone(), channels.clone());
+    let api = api.layer(from_fn_with_state(desk.meters().clone(), metrics::measured));
+    let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api);
+    let members = members::router(desk.clone(), issuer.clone());
+    if let Some(address) = &config.metrics_listen {
+        let address = metrics::serve(address, &desk, turn).await?;
+        tracing::info!(%address, "figures for Prometheus are at /metrics");
+    }
+    channels.run(&desk, turn).await?;
     let listener = Listener::bind(&config.listen, keyring, members).await?.open_to_strangers(strangers);
     let serving = listener.serve()?;
     tracing::info!(address = %serving.address(), term = term.number, "the vault answers");

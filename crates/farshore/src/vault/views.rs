@@ -1,7 +1,9 @@
 //! Rows and reports become what the API shows. Ages come from when a report was received,
 //! never from another host's clock. This module must never change anything.
 
+mod alerts;
 mod clouds;
+mod history;
 mod hosts;
 mod machines;
 mod mappings;
@@ -13,7 +15,9 @@ mod status;
 use farshore_types::{CloudId, HostId, SiteId};
 use farshore_vault::Core;
 
+pub(super) use alerts::{alert, alerts};
 pub(super) use clouds::clouds;
+pub(super) use history::history;
 pub(super) use hosts::hosts;
 pub(super) use machines::machines;
 pub(super) use mappings::mappings;
@@ -21,9 +25,6 @@ pub(super) use policies::policies;
 pub(super) use protections::protections;
 pub(super) use sites::sites;
 pub(super) use status::status;
-
-/// A host that was never heard of is as silent as can be.
-const NEVER_MS: u64 = u64::MAX / 4;
 
 fn site_name(core: &Core, id: SiteId) -> String {
     core.site(id).map_or_else(|| id.to_string(), |row| row.name.clone())

@@ -14,7 +14,7 @@ use farshore_control::{
 use farshore_types::RequestId;
 use uuid::Uuid;
 
-use super::{Event, HOST_SILENT, IN_CONTACT, VAULT_SILENT};
+use super::{Event, HOST_SILENT, IN_CONTACT, SILENCE_TOLD, VAULT_SILENT};
 use world::{HOST, OTHER, Of, Site, deletion, document, report, term};
 
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -193,4 +193,26 @@ fn a_superseded_vault_is_told_of_the_higher_term_by_way_of_the_hosts() {
     assert_eq!(site.core.question(0).term, Some(term(4)));
     assert_eq!(site.core.term().unwrap().order_of(&term(1)), Order::Same, "it follows only a vault");
     assert!(site.core.documents().all(|document| matches!(document.key, Key::Host(_))));
+}
+
+#[test]
+fn a_silent_vault_is_noticed_here_and_told_to_it_when_it_is_back() {
+    let mut site = Site::new();
+    site.vault_says(term(1), Vec::new(), S(1));
+    let silent = S(1) + VAULT_SILENT;
+    site.core.tick(silent - S(1));
+    assert!(site.core.own_problems(silent).is_empty() && !site.core.problems(silent).iter().any(is_vault));
+    site.core.tick(silent);
+    assert!(site.core.problems(silent).iter().any(is_vault), "it is shown here");
+    site.vault_says(term(1), Vec::new(), S(301));
+    let back = S(301);
+    let told = site.core.own_problems(back);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].code == "vault-was-silent" && told[0].what.contains("300 s"), "{told:?}");
+    assert!(!site.core.problems(back).iter().any(is_vault));
+    assert!(site.core.own_problems(back + SILENCE_TOLD).is_empty(), "not for ever");
+}
+
+fn is_vault(problem: &farshore_control::report::Problem) -> bool {
+    problem.code == "vault-silent"
 }

@@ -8,13 +8,15 @@ use farshore_control::{
     sync::{REPORTS_MAX, SiteReport},
 };
 use farshore_pki::PkiError;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
 
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Longest time between two reports to the vault.
+const HEARTBEAT: Duration = Duration::from_secs(20);
 
 /// Asks for documents again and again.
 pub(super) async fn documents(server: &Arc<Server>, stop: &CancellationToken) {
@@ -125,18 +127,18 @@ pub(super) async fn reports(server: &Arc<Server>, stop: &CancellationToken) {
 }
 
 async fn tell(server: &Arc<Server>, most: usize, due: bool) -> Result<(), ChannelError> {
-    if !due {
-        server.told.notified().await;
+    // Where hosts say nothing, the server says that it is there, and what is wrong with it.
+    if !due && timeout(HEARTBEAT, server.told.notified()).await.is_ok() {
         return Ok(());
     }
     let now = server.clock.monotonic();
-    let (site, hosts) = {
+    let (site, hosts, problems) = {
         let mut core = server.core();
-        (core.site(), core.report(most, now))
+        (core.site(), core.report(most, now), core.own_problems(now))
     };
     let transit_ms = *server.transit_ms.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let clock_ms = server.clock.wall_ms();
-    let report = SiteReport { site, version: VERSION.to_owned(), clock_ms, transit_ms, hosts };
+    let report = SiteReport { site, version: VERSION.to_owned(), clock_ms, transit_ms, problems, hosts };
     let begun = Instant::now();
     let reply = server.above.report(&report).await?;
     let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

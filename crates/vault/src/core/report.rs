@@ -23,6 +23,7 @@ impl Core {
         if self.tables.sites.get(&report.site).is_none() {
             return Err(Problem::unknown("site", report.site));
         }
+        self.watch.heard_site(report, at);
         let mut hosts = Vec::new();
         let versions = report.hosts.iter().flat_map(|(_, host)| host.holds.values());
         versions.for_each(|version| self.hear_term(version.term));

@@ -93,6 +93,8 @@ tables! {
         documents: DocumentRow,
         tokens: TokenRow,
         operations: OperationRow,
+        alerts: AlertRow,
+        notices: NoticeRow,
     }
     in_memory {
         learning: LearningRow,

@@ -48,6 +48,10 @@ views! {
     jobs, job, farshore_types::JobId, JobRow;
     /// All documents.
     documents, document, farshore_control::Key, DocumentRow;
+    /// Alerts, those that are over too.
+    alerts, alert, uuid::Uuid, AlertRow;
+    /// Notices that wait for being sent, oldest first.
+    notices, notice, u64, NoticeRow;
     /// Tokens of the API.
     tokens, token, uuid::Uuid, TokenRow;
     /// What hosts said last.

@@ -31,6 +31,8 @@ keyed! {
     ProtectionRow, "protection", farshore_types::MachineId, machine;
     EpochRow, "epoch", farshore_types::MachineId, machine;
     RequestRow, "request", farshore_types::RequestId, id;
+    AlertRow, "alert", uuid::Uuid, id;
+    NoticeRow, "notice", u64, number;
     TokenRow, "token", uuid::Uuid, id;
     ObservedRow, "observed", farshore_types::HostId, host;
 }

@@ -257,6 +257,7 @@ impl Story {
             version: String::new(),
             clock_ms: 0,
             transit_ms: 0,
+            problems: Vec::new(),
             hosts: vec![(0, report)],
         };
         let _ = self.world.core.site_report(&report, &at);

@@ -79,7 +79,14 @@ impl World {
             report.sources = sources.collect();
             (0, report)
         });
-        SiteReport { site, version: String::new(), clock_ms: 0, transit_ms: 0, hosts: hosts.collect() }
+        SiteReport {
+            site,
+            version: String::new(),
+            clock_ms: 0,
+            transit_ms: 0,
+            problems: Vec::new(),
+            hosts: hosts.collect(),
+        }
     }
 }
 

@@ -62,6 +62,7 @@ fn an_overtaken_report_says_nothing() {
         version: String::new(),
         clock_ms: 0,
         transit_ms: 0,
+        problems: Vec::new(),
         hosts: vec![(0, old)],
     };
     let at = world.moment();

@@ -219,6 +219,7 @@ impl World {
             version: "0.1.0".to_owned(),
             clock_ms: 0,
             transit_ms: 1,
+            problems: Vec::new(),
             hosts: vec![(0, HostReport { clock_ms: moment(self.clock + 1).wall_ms, ..agent.report(whole) })],
         };
         let at = self.moment();

@@ -37,6 +37,7 @@ pub(crate) async fn site(operator: &Operator, command: SiteCommand) -> Result<()
         SiteCommand::Enrol(_)
         | SiteCommand::Follow(_)
         | SiteCommand::Serve { .. }
+        | SiteCommand::Status { .. }
         | SiteCommand::HostKey { .. } => {}
     }
     Ok(())

@@ -1,0 +1,210 @@
+//! Alerts, and the past of a protection, as operators ask for them.
+
+use clap::Subcommand;
+
+use super::{Output, context::Operator, names::find as find_by_name, show};
+use crate::{
+    ProgramError,
+    vault::Tested,
+    views::{AlertView, HistoryView, ProtectionView},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertCommand {
+    /// Lists alerts, the newest first.
+    ///
+    /// Example: farshore alert list --level critical
+    List(Filter),
+    /// Shows one, with what to do about it.
+    Show {
+        /// Its id, or how that begins.
+        alert: String,
+    },
+    /// Takes note of one: it stays open until what is wrong is over.
+    Acknowledge {
+        /// Its id, or how that begins.
+        alert: String,
+        /// Who takes note; else whoever runs this.
+        #[arg(long, env = "USER")]
+        by: Option<String>,
+    },
+    /// Sends a test message by every channel, and says what became of it.
+    Test,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Filter {
+    /// `open`, `resolved` or `all`.
+    #[arg(long, default_value = "open")]
+    state: String,
+    /// `warning` or `critical`.
+    #[arg(long)]
+    level: Option<String>,
+    /// The reason's code, such as `rpo-missed`.
+    #[arg(long)]
+    code: Option<String>,
+    /// `protection`, `host` or `site`.
+    #[arg(long)]
+    of: Option<String>,
+    /// Name or id of what it is about.
+    #[arg(long)]
+    about: Option<String>,
+    /// Only those of which somebody has, or has not, taken note.
+    #[arg(long)]
+    acknowledged: Option<bool>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// The machine.
+    machine: String,
+}
+
+pub(super) async fn alert(operator: &Operator, command: AlertCommand) -> Result<(), ProgramError> {
+    match command {
+        AlertCommand::List(filter) => list(operator, &filter).await,
+        AlertCommand::Show { alert } => {
+            let alert = find(operator, &alert).await?;
+            show::one(operator.output, &alert, &whole(&alert));
+            Ok(())
+        }
+        AlertCommand::Acknowledge { alert, by } => {
+            let id = find(operator, &alert).await?.id;
+            let by = by.unwrap_or_else(|| "somebody".to_owned());
+            let path = format!("alerts/{id}/acknowledge");
+            let alert: AlertView = operator.post(&path, &serde_json::json!({ "by": by })).await?;
+            show::one(operator.output, &alert, "taken note of; it resolves itself when it is over");
+            Ok(())
+        }
+        AlertCommand::Test => test(operator).await,
+    }
+}
+
+async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> {
+    let acknowledged = filter.acknowledged.map(|flag| flag.to_string());
+    let wanted = [
+        ("state", Some(&filter.state)),
+        ("level", filter.level.as_ref()),
+        ("code", filter.code.as_ref()),
+        ("of", filter.of.as_ref()),
+        ("about", filter.about.as_ref()),
+        ("acknowledged", acknowledged.as_ref()),
+    ];
+    let query: Vec<String> =
+        wanted.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value?)))).collect();
+    let alerts: Vec<AlertView> = operator.get(&format!("alerts?{}", query.join("&"))).await?;
+    show::list(operator.output, &alerts, &["alert", "level", "of", "name", "what", "noted by"], |alert| {
+        vec![
+            alert.id.to_string()[..8].to_owned(),
+            level(alert),
+            alert.of.clone(),
+            alert.name.clone(),
+            alert.what.clone(),
+            alert.acknowledged_by.clone().unwrap_or_default(),
+        ]
+    });
+    Ok(())
+}
+
+/// An alert by its id, or by how that begins.
+async fn find(operator: &Operator, begin: &str) -> Result<AlertView, ProgramError> {
+    let alerts: Vec<AlertView> = operator.get("alerts?state=all").await?;
+    let begin = begin.to_lowercase();
+    let mut found = alerts.into_iter().filter(|alert| alert.id.to_string().starts_with(&begin));
+    match (found.next().filter(|_| !begin.is_empty()), found.next()) {
+        (Some(alert), None) => Ok(alert),
+        (Some(_), Some(_)) => {
+            let what = format!("more than one alert begins with '{begin}'");
+            Err(ProgramError::usage(what, "give more of its id"))
+        }
+        (None, _) => {
+            let what = format!("there is no alert '{begin}'");
+            Err(ProgramError::usage(what, "list them: farshore alert list --state all"))
+        }
+    }
+}
+
+async fn test(operator: &Operator) -> Result<(), ProgramError> {
+    let tested: Vec<Tested> = operator.post("alerts/test", &serde_json::json!({})).await?;
+    show::list(operator.output, &tested, &["channel", "result"], |one| {
+        let result = one.fault.as_ref().map_or_else(|| "sent".to_owned(), |why| format!("not sent: {why}"));
+        vec![one.channel.clone(), result]
+    });
+    let advice = "set [alerts] in the vault's configuration, as `farshore vault sample` shows";
+    if tested.is_empty() {
+        return Err(ProgramError::usage("no channel for alerts is configured", advice));
+    }
+    match tested.iter().filter(|one| one.fault.is_some()).count() {
+        0 => Ok(()),
+        some => Err(ProgramError::usage(
+            format!("{some} of {} channels cannot tell anybody", tested.len()),
+            advice,
+        )),
+    }
+}
+
+/// `farshore history MACHINE`.
+pub(super) async fn history(operator: &Operator, args: &HistoryArgs) -> Result<(), ProgramError> {
+    let all: Vec<ProtectionView> = operator.get("protections").await?;
+    let machine =
+        find_by_name("protected machine", &args.machine, &all, |view| view.machine.0, |view| &view.name)?;
+    let machine = machine.machine;
+    let view: HistoryView = operator.get(&format!("protections/{machine}/history")).await?;
+    if operator.output == Output::Json {
+        show::one(operator.output, &view, "");
+        return Ok(());
+    }
+    let rows =
+        [("hour", view.hour), ("day", view.day), ("week", view.week)].into_iter().map(|(over, told)| {
+            let told = |of: fn(&farshore_health::Percentiles) -> u64| {
+                told.map_or("-".to_owned(), |t| show::time(of(&t)))
+            };
+            vec![
+                over.to_owned(),
+                told(|t| t.p50_ms),
+                told(|t| t.p95_ms),
+                told(|t| t.p99_ms),
+                told(|t| t.worst_ms),
+            ]
+        });
+    show::print(&show::table(&["rpo over", "50 %", "95 %", "99 %", "worst"], rows));
+    let share = view.missed_share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0));
+    show::print(&format!(
+        "cycles of the last 12 h: {} ({share} missed), {} sent, {} on average, slowest {}, largest {}\n",
+        view.cycles.cycles,
+        show::size(view.cycles.sent),
+        view.mean_ms.map_or("-".to_owned(), show::time),
+        show::time(view.slowest_ms),
+        show::size(view.largest),
+    ));
+    Ok(())
+}
+
+fn whole(alert: &AlertView) -> String {
+    let state = match (alert.resolved_ms, &alert.acknowledged_by) {
+        (Some(at), _) => format!("over since {at} ms after 1970"),
+        (None, Some(by)) => format!("open; {by} has taken note"),
+        (None, None) => "open".to_owned(),
+    };
+    format!(
+        "{} {} '{}' ({})\n{}\n{}\nalert {}, raised {} ms after 1970, {state}",
+        level(alert),
+        alert.of,
+        alert.name,
+        alert.code,
+        alert.what,
+        alert.advice,
+        alert.id,
+        alert.raised_ms,
+    )
+}
+
+fn level(alert: &AlertView) -> String {
+    format!("{:?}", alert.level).to_lowercase()
+}
+
+/// A value as it may stand in a query.
+fn escaped(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    value.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

@@ -1,0 +1,124 @@
+//! Signs, and what follows from them.
+
+use farshore_control::report::CycleTotals;
+
+use super::*;
+
+fn well() -> ProtectionSigns<'static> {
+    ProtectionSigns { has_point: true, age_ms: Some(3000), enabled_ms: 100_000_000, ..Default::default() }
+}
+
+fn codes(health: &Health) -> Vec<&str> {
+    health.reasons.iter().map(|r| r.code.as_str()).collect()
+}
+
+#[test]
+fn a_protection_that_is_well_has_no_reasons() {
+    assert_eq!(of_protection(&well()), Health::default());
+}
+
+#[test]
+fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
+    let faults = ["delta 1-2 is damaged".to_owned()];
+    let totals = CycleTotals { cycles: 79, missed: 21, app_failed: 1, ..CycleTotals::default() };
+    let signs = ProtectionSigns {
+        intent: Some(Intent::Pause),
+        cycles: CycleStats { totals, ..CycleStats::default() },
+        resync_needed: Some("x"),
+        resyncing: Some("x"),
+        retrying: Some("x"),
+        failed: Some("x"),
+        faults: &faults,
+        source_silent_ms: SILENT_MS,
+        target_silent_ms: SILENT_MS,
+        conflict: true,
+        age_ms: Some(POINT_AGE_MAX_MS + 1),
+        ..well()
+    };
+    let health = of_protection(&signs);
+    let all = [
+        "owner-conflict",
+        "failed",
+        "resync-needed",
+        "rpo-missed",
+        "damaged",
+        "retrying",
+        "resyncing",
+        "paused",
+        "source-silent",
+        "target-silent",
+        "cycles-missed",
+        "app-consistency",
+    ];
+    assert_eq!(codes(&health), all);
+    assert_eq!(health.level, Level::Critical);
+    assert!(health.reasons.iter().all(|r| !r.what.is_empty() && !r.advice.is_empty()));
+    let ended = of_protection(&ProtectionSigns { has_point: false, age_ms: None, enabled_ms: 5, ..well() });
+    assert_eq!((codes(&ended), ended.level), (vec!["initial-copy"], Level::Warning));
+}
+
+#[test]
+fn twenty_per_cent_missed_is_still_well() {
+    let totals = CycleTotals { cycles: 80, missed: 20, ..CycleTotals::default() };
+    let cycles = CycleStats { totals, ..CycleStats::default() };
+    assert_eq!(of_protection(&ProtectionSigns { cycles, ..well() }), Health::default());
+}
+
+#[test]
+fn an_objective_counts_for_what_it_says() {
+    let at = |age_ms, objective_secs| {
+        let age_ms = Some(age_ms);
+        of_protection(&ProtectionSigns { age_ms, objective_secs, ..well() }).level
+    };
+    assert_eq!(at(60_000, Some(60)), Level::Normal);
+    assert_eq!(at(60_001, Some(60)), Level::Warning);
+    assert_eq!(at(600_001, Some(60)), Level::Critical);
+    assert_eq!(at(3_600_000, None), Level::Normal);
+    assert_eq!(at(3_600_001, None), Level::Critical);
+    // Whoever asks for no more than a point in four hours is well after two.
+    assert_eq!(at(2 * 3_600_000, Some(4 * 3600)), Level::Normal);
+    assert_eq!(at(5 * 3_600_000, Some(4 * 3600)), Level::Critical);
+    // A point that never came is missed from when it was enabled.
+    let none = ProtectionSigns { has_point: false, age_ms: None, objective_secs: Some(60), ..well() };
+    assert!(codes(&of_protection(&none)).contains(&"rpo-missed"));
+}
+
+#[test]
+fn a_host_says_what_is_wrong_with_it() {
+    let space = [
+        Space { path: "/r".into(), of: "replicas".into(), free: 2, total: 100 },
+        Space { path: "/s".into(), of: "scratch".into(), free: 9, total: 100 },
+        Space { path: "/t".into(), of: "scratch".into(), free: 10, total: 100 },
+        Space { path: "/none".into(), of: "scratch".into(), free: 0, total: 0 },
+    ];
+    let said = Problem { code: "libvirt".into(), what: "is away".into(), advice: "start it".into() };
+    let signs = HostSigns {
+        silent_ms: SILENT_MS,
+        skew_ms: SKEW_WARNING_MS,
+        certificate_left_ms: Some(0),
+        space: &space,
+        problems: std::slice::from_ref(&said),
+        maintenance: false,
+    };
+    let health = of_host(&signs);
+    let all = ["agent-silent", "certificate", "space-low", "clock-skew", "space-low", "libvirt"];
+    assert_eq!(codes(&health), all);
+    assert!(health.reasons[1].what.contains("has ended"));
+    let quiet = HostSigns { maintenance: true, silent_ms: SILENT_MS, ..HostSigns::default() };
+    assert_eq!(of_host(&quiet), Health::default());
+    let quiet = |silent_ms| SiteSigns { silent_ms, ..SiteSigns::default() };
+    assert_eq!(of_site(&quiet(Some(SILENT_MS - 1))), Health::default());
+    assert_eq!(of_site(&quiet(None)), Health::default());
+    let skewed = SiteSigns {
+        skew_ms: SKEW_CRITICAL_MS,
+        problems: std::slice::from_ref(&said),
+        ..quiet(Some(SILENT_MS))
+    };
+    assert_eq!(codes(&of_site(&skewed)), ["site-silent", "clock-skew", "libvirt"]);
+}
+
+#[test]
+fn times_read_like_times() {
+    let told = [5, 5_000, 65_000, 3_700_000, 90_000_000].map(time);
+    assert_eq!(told, ["5 ms", "5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+}
