@@ -51,6 +51,7 @@ use room::Room;
 use talk::Contact;
 
 pub use talk::run;
+pub(crate) use target::check_proof;
 pub use upstream::{Upstream, UpstreamError};
 pub(crate) use wanted::Pruning;
 
@@ -206,6 +207,13 @@ impl Managed {
     /// named is left unconnected.
     pub(crate) fn networks(&self, machine: MachineId) -> Option<BTreeMap<String, String>> {
         self.ledger().protection(machine).map(|protection| protection.networks.clone())
+    }
+
+    /// Hosts that this one may meet and have a principal, and these.
+    pub(crate) fn principals(&self) -> Vec<(String, String)> {
+        let ledger = self.ledger();
+        let peers = ledger.host().into_iter().flat_map(|host| &host.peers);
+        peers.filter_map(|peer| Some((peer.name.clone(), peer.principal.clone()?))).collect()
     }
 
     /// Whom to trust, as the vault says.

@@ -57,7 +57,8 @@ pub enum Command {
     AddHost { id: Option<HostId>, cloud: CloudId, name: String, address: String, principal: Option<String> },
     /// Gives a host another name: that of its certificate.
     RenameHost { host: HostId, name: String },
-    /// Changes where a host is reached for replication, and its Kerberos principal.
+    /// Changes where a host is reached for replication, and its Kerberos principal: none
+    /// leaves that as it is, an empty one takes it away.
     SetHostAddress { host: HostId, address: String, principal: Option<String> },
     /// Puts a host into a cloud of its site.
     SetHostCloud { host: HostId, cloud: CloudId },

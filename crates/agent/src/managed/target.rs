@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use farshore_control::{ownership::Heard, report::Problem};
-use farshore_link::PeerName;
+use farshore_link::Caller;
 use farshore_replica::{Phase, Replica};
 use farshore_types::{Epoch, HostId, MachineId};
 use farshore_wire::{Hello, Refusal, RefusalCode};
@@ -14,7 +14,7 @@ use super::{
     admission::{self, Admission},
     locked, wanted,
 };
-use crate::{Agent, AgentError, OpenReplica};
+use crate::{Agent, AgentError, Config, OpenReplica};
 
 /// Beginning of the codes of problems with one replica.
 const PROBLEM: &str = "replica-";
@@ -131,16 +131,18 @@ impl Managed {
     pub(crate) async fn admit(
         self: &Arc<Self>,
         agent: &Agent,
-        peer: &PeerName,
+        peer: &Caller,
         hello: &Hello,
         known: bool,
     ) -> Result<(), Refusal> {
         let (machine, epoch) = (hello.machine, hello.epoch);
-        let judged = admission::judge(&self.ledger(), machine, &peer.0, &epoch);
+        let judged = admission::judge(&self.ledger(), machine, peer, &epoch);
         let (hear_of, verdict) = match judged {
             Admission::Yes { hear } => (hear, Ok(())),
             Admission::No { refusal, hear } => (hear, Err(refusal)),
-            Admission::Unnamed if known || writes_already(agent, machine, peer).await => (None, Ok(())),
+            Admission::Unnamed if known || writes_already(agent, machine, peer).await => {
+                (None, check_proof(agent.config(), peer))
+            }
             Admission::Unnamed => {
                 let message =
                     format!("no document of the vault lets host '{peer}' replicate this machine to here");
@@ -165,8 +167,8 @@ impl Managed {
     }
 
     /// Whether a host may ask what runs here.
-    pub(crate) fn may_ask(&self, peer: &PeerName) -> bool {
-        admission::may_ask(&self.ledger(), &peer.0)
+    pub(crate) fn may_ask(&self, peer: &Caller) -> bool {
+        admission::may_ask(&self.ledger(), &peer.name)
     }
 
     /// Problems with the host as a whole.
@@ -175,8 +177,13 @@ impl Managed {
     }
 }
 
+/// What this host's own configuration says counts where no document does.
+pub(crate) fn check_proof(config: &Config, peer: &Caller) -> Result<(), Refusal> {
+    admission::unproved(config.wire_of(&peer.name), peer).map_or(Ok(()), Err)
+}
+
 /// Replication from before there was a vault goes on (rule R5).
-async fn writes_already(agent: &Agent, machine: MachineId, peer: &PeerName) -> bool {
+async fn writes_already(agent: &Agent, machine: MachineId, peer: &Caller) -> bool {
     let Ok(Some(replica)) = agent.replicas().get(machine).await else { return false };
-    replica.run(|store| store.writer().map(str::to_owned)).await.as_deref() == Some(peer.0.as_str())
+    replica.run(|store| store.writer().map(str::to_owned)).await.as_deref() == Some(peer.name.as_str())
 }

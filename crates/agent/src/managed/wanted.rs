@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, Wire, report::SourcePhase};
+use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, report::SourcePhase};
 use farshore_replica::Retention;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId};
 
@@ -99,10 +99,6 @@ pub(super) fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seed
     let denied = ledger.lineage(protection.machine).and_then(|l| l.may_write(me, &epoch).err());
     if let Some(denied) = denied {
         return rest(SourcePhase::Failed { why: denied.to_string() });
-    }
-    if protection.settings.wire == Wire::Kerberos {
-        let why = "its policy wants Kerberos, which this agent does not speak: choose certificates";
-        return rest(SourcePhase::Failed { why: why.to_owned() });
     }
     if ledger.host().is_some_and(|host| host.maintenance) {
         return rest(SourcePhase::Paused);

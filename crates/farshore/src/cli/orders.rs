@@ -149,6 +149,9 @@ pub(crate) enum HostCommand {
         host: String,
         /// HOST:PORT.
         address: String,
+        /// Its Kerberos principal; "" takes it away, left out leaves it as it is.
+        #[arg(long, value_name = "SERVICE/HOST@REALM")]
+        principal: Option<String>,
     },
     /// Revokes a host's certificates and removes it.
     Remove {

@@ -130,9 +130,9 @@ pub(crate) async fn host(operator: &Operator, command: HostCommand) -> Result<()
             let text = if end { "takes roles again" } else { "takes no new role" };
             (Order::SetMaintenance { host: named(&host)?, on: !end }, format!("host '{host}' {text}"))
         }
-        HostCommand::Address { host, address } => {
+        HostCommand::Address { host, address, principal } => {
             let text = format!("host '{host}' takes replication at {address}");
-            (Order::SetHostAddress { host: named(&host)?, address, principal: None }, text)
+            (Order::SetHostAddress { host: named(&host)?, address, principal }, text)
         }
     };
     let done = operator.order(&order).await?;
