@@ -35,6 +35,7 @@ const TESTS: [&str; 12] = [
     "e2fsprogs",
     "faketime",
     "grub-common",
+    "iproute2",
     "grub-pc-bin",
     KEY_SERVERS[0],
     KEY_SERVERS[1],
@@ -42,7 +43,6 @@ const TESTS: [&str; 12] = [
     "libnbd-bin",
     "nbdkit",
     DATABASE,
-    "iproute2",
     "xz-utils",
 ];
 

@@ -27,6 +27,19 @@ fn goes_on(site: &Site) {
     assert!(site.next_point().id.number > first.id.number);
 }
 
+/// The agents themselves: no points meanwhile, and nobody says otherwise.
+fn cut_agents(site: &Site, above: &Plane, net: &Net) {
+    net.cut("home", "away");
+    let last = site.points().into_iter().next_back().unwrap();
+    let behind = |p: &serde_json::Value| p["rpo_ms"].as_u64() > Some(10_000);
+    let told = wait("the RPO to grow", || above.protection(MACHINE).filter(behind));
+    let kept = site.points().into_iter().next_back().unwrap();
+    // What was under way when the line was cut may have arrived.
+    assert!(kept.id.number <= last.id.number + 1, "{told}");
+    net.heal("home", "away");
+    until_current(site, above, "replication to go on after the line is back");
+}
+
 #[test]
 fn every_pair_of_parts_is_cut_in_turn_and_all_is_current_afterwards() {
     let Some(net) = Net::new() else { return };
@@ -78,17 +91,7 @@ fn every_pair_of_parts_is_cut_in_turn_and_all_is_current_afterwards() {
     net.heal("vault", "west");
     until_current(&site, &above, "the vault to be current after the second cut");
 
-    // The agents themselves: no points meanwhile, and nobody says otherwise.
-    net.cut("home", "away");
-    let last = site.points().into_iter().next_back().unwrap();
-    let behind = |p: &serde_json::Value| p["rpo_ms"].as_u64() > Some(10_000);
-    let told = wait("the RPO to grow", || above.protection(MACHINE).filter(behind));
-    let kept = site.points().into_iter().next_back().unwrap();
-    // What was under way when the line was cut may have arrived.
-    assert!(kept.id.number <= last.id.number + 1, "{told}");
-    net.heal("home", "away");
-    until_current(&site, &above, "replication to go on after the line is back");
-
+    cut_agents(&site, &above, &net);
     // And everything at once that is above the agents.
     for site in ["east", "west"] {
         net.cut("vault", site);

@@ -25,7 +25,7 @@ pub async fn follow(config: &SiteConfig, address: &str, unseen: bool) -> Result<
     let place = place_of(&config.data_dir)?;
     if address
         .split(',')
-        .any(|one| !one.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()))
+        .any(|one| one.trim().rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()))
     {
         let what = format!("'{address}' is no address of a vault");
         return Err(ProgramError::usage(what, "write HOST:PORT, or several with commas between"));

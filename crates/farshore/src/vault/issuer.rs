@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use farshore_channel::{Enroller, Keyring, Peer, Refusal, Signing, admit};
+use farshore_channel::{ChannelError, Enroller, Keyring, Peer, Refusal, Signing, admit};
 use farshore_control::{
     TrustDocument,
     enrolment::{Enrolled, Enrolment, Introduction, Renewal, Renewed},
@@ -124,9 +124,14 @@ impl Issuer {
     pub(crate) async fn follow_trust(&self) -> Result<(), Problem> {
         let Some(trust) = self.desk.look(|core, _, _| core.trust()).await? else { return Ok(()) };
         let stored = self.keyring.store_trust(&self.dir, &trust.authority_pem, &trust.revoked_pem);
-        stored.map(drop).map_err(|e| {
-            problem(ProblemKind::Unavailable, "trust", e.to_string(), "look into the vault's data directory")
-        })
+        match stored {
+            // The vault's own files know of more than a store that was restored: see `learn_own`.
+            Ok(_) | Err(ChannelError::Own(PkiError::OlderList { .. })) => Ok(()),
+            Err(e) => {
+                let advice = "look into the vault's data directory";
+                Err(problem(ProblemKind::Unavailable, "trust", e.to_string(), advice))
+            }
+        }
     }
 
     /// Makes a registration key for the server of a site.

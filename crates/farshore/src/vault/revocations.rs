@@ -19,7 +19,7 @@ pub(super) fn unite(
 ) -> Result<(), Problem> {
     let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
     // By the own authority alone: whatever else is in the document counts for nothing.
-    let trust = Trust::parse(authority.cert_pem(), &held.revoked_pem).map_err(unsound)?;
+    let trust = Trust::parse(authority.cert_pem(), &held.revoked_pem).map_err(|error| unsound(&error))?;
     for serial in trust.lists().iter().flat_map(farshore_pki::RevocationList::serials) {
         books.papers.put_revoked(serial, now);
     }
@@ -46,7 +46,7 @@ fn is_whole(books: &Books<'_>, authority: &Authority, told: &TrustDocument, now:
     books.papers.revoked(now).iter().all(|revoked| named(&revoked.serial))
 }
 
-fn unsound(error: PkiError) -> Problem {
+fn unsound(error: &PkiError) -> Problem {
     super::issuer::problem(
         farshore_vault::ProblemKind::Invalid,
         "foreign-revocations",

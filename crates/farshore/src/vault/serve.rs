@@ -92,7 +92,10 @@ async fn with_store(
     let keyring = own::keyring(config, &authority, &known, &desk).await?;
     let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
     issuer.follow_trust().await?;
-    issuer.learn_own().await?;
+    if let Err(problem) = issuer.learn_own().await {
+        // Noted it is, and told to everybody as soon as the vault may speak.
+        tracing::info!(what = problem.what, "what the vault's own files know of revocations is told later");
+    }
     let upkeep = Arc::new(Upkeep::new(keyring.clone(), &config.data_dir, Arc::new(SystemClock::default())));
     issuer.standing().watch(Arc::clone(&upkeep));
     let api = api::router(desk.clone(), issuer.clone(), channels.clone());
@@ -133,7 +136,7 @@ async fn watch(store: Store, turn: CancellationToken) {
 async fn settle(issuer: &Issuer, turn: &CancellationToken) {
     while turn.run_until_cancelled(sleep(SETTLE)).await.is_some() {
         if let Err(problem) = issuer.settle().await {
-            tracing::warn!(what = problem.what, "revocations are united later");
+            tracing::debug!(what = problem.what, "revocations are united later");
         }
     }
 }

@@ -40,6 +40,7 @@ fn a_restore_learns_and_what_was_taken_back_after_the_backup_stays_so() {
     let owner = init(&world)["token"].as_str().unwrap().to_owned();
     world.start_vault();
     world.add_site("east");
+    world.add_site("west");
     let (kept, stolen) = ("kept", "stolen");
     let token = |world: &World, name: &str| world.json(&["token", "add", name]);
     let kept_token = token(&world, kept)["token"].as_str().unwrap().to_owned();
@@ -67,6 +68,8 @@ fn a_restore_learns_and_what_was_taken_back_after_the_backup_stays_so() {
     post(&world, "/api/v1/commands", &json!({ "command": "remove-token", "token": stolen["id"] }));
     assert!(with_token(&world, &stolen_token, |world| world.fails(&["site", "list"])).contains("token"));
     world.ok(&["policy", "add", "after"]);
+    world.ok(&["site", "revoke", "west"]);
+    world.until("west is told", |world| world.log("west").contains("revoked"));
 
     // Not over one that runs, nor over one that is there, nor from what is damaged.
     let restore = ["vault", "restore", &file, "--config", &config];
@@ -93,25 +96,36 @@ fn a_restore_learns_and_what_was_taken_back_after_the_backup_stays_so() {
     assert!(!world.ok(&["policy", "list"]).contains("after"), "it is as it was");
     let term_two = |world: &World| world.log("east").matches("a vault speaks").count() >= 2;
     world.until("the site server follows the new term", term_two);
-    // No token of before holds until somebody says so, and the one that was removed never.
-    for token in [&owner, &kept_token, &stolen_token] {
-        assert!(with_token(&world, token, |world| world.fails(&["site", "list"])).contains("token"));
+    // What this machine's own files know of revocations counts, too.
+    world.kill("west");
+    fs::remove_file(world.path("west.log")).unwrap();
+    world.start("west", &["site", "serve"]);
+    world.until("west is refused still", |world| world.log("west").contains("revoked"));
+    only_what_is_confirmed_holds(&mut world, [&owner, &kept_token, &stolen_token], &unused);
+    assert_eq!(world.json(&["status"])["vault"]["term"], 2, "a restored vault begins one new term, once");
+}
+
+/// No token of before the restore holds until somebody says so, the one that was removed after
+/// the backup never, and no registration key that may have been used meanwhile.
+fn only_what_is_confirmed_holds(world: &mut World, tokens: [&str; 3], unused: &str) {
+    let [owner, kept, stolen] = tokens;
+    for token in [owner, kept, stolen] {
+        assert!(with_token(world, token, |world| world.fails(&["site", "list"])).contains("token"));
     }
     world.ok(&["token", "confirm", "kept"]);
-    with_token(&world, &kept_token, |world| world.ok(&["site", "list"]));
-    assert!(with_token(&world, &stolen_token, |world| world.fails(&["site", "list"])).contains("token"));
-    // Nor does a registration key that somebody may have used meanwhile.
+    with_token(world, kept, |world| world.ok(&["site", "list"]));
+    assert!(with_token(world, stolen, |world| world.fails(&["site", "list"])).contains("token"));
     fs::write(world.path("third.toml"), format!("data_dir = {:?}\n", world.path("third"))).unwrap();
     let third = world.config("third");
-    let refused = world.fails(&["site", "enrol", "--key", &unused, "--config", &third]);
+    let refused = world.fails(&["site", "enrol", "--key", unused, "--config", &third]);
     assert!(refused.contains("withdrawn"), "{refused}");
     // Whoever lost the last token gets one on the vault's own machine.
+    let config = world.config("vault");
     assert!(world.fails(&["vault", "token", "--config", &config]).contains("in use"));
     world.kill("vault");
     let fresh = world.json(&["vault", "token", "--config", &config])["token"].as_str().unwrap().to_owned();
     world.start_vault();
-    with_token(&world, &fresh, |world| world.ok(&["site", "list"]));
-    assert_eq!(world.json(&["status"])["vault"]["term"], 2, "a restored vault begins one new term, once");
+    with_token(world, &fresh, |world| world.ok(&["site", "list"]));
 }
 
 #[test]

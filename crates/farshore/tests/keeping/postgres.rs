@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -66,7 +66,7 @@ fn is_root() -> bool {
     id.stdout.trim_ascii() == b"0"
 }
 
-fn run(user: Option<&str>, programs: &PathBuf, owned: &Path) -> Child {
+fn run(user: Option<&str>, programs: &Path, owned: &Path) -> Child {
     let mut command = as_user(user, &programs.join("postgres"));
     command.arg("-D").arg(owned.join("data")).arg("-k").arg(owned);
     for setting in ["listen_addresses=", "shared_buffers=16MB", "max_connections=40"] {
