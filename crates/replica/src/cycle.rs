@@ -259,6 +259,15 @@ impl Replica {
         Ok(PointRef { id, root })
     }
 
+    /// Milliseconds since the instant of the newest point at least, by a clock that is never
+    /// set; 0 where this run did not see it sealed.
+    #[must_use]
+    pub fn newest_age_ms(&self) -> u64 {
+        let seen = self.captured.filter(|(id, _)| self.chain.last().is_some_and(|last| last.id() == *id));
+        let age = seen.map(|(_, captured)| self.clock.monotonic().saturating_sub(captured));
+        age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// An instant by a clock that the wall clock's jumps do not reach: given by both clocks
     /// of this host.
     pub(crate) fn steady_ms(&self, wall_ms: u64, monotonic: Duration) -> u64 {

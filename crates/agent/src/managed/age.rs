@@ -36,8 +36,14 @@ impl Aged {
     /// The same for a point that another host's clock says was captured at `captured_ms`:
     /// this host's clock may have been wrong when it was first seen, and be set since. The
     /// greater age counts; the vault takes for certain only what the source itself says.
-    pub(super) fn of_other(&mut self, id: PointId, captured_ms: u64, now: (u64, Duration)) -> PointAge {
-        let told = self.of(id, captured_ms, 0, now);
+    pub(super) fn of_other(
+        &mut self,
+        id: PointId,
+        captured_ms: u64,
+        least_ms: u64,
+        now: (u64, Duration),
+    ) -> PointAge {
+        let told = self.of(id, captured_ms, least_ms, now);
         let by_wall = now.0.saturating_sub(captured_ms);
         if by_wall > told.age_ms {
             self.seen = Some((id, by_wall, now.1));
@@ -67,9 +73,9 @@ mod tests {
     #[test]
     fn a_clock_that_was_behind_and_is_set_makes_anothers_point_as_old_as_it_is() {
         let (id, mut aged) = (PointId { epoch: 1, number: 1 }, Aged::default());
-        assert_eq!(aged.of_other(id, 5000, (1000, SECOND)).age_ms, 0, "captured in the future");
-        assert_eq!(aged.of_other(id, 5000, (8000, SECOND * 4)).age_ms, 3000);
-        assert_eq!(aged.of_other(id, 5000, (0, SECOND * 5)).age_ms, 4000, "and no younger again");
+        assert_eq!(aged.of_other(id, 5000, 0, (1000, SECOND)).age_ms, 0, "captured in the future");
+        assert_eq!(aged.of_other(id, 5000, 0, (8000, SECOND * 4)).age_ms, 3000);
+        assert_eq!(aged.of_other(id, 5000, 0, (0, SECOND * 5)).age_ms, 4000, "and no younger again");
     }
 
     #[test]

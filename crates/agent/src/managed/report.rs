@@ -132,9 +132,10 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
     let look = move |store: &mut Replica| {
         let points = store.points();
         let ends = (points.last().cloned(), points.first().cloned());
-        (commands::replica_line(store, wall, &scrub), store.phase(), store.epoch(), ends)
+        let line = commands::replica_line(store, wall, &scrub);
+        (line, store.phase(), store.epoch(), ends, store.newest_age_ms())
     };
-    let (line, phase, held, (newest, oldest)) = replica.run(look).await;
+    let (line, phase, held, (newest, oldest), least) = replica.run(look).await;
     let known = managed.ledger().lineage(machine).map(|lineage| lineage.epoch);
     let consistency = newest.as_ref().map(|point| point.consistency);
     let mut seen = managed.seen();
@@ -148,8 +149,8 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
             Phase::Receiving => ReplicaPhase::Receiving,
             Phase::BringingUp { point } | Phase::BroughtUp { point } => ReplicaPhase::BroughtUp { point },
         },
-        newest: newest.map(|point| aged(new, &point, now)),
-        oldest: oldest.map(|point| aged(old, &point, now)),
+        newest: newest.map(|point| aged(new, &point, least, now)),
+        oldest: oldest.map(|point| aged(old, &point, 0, now)),
         consistency,
         points: u64::try_from(line.points).unwrap_or(u64::MAX),
         stored: line.stored,
@@ -157,8 +158,8 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
     }
 }
 
-fn aged(aged: &mut Aged, point: &PointInfo, now: (u64, Duration)) -> PointAge {
-    aged.of_other(point.id, point.captured_ms, now)
+fn aged(aged: &mut Aged, point: &PointInfo, least_ms: u64, now: (u64, Duration)) -> PointAge {
+    aged.of_other(point.id, point.captured_ms, least_ms, now)
 }
 
 fn higher(held: Epoch, known: Option<Epoch>) -> Epoch {

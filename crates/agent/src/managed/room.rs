@@ -190,7 +190,7 @@ impl Work {
                     if status.last_cycle.is_some() {
                         *failures = 0;
                     }
-                    if locked(&self.shown).update(&status) {
+                    if locked(&self.shown).update(&status, super::now(&self.agent)) {
                         self.news.notify_one();
                     }
                 }
@@ -210,12 +210,12 @@ impl Work {
         if let Err(error) = running.ended().await {
             tracing::warn!(machine = wanted.name, error = error.fault().what, "while it was stopped");
         }
-        locked(&self.shown).update(&status.borrow().clone());
+        locked(&self.shown).update(&status.borrow().clone(), super::now(&self.agent));
         end
     }
 
     fn ended(&self, ended: Result<(), AgentError>, status: &farshore_capture::Status) -> End {
-        locked(&self.shown).update(status);
+        locked(&self.shown).update(status, super::now(&self.agent));
         match ended {
             Ok(()) => End::Stopped,
             Err(error) => End::Failed { why: told(&error), lost: is_lost(&error) },

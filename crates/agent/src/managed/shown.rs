@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use farshore_capture::{Activity, Status, Totals};
-use farshore_control::report::{CycleFacts, CycleTotals, SourcePhase, SourceState};
+use farshore_control::report::{CycleFacts, CycleTotals, PointAge, SourcePhase, SourceState};
 use farshore_types::{Epoch, MachineId};
 
 use super::age::Aged;
@@ -56,7 +56,8 @@ impl Shown {
 
     /// What the replicator says. Whether it is worth telling at once: not every point is, or
     /// thousands of machines would make their hosts talk all the time.
-    pub(super) fn update(&mut self, status: &Status) -> bool {
+    /// How old a new point is is read from the clocks at once, before one of them is set.
+    pub(super) fn update(&mut self, status: &Status, now: (u64, Duration)) -> bool {
         let sealed = status.totals.cycles > self.status.totals.cycles;
         if sealed && let Some(cycle) = status.last_cycle {
             self.took_ms += cycle.took_ms;
@@ -65,6 +66,7 @@ impl Shown {
         let news = std::mem::discriminant(&phase) != std::mem::discriminant(&self.phase)
             || status.last_point.is_some() != self.status.last_point.is_some();
         (self.phase, self.status) = (phase, status.clone());
+        self.newest(now);
         news
     }
 
@@ -74,15 +76,16 @@ impl Shown {
         (self.status.totals, self.took_ms) = (Totals::default(), 0);
     }
 
+    fn newest(&mut self, now: (u64, Duration)) -> Option<PointAge> {
+        let (point, captured_ms) = self.status.last_point.zip(self.status.captured_ms)?;
+        let last = self.status.last_cycle.filter(|cycle| cycle.id == point.id);
+        Some(self.aged.of(point.id, captured_ms, last.map_or(0, |cycle| cycle.took_ms), now))
+    }
+
     /// As it is reported, at two readings of the clocks.
     pub(super) fn state(&mut self, now: (u64, Duration)) -> SourceState {
-        let status = &self.status;
-        let last = status.last_cycle;
-        let point = status.last_point.zip(status.captured_ms);
-        let newest = point.map(|(point, captured_ms)| {
-            let least = last.filter(|cycle| cycle.id == point.id).map_or(0, |cycle| cycle.took_ms);
-            self.aged.of(point.id, captured_ms, least, now)
-        });
+        let newest = self.newest(now);
+        let (status, last) = (&self.status, self.status.last_cycle);
         let facts = |cycle: farshore_capture::CycleReport| CycleFacts {
             point: cycle.id,
             dirty: cycle.dirty,
@@ -135,5 +138,23 @@ fn phase(activity: &Activity) -> SourcePhase {
         Activity::Replicating | Activity::Off => SourcePhase::Replicating,
         Activity::Waiting { why } | Activity::Retrying { why, .. } => SourcePhase::Retrying { why },
         Activity::Failed { why } => SourcePhase::Failed { why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_types::{PointId, PointRef, RootDigest};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_before_the_next_report_makes_no_point_younger() {
+        let mut shown = Shown::new(MachineId(Uuid::nil()), Epoch { number: 1, token: 1 });
+        let point = PointRef { id: PointId { epoch: 1, number: 1 }, root: RootDigest([0; 32]) };
+        let status = Status { last_point: Some(point), captured_ms: Some(90_000_000), ..Status::default() };
+        shown.update(&status, (90_001_000, Duration::from_secs(1)));
+        let hour_back = (90_001_000 - 3_600_000, Duration::from_secs(31));
+        assert_eq!(shown.state(hour_back).newest.map(|newest| newest.age_ms), Some(31_000));
     }
 }

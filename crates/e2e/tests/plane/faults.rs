@@ -122,7 +122,7 @@ impl World {
         };
         clock.ahead += by;
         if by < 0 {
-            clock.set_back = Some(now);
+            clock.set_back.push(now);
         }
         self.note(|| format!("the clock of {node:?} is set by {by} ms"));
     }

@@ -82,7 +82,9 @@ impl World {
         match lineage.may_start(host_of(n), occasion) {
             Ok(()) => self.start_guest(n, machine, false),
             Err(denied) => {
-                self.note(|| format!("host {n} holds {machine}: {denied}"));
+                if !matches!(denied, farshore_control::ownership::Denied::NoWitness) {
+                    self.note(|| format!("host {n} holds {machine}: {denied}"));
+                }
                 if matches!(occasion, Occasion::Boot { answer: None, .. } | Occasion::Ordered) {
                     self.after(60 * SECOND, Node::Host(n), Timer::Boot(machine));
                 }
@@ -95,10 +97,8 @@ impl World {
         let runs =
             |other: &usize| self.hosts[*other].disk.guests.get(&machine).is_some_and(|guest| guest.running);
         let other = elsewhere.into_iter().find(runs);
-        if forced {
-            self.truth.forced.insert(machine);
-        }
-        let excused = self.truth.forced.contains(&machine) && forced;
+        // By force both may run. Its owner by the highest epoch may always start it again.
+        let excused = forced || self.truth.owners.get(&machine) == Some(&n);
         assert!(other.is_none() || excused, "R3, R8: {machine} starts on host {n} and runs on {other:?}");
         if let Some(guest) = self.hosts[n].disk.guests.get_mut(&machine) {
             (guest.wanted, guest.running) = (true, true);
@@ -118,6 +118,7 @@ impl World {
         let guest = Guest { wanted: true, running: false, brought_up: Some(last) };
         self.hosts[n].disk.guests.insert(machine, guest);
         self.truth.turned.insert(machine);
+        self.truth.owners.insert(machine, n);
         self.start_guest(n, machine, true);
         self.reconcile(n);
         true
@@ -182,6 +183,7 @@ impl World {
         let guest = Guest { wanted: true, running: false, brought_up: Some(seal.last.id) };
         self.hosts[n].disk.guests.insert(machine, guest);
         self.start_guest(n, machine, false);
+        self.truth.owners.insert(machine, n);
         self.reconcile(n);
     }
 
@@ -190,8 +192,11 @@ impl World {
     pub(crate) fn stop_old_guests(&mut self, n: usize) {
         let Some(ledger) = self.ledger(n) else { return };
         let me = host_of(n);
-        let lost =
-            |p: &&farshore_control::Protection| p.source.host != me && self.truth.turned.contains(&p.machine);
+        let lost = |p: &&farshore_control::Protection| {
+            p.source.host != me
+                && ledger.lineage(p.machine).is_none_or(|lineage| lineage.owner != me)
+                && self.truth.turned.contains(&p.machine)
+        };
         let lost: Vec<MachineId> = ledger.protections().filter(lost).map(|p| p.machine).collect();
         for machine in lost {
             if self.hosts[n].disk.guests.remove(&machine).is_some() {

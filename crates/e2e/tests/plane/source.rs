@@ -146,7 +146,7 @@ impl World {
         result: Result<PointId, bool>,
     ) {
         let now = self.now;
-        let clock = self.hosts[n].clock;
+        let clock = self.hosts[n].clock.clone();
         let stamp = self.number();
         let Some(room) = self.room(n, machine).filter(|room| room.sending == Some(captured)) else { return };
         let Role::Run(wanted) = &room.role else { return };

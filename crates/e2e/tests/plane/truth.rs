@@ -21,9 +21,10 @@ pub(crate) struct Truth {
     /// Machines whose protection somebody has ended, and whose replica somebody had deleted.
     pub(crate) disabled: BTreeSet<MachineId>,
     pub(crate) to_delete: BTreeSet<MachineId>,
-    /// Machines that were taken over by force, and those that changed sides at all.
-    pub(crate) forced: BTreeSet<MachineId>,
+    /// Machines that changed sides.
     pub(crate) turned: BTreeSet<MachineId>,
+    /// Who owns those by the highest epoch.
+    pub(crate) owners: BTreeMap<MachineId, usize>,
     terms: BTreeMap<Node, Term>,
     /// By whom a replica was written last: epoch and session.
     written: BTreeMap<(usize, MachineId), (Epoch, u64)>,
@@ -138,8 +139,8 @@ impl World {
             // A clock that was set back while nobody looked hides its own step: a run that
             // began later cannot know.
             let unknowable = row.hosts().iter().any(|host| {
-                let clock = self.hosts[index_of(*host)].clock;
-                clock.set_back.is_some_and(|back| back > captured && clock.began > back)
+                let clock = &self.hosts[index_of(*host)].clock;
+                clock.set_back.iter().any(|back| *back > captured && clock.began > *back)
             });
             told += 1;
             let real = self.now - captured;

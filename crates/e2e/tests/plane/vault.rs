@@ -57,7 +57,7 @@ impl Vault {
 
 impl World {
     pub(crate) fn moment(&mut self) -> Moment {
-        let clock = self.vault.clock;
+        let clock = self.vault.clock.clone();
         let mono_ms = u64::try_from(clock.mono(self.now).as_millis()).unwrap();
         Moment { wall_ms: clock.wall(self.now), mono_ms, random: self.chance.bytes() }
     }

@@ -152,7 +152,7 @@ impl World {
     }
 
     pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
-        if self.log.len() > 400 {
+        if self.log.len() > 2000 {
             self.log.pop_front();
         }
         let (hours, minutes, ms) = (self.now / HOUR, self.now / MINUTE % 60, self.now % MINUTE);
@@ -300,21 +300,21 @@ impl Message {
 }
 
 /// A clock as a part has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Clock {
     /// What the wall clock is ahead of the truth.
     pub(crate) ahead: i64,
     /// When this run of the part began.
     pub(crate) began: Ms,
-    /// When the wall clock was set back last.
-    pub(crate) set_back: Option<Ms>,
+    /// When the wall clock was set back.
+    pub(crate) set_back: Vec<Ms>,
 }
 
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 impl Clock {
     pub(crate) fn new(ahead: i64) -> Clock {
-        Clock { ahead, began: 0, set_back: None }
+        Clock { ahead, began: 0, set_back: Vec::new() }
     }
 
     pub(crate) fn wall(&self, now: Ms) -> u64 {
