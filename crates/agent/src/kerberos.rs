@@ -46,8 +46,8 @@ pub(crate) fn start_for(config: &Config) -> Result<(), AgentError> {
     if environment.is_in_force() || env::var_os(STARTED).is_some() {
         return Ok(());
     }
-    let replays = config.state_dir.join(REPLAYS);
-    fs::create_dir_all(&replays).map_err(AgentError::io("create", &replays))?;
+    // Who may not, asks an agent that has: where it matters, the library says what it misses.
+    fs::create_dir_all(config.state_dir.join(REPLAYS)).ok();
     let program = env::current_exe().map_err(AgentError::io("find", "this program"))?;
     let mut again = Command::new(&program);
     again.args(env::args_os().skip(1)).envs(environment.variables()).env(STARTED, "1");

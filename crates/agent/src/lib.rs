@@ -20,6 +20,7 @@ mod error;
 mod kerberos;
 mod lock;
 pub mod managed;
+mod medium;
 pub mod membership;
 mod probe;
 mod replicas;

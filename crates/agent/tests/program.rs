@@ -276,3 +276,19 @@ fn an_enrolment_that_cannot_be_says_why_and_leaves_nothing() {
     assert!(told.contains("no registration key") && told.contains("copy the key again"), "{told}");
     assert!(!host.path("identity").exists());
 }
+
+#[test]
+fn an_agent_with_kerberos_starts_itself_for_its_keytab() {
+    let keytab = "[kerberos]\nprincipal = 'farshore/here@TEST'\nkeytab = '/nowhere/keytab'\n";
+    let host = Host::with(&format!("hypervisor = 'qemu:///embed?root=not-absolute'\n{keytab}"));
+    let agent = host.serve();
+    let variables = fs::read(format!("/proc/{}/environ", agent.0.id())).unwrap();
+    let variables = String::from_utf8_lossy(&variables).into_owned();
+    for wanted in
+        ["KRB5_KTNAME=FILE:/nowhere/keytab", "KRB5_CLIENT_KTNAME=FILE:/nowhere/keytab", "KRB5CCNAME=MEMORY:"]
+    {
+        assert!(variables.contains(wanted), "{wanted}: {variables}");
+    }
+    // It serves all the same, and says what is missing.
+    eventually("it names the keytab", || host.log().contains("keytab /nowhere/keytab cannot be read"));
+}

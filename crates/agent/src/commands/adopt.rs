@@ -14,6 +14,7 @@ use farshore_types::{CLUSTER_SIZE, Digest, DiskKey, MachineId, clusters_in};
 use crate::{
     Agent, AgentError, OpenReplica,
     control::{Adopt, Adopted, AdoptedCopy, Observer},
+    medium::{self, Chain},
     replicas::blocking,
 };
 use check::Copy;
@@ -33,6 +34,10 @@ pub(crate) async fn adopt(
         check_replica(&replica, &wanted).await?;
     }
     let copies = check::copies(agent, id, &wanted.disks, observer).await?;
+    for copy in &copies {
+        // What a cut adoption has moved was compared with its medium before that.
+        medium::entry_of(&*agent.files, id, &copy.disk, &copy.path, copy.size)?;
+    }
     let replica = agent.replicas().get_or_create(id).await?;
     let _alone = replica.alone().await;
     check_replica(&replica, &wanted).await?;
@@ -86,7 +91,15 @@ async fn take_over(
     let (reader, path) = (Digester { agent: Arc::clone(agent), spill: spill.clone() }, copy.path.clone());
     let told = observer.clone();
     let disk = copy.disk.clone();
+    let entry = medium::entry_of(&*agent.files, replica.machine(), &copy.disk, &copy.path, copy.size)?;
     let read = blocking(move || reader.read(&disk, &path, &told)).await;
+    let read = read.and_then(|(digests, found)| match entry {
+        Some(entry) if entry.digest != found => Err(AgentError::Request {
+            what: format!("{} is not what was written to the medium: it is damaged", copy.path.display()),
+            advice: medium::DAMAGED.to_owned(),
+        }),
+        _ => Ok(digests),
+    });
     let adopted = match read {
         Err(error) => Err(error),
         Ok(digests) => {
@@ -114,12 +127,13 @@ impl Digester {
         disk: &DiskKey,
         path: &std::path::Path,
         observer: &Observer,
-    ) -> Result<Digests, AgentError> {
+    ) -> Result<(Digests, String), AgentError> {
         let copy = AdoptedDisk::open(&*self.agent.files, path)?;
         let failed = |what| AgentError::io(what, &self.spill);
         let file = self.agent.files.open(&self.spill, OpenMode::Truncate).map_err(failed("create"))?;
         let mut advance = observer.advance(format!("reading the copy of {disk}"));
         let (mut at, mut buf, mut packed) = (0, vec![0; READ], Vec::new());
+        let mut chain = Chain::new();
         while at < copy.size() {
             if observer.stop.is_cancelled() {
                 return Err(AgentError::Stopped);
@@ -128,13 +142,15 @@ impl Digester {
             let left = usize::try_from(copy.size() - at).unwrap_or(READ).min(READ);
             packed.clear();
             for cluster in buf[..left.next_multiple_of(CLUSTER_SIZE)].chunks(CLUSTER_SIZE) {
-                packed.extend_from_slice(&Digest::of(cluster).0);
+                let digest = Digest::of(cluster);
+                chain.add(&digest);
+                packed.extend_from_slice(&digest.0);
             }
             file.write_at(&packed, at / CLUSTER_SIZE as u64 * DIGEST).map_err(failed("write"))?;
             at += left as u64;
             advance.at(at, copy.size());
         }
-        Ok(Digests { file, next: 0, count: clusters_in(copy.size()) })
+        Ok((Digests { file, next: 0, count: clusters_in(copy.size()) }, chain.text()))
     }
 }
 

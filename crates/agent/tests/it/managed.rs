@@ -2,6 +2,7 @@
 
 mod kerberos;
 mod lives;
+mod medium;
 mod requests;
 pub(crate) mod vault;
 mod world;

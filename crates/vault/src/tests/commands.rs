@@ -177,6 +177,29 @@ fn a_removed_host_is_told_and_its_id_is_never_used_again() {
 }
 
 #[test]
+fn a_principal_is_one_hosts_and_well_formed_and_stays_until_it_is_taken_away() {
+    let mut world = World::new();
+    let (one, other) = (world.hosts[0], world.hosts[1]);
+    let set = |host, principal: Option<&str>| Command::SetHostAddress {
+        host,
+        address: "h:7411".to_owned(),
+        principal: principal.map(str::to_owned),
+    };
+    let principal_of = |world: &World, host| world.core.tables.hosts.get(&host).unwrap().principal.clone();
+    let problem = world.try_run(&set(one, Some("no principal"))).unwrap_err();
+    assert_eq!(problem.code, "principal-invalid");
+    assert!(problem.what.contains("service/host@REALM"), "{}", problem.what);
+    world.run(&set(one, Some("farshore/one@TEST")));
+    // An address alone does not take it away.
+    world.run(&set(one, None));
+    assert_eq!(principal_of(&world, one).as_deref(), Some("farshore/one@TEST"));
+    assert_eq!(world.try_run(&set(other, Some("farshore/one@TEST"))).unwrap_err().code, "principal-taken");
+    world.run(&set(one, Some("")));
+    assert_eq!(principal_of(&world, one), None);
+    world.run(&set(other, Some("farshore/one@TEST")));
+}
+
+#[test]
 fn the_same_key_does_the_same_command_once() {
     let mut world = World::new();
     let add = Command::AddSite { name: "third".to_owned(), ahead_minutes: 0 };

@@ -1,7 +1,8 @@
 //! A machine's disks as raw files in a directory, to be carried to the target. They need not
 //! be of one instant: once the target has adopted them, the first cycle compares everything,
 //! and sends what differs. So each backup is short, as for a first copy over the network, and
-//! no guest's scratch file grows for hours. This module must never write into a machine's own
+//! no guest's scratch file grows for hours. A cut export goes on where it was, and a manifest
+//! says at the end whose disks they are, with a digest of each. This module must never write into a machine's own
 //! files.
 
 use std::{
@@ -17,7 +18,12 @@ use farshore_types::{DiskKey, MachineId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Agent, AgentError, control::Observer, replicas::blocking};
+use crate::{
+    Agent, AgentError,
+    control::Observer,
+    medium::{Entry, Manifest, digest_of},
+    replicas::blocking,
+};
 
 /// Longest time that one backup is kept open.
 const SLICE: Duration = Duration::from_secs(10);
@@ -31,6 +37,8 @@ struct Medium {
     hypervisor: Arc<dyn Hypervisor>,
     machine: Machine,
     runtime: PathBuf,
+    to: PathBuf,
+    manifest: Manifest,
     done: u64,
     total: u64,
 }
@@ -50,11 +58,36 @@ pub(super) async fn export(
     }
     let disks: Vec<(DiskKey, u64)> = replicated(&found).collect();
     let total = disks.iter().map(|(_, size)| size).sum();
-    let mut medium = Medium { agent: Arc::clone(agent), hypervisor, machine: found, runtime, done: 0, total };
-    for (disk, size) in disks {
-        medium.disk(&disk, size, &to, observer).await?;
+    let Some(manifest) = resumed(agent, &found, &to)? else { return Ok(()) };
+    let (agent, done) = (Arc::clone(agent), 0);
+    let mut medium = Medium { agent, hypervisor, machine: found, runtime, to, manifest, done, total };
+    for (disk, size) in &disks {
+        medium.disk(disk, *size, observer).await?;
     }
-    agent.files.sync_dir(&to).map_err(AgentError::io("sync", &to))
+    // A disk that was taken out since an earlier try is none of the machine's.
+    medium.manifest.disks.retain(|key, _| disks.iter().any(|(disk, _)| disk == key));
+    let finished = medium.manifest.finish(&*medium.agent.files, &medium.to);
+    finished.map_err(AgentError::io("write", medium.to))
+}
+
+/// What an earlier, cut export has left in the directory, or a fresh manifest; none: it is
+/// whole already.
+fn resumed(agent: &Agent, machine: &Machine, to: &Path) -> Result<Option<Manifest>, AgentError> {
+    let files = &*agent.files;
+    let whole = Manifest::whole(files, to)?;
+    let unfinished = Manifest::unfinished(files, to)?;
+    let held = whole.as_ref().or(unfinished.as_ref());
+    if let Some(other) = held.filter(|held| held.machine != machine.id) {
+        return Err(AgentError::Request {
+            what: format!("{} holds a medium of machine '{}' ({})", to.display(), other.name, other.machine),
+            advice: "name another directory".to_owned(),
+        });
+    }
+    match (whole, unfinished) {
+        (Some(_), _) => Ok(None),
+        (None, Some(unfinished)) => Ok(Some(unfinished)),
+        (None, None) => Ok(Some(Manifest::new(machine.id, &machine.name))),
+    }
 }
 
 fn replicated(machine: &Machine) -> impl Iterator<Item = (DiskKey, u64)> + '_ {
@@ -85,39 +118,79 @@ fn check(agent: &Agent, machine: &Machine, to: &Path) -> Result<(), AgentError> 
 }
 
 impl Medium {
-    async fn disk(
-        &mut self,
-        disk: &DiskKey,
-        size: u64,
-        to: &Path,
-        observer: &Observer,
-    ) -> Result<(), AgentError> {
-        let path = to.join(format!("{disk}.raw"));
-        let new = to.join(format!("{disk}.unfinished"));
-        let file = self.agent.files.open(&new, OpenMode::Truncate).map_err(AgentError::io("create", &new))?;
-        file.set_size(size).map_err(AgentError::io("grow", &new))?;
+    async fn disk(&mut self, disk: &DiskKey, size: u64, observer: &Observer) -> Result<(), AgentError> {
         let mut advance = observer.advance(format!("copying {disk}"));
-        let mut at = 0;
+        if self.manifest.disks.get(disk).is_some_and(|whole| whole.size == size) {
+            self.done += size;
+            advance.at(self.done, self.total);
+            return Ok(());
+        }
+        let new = self.to.join(format!("{disk}.unfinished"));
+        let (file, mut at) = self.begun(disk, size, &new)?;
+        self.done += at;
         while at < size {
             if observer.stop.is_cancelled() {
                 return Err(AgentError::Stopped);
             }
-            let free = self.agent.free_space(to)?;
+            let free = self.agent.free_space(&self.to)?;
             if free < RESERVE {
-                return Err(AgentError::NoSpace { path: to.to_owned(), need: RESERVE, free });
+                return Err(AgentError::NoSpace { path: self.to.clone(), need: RESERVE, free });
             }
             let before = at;
             at = self.slice(disk, size, at, &file, &new).await?;
+            self.manifest.under_way = Some((disk.clone(), size, at));
+            self.durable(&file).await?;
             self.done += at - before;
             advance.at(self.done, self.total);
         }
-        let (files, dir) = (Arc::clone(&self.agent.files), to.to_owned());
-        let finish = move || {
+        self.whole(disk, size, &new).await
+    }
+
+    /// A disk's file, and up to which byte an earlier try has written it.
+    fn begun(&self, disk: &DiskKey, size: u64, new: &Path) -> Result<(Arc<dyn File>, u64), AgentError> {
+        let files = &self.agent.files;
+        let held = self.manifest.under_way.as_ref().filter(|(of, len, _)| of == disk && *len == size);
+        if let Some((_, _, at)) = held
+            && let Ok(file) = files.open(new, OpenMode::Write)
+            && file.size().is_ok_and(|held| held == size)
+        {
+            // What was written after that is of no known instant, and may be torn.
+            let cut = file.set_size(*at).and_then(|()| file.set_size(size));
+            cut.map_err(AgentError::io("cut", new))?;
+            tracing::info!(%disk, at, "the export of a medium goes on");
+            return Ok((file, *at));
+        }
+        let file = files.open(new, OpenMode::Truncate).map_err(AgentError::io("create", new))?;
+        file.set_size(size).map_err(AgentError::io("grow", new))?;
+        Ok((file, 0))
+    }
+
+    /// What was written, and that it was.
+    async fn durable(&self, file: &Arc<dyn File>) -> Result<(), AgentError> {
+        let (file, files, to) = (Arc::clone(file), Arc::clone(&self.agent.files), self.to.clone());
+        let manifest = self.manifest.clone();
+        let save = move || {
             file.sync()?;
-            files.rename(&new, &path)?;
-            files.sync_dir(&dir)
+            manifest.save_unfinished(&*files, &to)
         };
-        blocking(finish).await.map_err(AgentError::io("write", to))
+        blocking(save).await.map_err(AgentError::io("write", &self.to))
+    }
+
+    /// A disk is whole: it is read back, and gets its name.
+    async fn whole(&mut self, disk: &DiskKey, size: u64, new: &Path) -> Result<(), AgentError> {
+        let name = format!("{disk}.raw");
+        let (files, to, new) = (Arc::clone(&self.agent.files), self.to.clone(), new.to_owned());
+        let (mut manifest, key) = (self.manifest.clone(), disk.clone());
+        let finish = move || {
+            let digest = digest_of(&*files, &new, size)?;
+            files.rename(&new, &to.join(&name))?;
+            manifest.disks.insert(key, Entry { file: name, size, digest });
+            manifest.under_way = None;
+            manifest.save_unfinished(&*files, &to)?;
+            Ok(manifest)
+        };
+        self.manifest = blocking(finish).await.map_err(AgentError::io("write", &self.to))?;
+        Ok(())
     }
 
     /// One short backup; how far it came.
