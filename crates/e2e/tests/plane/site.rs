@@ -187,6 +187,7 @@ impl World {
             version: String::new(),
             clock_ms: site.clock.wall(now),
             transit_ms: run.transit,
+            problems: Vec::new(),
             hosts,
         };
         self.send(Node::Site(n), Node::Vault, call, Message::SiteReport(Box::new(report)));

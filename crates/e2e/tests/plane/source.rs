@@ -184,7 +184,7 @@ impl World {
         let Some(room) = self.room(n, machine) else { return };
         room.failures += 1;
         (room.session, room.sending, room.stamp) = (None, None, stamp);
-        let pause = (5 * SECOND << room.failures.min(6)).min(PAUSE_MAX);
+        let pause = ((5 * SECOND) << room.failures.min(6)).min(PAUSE_MAX);
         self.after(pause, Node::Host(n), Timer::Cycle(machine, stamp));
     }
 
