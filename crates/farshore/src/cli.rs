@@ -2,6 +2,7 @@
 //! of a vault, over the public API alone. This module must never decide anything.
 
 mod context;
+mod jobs;
 mod names;
 mod orders;
 mod programs;
@@ -75,9 +76,12 @@ enum Command {
     /// Lets a paused protection go on.
     Resume(orders::MachineArgs),
     /// Compares everything of a machine with its replica, and sends what differs.
-    Resync(orders::MachineArgs),
+    Resync(orders::ResyncArgs),
     /// Shows all protections: state, RPO, health with its reasons.
     Status(watch::StatusArgs),
+    /// Jobs: what was ordered and takes time.
+    #[command(subcommand)]
+    Job(jobs::JobCommand),
     /// Tokens of the API.
     #[command(subcommand)]
     Token(orders::TokenCommand),
@@ -156,8 +160,9 @@ async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> 
         Command::Unprotect(args) => orders::unprotect(&operator, args).await,
         Command::Pause(args) => orders::pause(&operator, &args.machine, true).await,
         Command::Resume(args) => orders::pause(&operator, &args.machine, false).await,
-        Command::Resync(args) => orders::resync(&operator, &args.machine).await,
+        Command::Resync(args) => orders::resync(&operator, &args).await,
         Command::Status(args) => watch::status(&operator, &args).await,
+        Command::Job(command) => jobs::run(&operator, command).await,
         Command::Token(command) => orders::token(&operator, command).await,
         Command::Vault(_) | Command::Context(_) | Command::Completions { .. } => Ok(()),
     }

@@ -4,6 +4,7 @@
 
 mod clouds;
 mod hosts;
+mod jobs;
 mod machines;
 mod mappings;
 mod policies;
@@ -13,6 +14,7 @@ mod status;
 
 pub use clouds::CloudView;
 pub use hosts::HostView;
+pub use jobs::{CauseView, JobState, JobView, StepView};
 pub use machines::MachineView;
 pub use mappings::MappingView;
 pub use policies::PolicyView;

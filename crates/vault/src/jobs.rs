@@ -36,9 +36,9 @@ pub(crate) use act::Act;
 pub(crate) use associate::Associate;
 pub(crate) use change::Change;
 pub(crate) use disable::Disable;
-pub(crate) use enable::Enabling;
 #[cfg(test)]
 pub(crate) use drive::{KEPT_MAX, KEPT_MS};
+pub(crate) use enable::Enabling;
 pub use now::JobNow;
 pub(crate) use resync::Resyncing;
 

@@ -151,7 +151,10 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     above.ok(&["cloud", "pair", "east", "west"]);
     above.ok(&["policy", "add", "gold", "copy-frequency=1s"]);
     above.ok(&["cloud", "associate", "east", "--policy", "gold"]);
+    // It waits for the first copy.
     above.ok(&["protect", MACHINE]);
+    let jobs = above.json(&["job", "list", "--machine", MACHINE]);
+    assert_eq!((&jobs[0]["kind"], &jobs[0]["state"]), (&"enable".into(), &"succeeded".into()), "{jobs}");
     let protected = wait("points that the vault knows", || {
         above.protection().filter(|p| p["points"].as_u64() >= Some(3) && p["state"] == "replicating")
     });

@@ -6,6 +6,7 @@ mod caller;
 mod clouds;
 mod commands;
 mod hosts;
+mod jobs;
 mod machines;
 mod mappings;
 mod policies;
@@ -42,6 +43,7 @@ pub(super) fn router(desk: Desk, issuer: Issuer) -> Router {
         .merge(policies::routes())
         .merge(mappings::routes())
         .merge(protections::routes())
+        .merge(jobs::routes())
         .merge(commands::routes())
         .with_state(Api { desk, issuer })
 }

@@ -3,6 +3,7 @@
 
 mod clouds;
 mod hosts;
+mod jobs;
 mod machines;
 mod mappings;
 mod policies;
@@ -15,6 +16,7 @@ use farshore_vault::Core;
 
 pub(super) use clouds::clouds;
 pub(super) use hosts::hosts;
+pub(super) use jobs::{job, job_state};
 pub(super) use machines::machines;
 pub(super) use mappings::mappings;
 pub(super) use policies::policies;

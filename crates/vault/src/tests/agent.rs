@@ -171,7 +171,8 @@ impl Agent {
             }
         };
         let point = PointId { epoch: body.epoch.number, number: self.sequence };
-        let newest = (!matches!(phase, SourcePhase::Seeding { .. })).then_some(PointAge { id: point, age_ms: 9 });
+        let newest =
+            (!matches!(phase, SourcePhase::Seeding { .. })).then_some(PointAge { id: point, age_ms: 9 });
         SourceState {
             machine: body.machine,
             epoch: body.epoch,

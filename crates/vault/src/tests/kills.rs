@@ -185,14 +185,15 @@ fn play(kind: Kind, kill: Option<Kill>, cancel: Option<&str>, bug: Option<Bug>) 
     let order = command(kind, &world);
     let made = world.insist(&order).jobs;
     assert_eq!(made.len(), 1, "{kind:?} names its job");
-    let mut cancelled = false;
+    let (mut wanted, mut cancelled) = (false, false);
     for _ in 0..ROUNDS {
         let job = world.core.job(made[0]).unwrap().job.clone();
         if job.has_ended() {
             break;
         }
         let waits = |step: &str| job.node(step).is_some_and(|node| node.state == State::Running);
-        if !cancelled && cancel.is_some_and(waits) {
+        wanted |= cancel.is_some_and(waits);
+        if wanted && !cancelled {
             let command = Command::CancelJob { job: made[0], by: Some("ann".to_owned()) };
             let at = world.moment();
             let done = world.core.run(&command, None, &at).is_ok();
@@ -300,7 +301,8 @@ fn cancelled_at_whatever_step_every_job_ends_and_enabling_is_undone_whoever_is_k
         let plain = play(kind, None, None, None);
         for step in steps(&plain.job) {
             let told = play(kind, None, Some(&step.name), None);
-            let end = told.job.end.as_ref().unwrap_or_else(|| panic!("{kind:?} {}: {:?}", step.name, told.job));
+            let end =
+                told.job.end.as_ref().unwrap_or_else(|| panic!("{kind:?} {}: {:?}", step.name, told.job));
             if end.ending != Ending::Cancelled {
                 // It was over before anybody could say a word.
                 assert_eq!(end.ending, Ending::Succeeded, "{kind:?} {}", step.name);
