@@ -3,6 +3,7 @@
 
 mod alerts;
 mod context;
+mod jobs;
 mod keeping;
 mod names;
 mod orders;
@@ -77,7 +78,7 @@ enum Command {
     /// Lets a paused protection go on.
     Resume(orders::MachineArgs),
     /// Compares everything of a machine with its replica, and sends what differs.
-    Resync(orders::MachineArgs),
+    Resync(orders::ResyncArgs),
     /// Shows all protections: state, RPO, health with its reasons.
     Status(watch::StatusArgs),
     /// Alerts: what is wrong, and who is told.
@@ -85,6 +86,9 @@ enum Command {
     Alert(alerts::AlertCommand),
     /// Shows the past of a protection: RPO over an hour, a day and a week, and its cycles.
     History(alerts::HistoryArgs),
+    /// Jobs: what was ordered and takes time.
+    #[command(subcommand)]
+    Job(jobs::JobCommand),
     /// Tokens of the API.
     #[command(subcommand)]
     Token(orders::TokenCommand),
@@ -167,10 +171,11 @@ async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> 
         Command::Unprotect(args) => orders::unprotect(&operator, args).await,
         Command::Pause(args) => orders::pause(&operator, &args.machine, true).await,
         Command::Resume(args) => orders::pause(&operator, &args.machine, false).await,
-        Command::Resync(args) => orders::resync(&operator, &args.machine).await,
+        Command::Resync(args) => orders::resync(&operator, &args).await,
         Command::Status(args) => watch::status(&operator, &args).await,
         Command::Alert(command) => alerts::alert(&operator, command).await,
         Command::History(args) => alerts::history(&operator, &args).await,
+        Command::Job(command) => jobs::run(&operator, command).await,
         Command::Token(command) => orders::token(&operator, command).await,
         Command::Vault(_) | Command::Context(_) | Command::Completions { .. } => Ok(()),
     }

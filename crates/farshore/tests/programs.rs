@@ -42,6 +42,20 @@ fn a_vault_is_made_once_and_outlives_its_own_death() {
     assert!(!world.run(&["site", "list"]).status.success());
 }
 
+/// What a command began is a job that can be looked at, and that is not cancelled afterwards.
+fn jobs_are_shown(world: &World) {
+    let jobs = world.json(&["job", "list", "--state", "ended"]);
+    let job = jobs.as_array().unwrap().iter().find(|job| job["kind"] == "associate").unwrap();
+    assert_eq!(job["state"], "succeeded", "there is no host that could object: {job}");
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(world.json(&["job", "show", id])["title"], "Policy 'gold' for cloud 'east'");
+    world.ok(&["job", "watch", id]);
+    assert!(world.fails(&["job", "cancel", id]).contains("has ended already"));
+    assert!(world.fails(&["job", "list", "--state", "lost"]).contains("partly"), "it says what there is");
+    assert!(world.fails(&["job", "show", &"0".repeat(32)]).contains("there is no job"));
+    assert!(world.json(&["job", "list", "--machine", "nobody"]).as_array().unwrap().is_empty());
+}
+
 #[test]
 fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
     let mut world = World::new();
@@ -62,6 +76,7 @@ fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
     world.ok(&["cloud", "pair", "east", "west"]);
     world.ok(&["policy", "add", "gold"]);
     world.ok(&["cloud", "associate", "east", "--policy", "gold"]);
+    jobs_are_shown(&world);
     let clouds = world.json(&["cloud", "list"]);
     let east = clouds.as_array().unwrap().iter().find(|cloud| cloud["name"] == "east").unwrap();
     assert_eq!((east["role"].as_str(), east["policy"].as_str()), (Some("source"), Some("gold")));

@@ -43,7 +43,10 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     above.operate(&["cloud", "pair", "east", "west"]).unwrap();
     above.operate(&["policy", "add", "gold", "copy-frequency=1s"]).unwrap();
     above.operate(&["cloud", "associate", "east", "--policy", "gold"]).unwrap();
+    // It waits for the first copy.
     above.operate(&["protect", MACHINE]).unwrap();
+    let jobs = above.json(&["job", "list", "--machine", MACHINE]).unwrap();
+    assert_eq!((&jobs[0]["kind"], &jobs[0]["state"]), (&"enable".into(), &"succeeded".into()), "{jobs}");
     let protected = wait("points that the vault knows", || {
         above.protection(MACHINE).filter(|p| p["points"].as_u64() >= Some(3) && p["state"] == "replicating")
     });

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::jobs::Waiting;
+
 pub(crate) use nouns::{cloud, host, machines, map, policy, site, token};
 pub(crate) use protect::{pause, protect, resync, unprotect};
 
@@ -119,6 +121,8 @@ pub(crate) enum CloudCommand {
         /// The policy; none ends the association.
         #[arg(long)]
         policy: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
     },
 }
 
@@ -193,6 +197,8 @@ pub(crate) enum PolicyCommand {
         /// SETTING=VALUE; SETTING= takes it back to its default.
         #[arg(required = true)]
         settings: Vec<String>,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Removes a policy that nothing follows.
     Remove {
@@ -242,6 +248,15 @@ pub(crate) struct MachineArgs {
     pub(crate) machine: String,
 }
 
+/// One machine that is compared.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResyncArgs {
+    /// Name or UUID.
+    pub(crate) machine: String,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
 /// Protects machines.
 ///
 /// Everything that stands against it is told at once, before anything changes.
@@ -268,6 +283,8 @@ pub(crate) struct ProtectArgs {
     /// Only tells what stands against it.
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 /// Ends the protection of a machine.
@@ -284,4 +301,6 @@ pub(crate) struct UnprotectArgs {
     /// Deletes a replica that may be the only good copy.
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }

@@ -8,6 +8,7 @@ mod clouds;
 mod commands;
 mod history;
 mod hosts;
+mod jobs;
 mod machines;
 mod mappings;
 mod policies;
@@ -49,6 +50,7 @@ pub(super) fn router(desk: Desk, issuer: Issuer, channels: Channels) -> Router {
         .merge(policies::routes())
         .merge(mappings::routes())
         .merge(protections::routes())
+        .merge(jobs::routes())
         .merge(commands::routes())
         .with_state(Api { desk, issuer, channels })
 }

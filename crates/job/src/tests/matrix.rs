@@ -20,7 +20,7 @@ fn every_story_of_the_sample_jobs_ends_well() {
 fn each_deliberate_mistake_is_caught() {
     for (bug, word) in [
         (Bug::NewIdAfterCrash, "attempt"),
-        (Bug::SilentAfterCrash, "does not end"),
+        (Bug::SilentAfterCrash, "nothing but time"),
         (Bug::RetryLost, "id"),
         (Bug::LostIsNotUndone, "said to be"),
         (Bug::OutcomeTwice, ""),

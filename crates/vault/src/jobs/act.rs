@@ -2,10 +2,7 @@
 //! changes nothing the second time. What is told about a protection names its epoch: after
 //! another one was issued, it is about something that is no more, and does nothing.
 
-use farshore_control::{
-    Key,
-    request::{Action, Ending, Request},
-};
+use farshore_control::request::{Action, Ending, Request};
 use farshore_job::EffectId;
 use farshore_types::{Epoch, HostId, MachineId, PolicyId, RequestId};
 use serde::{Deserialize, Serialize};
@@ -116,13 +113,17 @@ impl Core {
     /// The protection's row while it is of that epoch.
     pub(super) fn row_of(&self, of: &Of) -> Option<&ProtectionRow> {
         let same = self.tables.epochs.get(&of.machine).is_some_and(|row| row.epoch == of.epoch);
-        #[cfg(feature = "deliberate-bugs")]
-        let same = same || self.has_bug(crate::Bug::UndoesOthers);
         self.tables.protections.get(&of.machine).filter(|_| same)
     }
 
     fn withdraw(&mut self, of: &Of, delete: bool, at: &Moment) {
-        let Some(row) = self.row_of(of).filter(|row| row.is_live()) else { return };
+        let row = self.row_of(of);
+        #[cfg(feature = "deliberate-bugs")]
+        let row = match self.has_bug(crate::Bug::UndoesOthers) {
+            true => self.tables.protections.get(&of.machine),
+            false => row,
+        };
+        let Some(row) = row.filter(|row| row.is_live()) else { return };
         // What may be the only good copy stays, whoever made it.
         let goes = delete && self.has_another_copy(row).is_ok();
         let replica = if goes { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
@@ -153,8 +154,7 @@ impl Core {
 
     /// Asks a host, unless it was asked already.
     fn ask(&mut self, effect: EffectId, id: RequestId, host: HostId, action: Action) {
-        let key = Key::Request(id);
-        if self.tables.requests.get(&id).is_some() || self.tables.documents.get(&key).is_some() {
+        if self.tables.requests.get(&id).is_some() {
             return;
         }
         let machine = match action {

@@ -45,7 +45,12 @@ impl Core {
 
     /// What was answered to a request, or why not; none: nothing yet.
     pub(super) fn ending_of(&self, request: RequestId) -> Option<Result<Answer, Outcome>> {
-        match self.tables.requests.get(&request)?.ending.clone()? {
+        let row = self.tables.requests.get(&request)?;
+        if row.withdrawn && row.ending.is_none() {
+            // By a vault that knew more than what this one was restored from: it is asked anew.
+            return Some(Err(Outcome::Expired));
+        }
+        match row.ending.clone()? {
             Ending::Running { .. } => None,
             Ending::Done { answer } => Some(Ok(answer)),
             Ending::Failed { what, advice } => Some(Err(Outcome::Failed { what, advice, again: true })),

@@ -262,6 +262,22 @@ fn what_another_order_has_changed_is_not_taken_back() {
 }
 
 #[test]
+fn a_restored_vault_goes_on_with_its_jobs_and_asks_anew_what_was_over() {
+    for rounds in 0..4 {
+        let mut world = live();
+        let job = world.enable(1).jobs[0];
+        world.deliver_all();
+        world.agent(0).work();
+        let backup = world.stored.clone();
+        (0..rounds).for_each(|_| world.round());
+        world.start(backup, Start::Restored);
+        let over = until_ended(&mut world, job, &[]);
+        assert_eq!(ending(&over), Ending::Succeeded, "{rounds}: {over:?}");
+        assert!(world.core.protection(id(1)).unwrap().is_live());
+    }
+}
+
+#[test]
 fn ended_jobs_are_kept_for_some_days_and_in_bounded_number() {
     let mut world = live();
     let job = world.enable(1).jobs[0];

@@ -185,14 +185,15 @@ fn play(kind: Kind, kill: Option<Kill>, cancel: Option<&str>, bug: Option<Bug>) 
     let order = command(kind, &world);
     let made = world.insist(&order).jobs;
     assert_eq!(made.len(), 1, "{kind:?} names its job");
-    let mut cancelled = false;
+    let (mut wanted, mut cancelled) = (false, false);
     for _ in 0..ROUNDS {
         let job = world.core.job(made[0]).unwrap().job.clone();
         if job.has_ended() {
             break;
         }
         let waits = |step: &str| job.node(step).is_some_and(|node| node.state == State::Running);
-        if !cancelled && cancel.is_some_and(waits) {
+        wanted |= cancel.is_some_and(waits);
+        if wanted && !cancelled {
             let command = Command::CancelJob { job: made[0], by: Some("ann".to_owned()) };
             let at = world.moment();
             let done = world.core.run(&command, None, &at).is_ok();

@@ -7,7 +7,7 @@ use farshore_vault::{Command as Order, MapTo};
 use super::{CloudCommand, HostCommand, MapArgs, Mapped, PolicyCommand, SiteCommand, TokenCommand};
 use crate::{
     ProgramError,
-    cli::{context::Operator, names::find, show},
+    cli::{context::Operator, jobs::wait_for, names::find, show},
     vault::Ordered,
     views::*,
 };
@@ -76,7 +76,7 @@ pub(crate) async fn cloud(operator: &Operator, command: CloudCommand) -> Result<
             let done = operator.order(&order).await?;
             told(operator, &done, &format!("machines of '{source}' can be protected in '{target}'"));
         }
-        CloudCommand::Associate { cloud, policy } => {
+        CloudCommand::Associate { cloud, policy, waiting } => {
             let id = match &policy {
                 Some(name) => Some(policy_named(operator, name).await?.id),
                 None => None,
@@ -87,6 +87,7 @@ pub(crate) async fn cloud(operator: &Operator, command: CloudCommand) -> Result<
                 |policy| format!("policy '{policy}' holds for '{cloud}'"),
             );
             told(operator, &done, &text);
+            wait_for(operator, &done, waiting).await?;
         }
     }
     Ok(())
@@ -191,11 +192,12 @@ pub(crate) async fn policy(operator: &Operator, command: PolicyCommand) -> Resul
             let done = operator.order(&order).await?;
             told(operator, &done, &format!("policy '{name}' is there"));
         }
-        PolicyCommand::Set { policy, settings } => {
+        PolicyCommand::Set { policy, settings, waiting } => {
             let id = policy_named(operator, &policy).await?.id;
             let done =
                 operator.order(&Order::ChangePolicy { policy: id, settings: patch(&settings)? }).await?;
             told(operator, &done, &format!("policy '{policy}' is changed"));
+            wait_for(operator, &done, waiting).await?;
         }
         PolicyCommand::Remove { policy } => {
             let id = policy_named(operator, &policy).await?.id;

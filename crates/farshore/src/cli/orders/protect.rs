@@ -4,10 +4,10 @@ use farshore_policy::OnDisable;
 use farshore_types::MachineId;
 use farshore_vault::{Command as Order, Enable, Finding, Severity};
 
-use super::{ProtectArgs, UnprotectArgs, nouns::told};
+use super::{ProtectArgs, ResyncArgs, UnprotectArgs, nouns::told};
 use crate::{
     ProgramError,
-    cli::{context::Operator, names::find, show},
+    cli::{context::Operator, jobs::wait_for, names::find, show},
     views::*,
 };
 
@@ -48,9 +48,9 @@ pub(crate) async fn protect(operator: &Operator, args: ProtectArgs) -> Result<()
     told(
         operator,
         &done,
-        &format!("{count} machines are protected; `farshore status --watch` shows how far they are"),
+        &format!("{count} machines are to be protected; `farshore status --watch` shows them"),
     );
-    Ok(())
+    wait_for(operator, &done, args.waiting).await
 }
 
 /// Machines of source clouds with a policy that nothing protects yet.
@@ -98,7 +98,7 @@ pub(crate) async fn unprotect(operator: &Operator, args: UnprotectArgs) -> Resul
     };
     let done = operator.order(&Order::Disable { machine, replica, force: args.force }).await?;
     told(operator, &done, &format!("'{}' is not protected any more", args.machine));
-    Ok(())
+    wait_for(operator, &done, args.waiting).await
 }
 
 pub(crate) async fn pause(operator: &Operator, name: &str, paused: bool) -> Result<(), ProgramError> {
@@ -108,9 +108,10 @@ pub(crate) async fn pause(operator: &Operator, name: &str, paused: bool) -> Resu
     Ok(())
 }
 
-pub(crate) async fn resync(operator: &Operator, name: &str) -> Result<(), ProgramError> {
+pub(crate) async fn resync(operator: &Operator, args: &ResyncArgs) -> Result<(), ProgramError> {
+    let name = &args.machine;
     let machine = protected(operator, name).await?;
     let done = operator.order(&Order::Resync { machine }).await?;
     told(operator, &done, &format!("'{name}' is compared as a whole"));
-    Ok(())
+    wait_for(operator, &done, args.waiting).await
 }

@@ -35,6 +35,15 @@ async fn command(
     if matches!(command, Command::SetTrust { .. }) {
         return Err(Refusal::bad_request("whom to trust is not ordered, it follows from revocations"));
     }
+    order(&api, &headers, command).await
+}
+
+/// Orders something, once under the key that comes with it.
+pub(super) async fn order(
+    api: &Api,
+    headers: &HeaderMap,
+    command: Command,
+) -> Result<Json<Ordered>, Refusal> {
     let key = headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let run = move |books: &mut Books<'_>| {
         let at = books.at;

@@ -1,0 +1,301 @@
+//! Jobs: listed, shown, followed, cancelled; and how a command waits for those it began.
+//! Waiting never holds a job up: it goes on in the vault whoever looks at it.
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::Subcommand;
+use farshore_types::JobId;
+
+use super::{Output, context::Operator, show};
+use crate::{
+    ProgramError,
+    vault::Ordered,
+    views::{JobState, JobView, StepView},
+};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// Lists jobs, the newest first.
+    ///
+    /// Example: farshore job list --state open --machine web1
+    List {
+        /// Only those that are: open, ended, running, undoing, succeeded, partly, failed, cancelled.
+        #[arg(long)]
+        state: Option<String>,
+        /// Only those about this machine.
+        #[arg(long)]
+        machine: Option<String>,
+        /// Only so many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows a job with its steps.
+    Show {
+        /// Its id.
+        job: JobId,
+    },
+    /// Follows a job to its end.
+    Watch {
+        /// Its id.
+        job: JobId,
+    },
+    /// Cancels a job where that is safe; what it did is taken back.
+    Cancel {
+        /// Its id.
+        job: JobId,
+        /// Does not wait until that is done.
+        #[arg(long)]
+        no_wait: bool,
+    },
+}
+
+/// Whether a command waits for the jobs that it begins.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Waiting {
+    /// Does not wait until it is done: `farshore job` shows how far it is.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+pub(super) async fn run(operator: &Operator, command: JobCommand) -> Result<(), ProgramError> {
+    match command {
+        JobCommand::List { state, machine, limit } => list(operator, state, machine, limit).await,
+        JobCommand::Show { job } => {
+            let job = get(operator, job).await?;
+            show::one(operator.output, &job, text_of(&job).trim_end());
+            Ok(())
+        }
+        JobCommand::Watch { job } => {
+            let ended = until_ended(operator, &[job]).await;
+            if let (Output::Json, Ok(_)) = (operator.output, &ended) {
+                show::one(operator.output, &get(operator, job).await?, "");
+            }
+            ended
+        }
+        JobCommand::Cancel { job, no_wait } => {
+            let done: Ordered = operator.post(&format!("jobs/{}/cancel", job.0), &()).await?;
+            show::one(operator.output, &done, "it is being cancelled");
+            if no_wait {
+                return Ok(());
+            }
+            // That it was cancelled is what was wanted.
+            match Follower::new(operator).follow(&[job]).await?.first().map(|job| job.state) {
+                Some(JobState::Cancelled) => Ok(()),
+                _ => Err(ProgramError::usage(
+                    "it ended before it could be cancelled",
+                    format!("`farshore job show {job}` shows how"),
+                )),
+            }
+        }
+    }
+}
+
+async fn get(operator: &Operator, job: JobId) -> Result<JobView, ProgramError> {
+    operator.get(&format!("jobs/{}", job.0)).await
+}
+
+async fn list(
+    operator: &Operator,
+    state: Option<String>,
+    machine: Option<String>,
+    limit: usize,
+) -> Result<(), ProgramError> {
+    let mut query = format!("jobs?limit={limit}");
+    for (key, value) in [("state", state), ("machine", machine)] {
+        query += &value.map(|value| format!("&{key}={}", escaped(&value))).unwrap_or_default();
+    }
+    let jobs: Vec<JobView> = operator.get(&query).await?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    show::list(operator.output, &jobs, &["job", "state", "done", "age", "what"], |job| {
+        let age = show::time(now.saturating_sub(job.created_ms));
+        let done = format!("{} %", job.permille / 10);
+        vec![job.id.to_string(), job.state.word().to_owned(), done, age, job.title.clone()]
+    });
+    Ok(())
+}
+
+/// With every byte that is no letter, digit, dash or underscore as `%XX`.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// A job and its steps, for people.
+fn text_of(job: &JobView) -> String {
+    let mut text = format!("{}\n  {} ({})\n", job.title, job.state.word(), job.id);
+    for step in &job.steps {
+        text += &format!("  {}{}\n", "  ".repeat(step.depth), line_of(step));
+    }
+    text + &end_of(job)
+}
+
+/// A step in a line.
+fn line_of(step: &StepView) -> String {
+    let mut line = format!("{}: {}", step.title, step.state);
+    if let Some(permille) = step.permille {
+        line += &format!(" {} %", permille / 10);
+    }
+    let more = step.waits.clone().or_else(|| step.cause.as_ref().map(|cause| cause.what.clone()));
+    line + &more.or_else(|| step.note.clone()).map(|more| format!(" ({more})")).unwrap_or_default()
+}
+
+/// Why a job did not succeed, and what is left to do.
+fn end_of(job: &JobView) -> String {
+    let cause = job.cause.as_ref().map(|cause| format!("  {}\n  {}\n", cause.what, cause.advice));
+    let left: String = job.left.iter().map(|left| format!("  not taken back: {left}\n")).collect();
+    cause.unwrap_or_default() + &left
+}
+
+/// Says what was ordered, and waits for the jobs that see to it.
+pub(crate) async fn wait_for(
+    operator: &Operator,
+    done: &Ordered,
+    waiting: Waiting,
+) -> Result<(), ProgramError> {
+    if waiting.no_wait {
+        for job in done.answer.jobs.iter().filter(|_| operator.output == Output::Table) {
+            show::complain(&format!("it goes on; look with: farshore job watch {job}\n"));
+        }
+        return Ok(());
+    }
+    until_ended(operator, &done.answer.jobs).await
+}
+
+/// Follows jobs to their ends; an error where one of them failed or was cancelled.
+async fn until_ended(operator: &Operator, jobs: &[JobId]) -> Result<(), ProgramError> {
+    let ended = Follower::new(operator).follow(jobs).await?;
+    let bad: Vec<&JobView> =
+        ended.iter().filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled)).collect();
+    let Some(first) = bad.first() else { return Ok(()) };
+    let what = match &first.cause {
+        Some(cause) => format!("{}: {}: {}", first.title, first.state.word(), cause.what),
+        None => format!("{}: {}", first.title, first.state.word()),
+    };
+    let more = if bad.len() > 1 { format!(" ({} more failed)", bad.len() - 1) } else { String::new() };
+    let advice = first.cause.as_ref().map(|cause| cause.advice.clone()).filter(|advice| !advice.is_empty());
+    let advice = advice.unwrap_or_else(|| format!("`farshore job show {}` shows its steps", first.id));
+    Err(ProgramError::usage(what + &more, advice))
+}
+
+/// Somebody who looks on.
+struct Follower<'a> {
+    operator: &'a Operator,
+    /// Whether one line is written over and over.
+    live: bool,
+    /// What was said of each step last.
+    said: Vec<Vec<String>>,
+}
+
+impl<'a> Follower<'a> {
+    fn new(operator: &'a Operator) -> Follower<'a> {
+        Follower { operator, live: std::io::stderr().is_terminal(), said: Vec::new() }
+    }
+
+    /// Says what happens until all have ended, and gives them as they are then.
+    async fn follow(mut self, jobs: &[JobId]) -> Result<Vec<JobView>, ProgramError> {
+        self.said = vec![Vec::new(); jobs.len()];
+        let mut ended: Vec<Option<JobView>> = vec![None; jobs.len()];
+        loop {
+            for (at, id) in jobs.iter().enumerate().filter(|(at, _)| ended[*at].is_none()).collect::<Vec<_>>()
+            {
+                let job = get(self.operator, *id).await?;
+                self.say(at, &job, jobs.len() > 1);
+                if !job.state.is_open() {
+                    self.line(&end_of(&job));
+                    ended[at] = Some(job);
+                }
+            }
+            if ended.iter().all(Option::is_some) {
+                return Ok(ended.into_iter().flatten().collect());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    let open = jobs.iter().zip(&ended).find(|(_, ended)| ended.is_none());
+                    let id = open.map(|(id, _)| id.to_string()).unwrap_or_default();
+                    let advice = format!("look with `farshore job watch {id}`, end it with `farshore job cancel {id}`");
+                    return Err(ProgramError::usage("no longer waiting; the job goes on", advice));
+                }
+            }
+        }
+    }
+
+    /// Says what is different now. On a terminal what is under way is one line that changes;
+    /// elsewhere a step is told when its state changes, and what it waits for when that does.
+    fn say(&mut self, at: usize, job: &JobView, several: bool) {
+        let mut under_way = String::new();
+        let steps: Vec<&StepView> = job.steps.iter().filter(|step| !step.group).collect();
+        self.said[at].resize(steps.len(), String::new());
+        for (n, step) in steps.into_iter().enumerate() {
+            let runs = matches!(step.state.as_str(), "running" | "retrying" | "undoing");
+            let prefix = if several { format!("{}: ", job.title) } else { String::new() };
+            let line = format!("{prefix}{}", line_of(step));
+            if runs && self.live {
+                under_way = line;
+                continue;
+            }
+            // Each percent would be a line of its own.
+            let known = if runs { format!("{} {:?}", step.state, step.waits) } else { step.state.clone() };
+            if self.said[at][n] != known && step.state != "waiting" {
+                self.line(&format!("  {line}\n"));
+                self.said[at][n] = known;
+            }
+        }
+        if self.live && self.operator.output == Output::Table {
+            show::complain(&format!("\r\x1b[K{}", under_way.chars().take(LINE_MAX).collect::<String>()));
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.operator.output == Output::Table && !text.is_empty() {
+            let clear = if self.live { "\r\x1b[K" } else { "" };
+            show::complain(&format!("{clear}{text}"));
+        }
+    }
+}
+
+/// Most characters of the line that is written over: longer ones would wrap and stay.
+const LINE_MAX: usize = 78;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> JobView {
+        let text = serde_json::json!({
+            "id": uuid::Uuid::nil(), "kind": "enable", "title": "Protect machine 'web1'", "state": "failed",
+            "permille": 500, "created_ms": 1, "cause": { "what": "no room", "advice": "make room" },
+            "left": ["order: host 'b' is gone"],
+            "steps": [
+                { "name": "work", "title": "Work", "depth": 0, "group": true, "state": "running" },
+                { "name": "copy", "title": "First copy", "depth": 1, "state": "running", "permille": 421,
+                  "waits": "host 'b' has been silent for 90 s" },
+            ],
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn a_job_reads_as_a_tree_with_what_it_waits_for_and_why_it_failed() {
+        let text = text_of(&job());
+        assert!(
+            text.contains("\n    First copy: running 42 % (host 'b' has been silent for 90 s)\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("  no room\n  make room\n  not taken back: order: host 'b' is gone\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_travel_in_a_query_whatever_is_in_them() {
+        assert_eq!(escaped("a b&c-1"), "a%20b%26c-1");
+    }
+}
