@@ -2,7 +2,7 @@
 
 use farshore_policy::{Change, OnDisable, PolicyPatch};
 use farshore_types::{CloudId, MachineId, PolicyId, SiteId};
-use farshore_vault::{Command, Enable, Start};
+use farshore_vault::{Command, Core, Enable, Start};
 use uuid::Uuid;
 
 use super::{
@@ -91,7 +91,7 @@ impl World {
         }
         let next = self.now + self.chance.within(1, 2 * self.fate.orders);
         self.at(next, Event::Operator);
-        let m = machine(u128::from(self.chance.within(1, MACHINES as u64)));
+        let m = machine(u128::from(self.chance.within(1, u64::try_from(MACHINES).unwrap())));
         let n = self.chance.index(HOSTS);
         let turned = self.truth.turned.contains(&m);
         match self.chance.index(20) {
@@ -106,11 +106,7 @@ impl World {
             11 => drop(self.order(&Command::SetMaintenance { host: host_of(n), on: true })),
             12 => drop(self.order(&Command::SetMaintenance { host: host_of(n), on: false })),
             13 => drop(self.order(&Command::Resync { machine: m })),
-            14..16 => {
-                if self.migrate(m, n) {
-                    self.truth.count("moved");
-                }
-            }
+            14..16 if self.migrate(m, n) => self.truth.count("moved"),
             16 => self.vault.backups.push(self.vault.stored.clone()),
             17 => self.restore(),
             18 => self.turn(m, n),
@@ -160,7 +156,7 @@ impl World {
     }
 
     pub(crate) fn put_right(&mut self) {
-        if self.vault.core.as_ref().is_some_and(|core| core.is_superseded()) {
+        if self.vault.core.as_ref().is_some_and(Core::is_superseded) {
             self.note(|| "the vault was superseded: it is wanted, and started as restored".to_owned());
             self.vault.core = None;
             self.vault.life += 1;

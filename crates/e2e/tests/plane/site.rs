@@ -100,7 +100,7 @@ impl World {
                 let term = run.core.term();
                 self.truth.follows(from, Node::Site(n), term);
                 self.serve_hosts(n);
-                self.after(if now % 7 == 0 { 1 } else { 200 }, Node::Site(n), Timer::Poll(0));
+                self.after(if now.is_multiple_of(7) { 1 } else { 200 }, Node::Site(n), Timer::Poll(0));
             }
             (Node::Vault, Message::SiteReply(reply)) => {
                 let Some(run) = self.sites[n].run.as_mut().filter(|run| run.report.0 == call) else { return };

@@ -102,6 +102,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a message is delivered once")]
     pub(crate) fn host_hears_host(&mut self, n: usize, from: usize, message: Message) {
         match message {
             Message::Begin { machine, epoch } => {
