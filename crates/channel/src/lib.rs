@@ -34,7 +34,7 @@ mod tls;
 mod visitor;
 
 pub use backoff::Backoff;
-pub use client::{Call, Client};
+pub use client::{Call, Client, Following};
 pub use enrol::{Applicant, Enroller, Member, Signing, admit, enrol, enrolment_router, renew};
 pub use error::ChannelError;
 pub use json::Json;

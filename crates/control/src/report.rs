@@ -159,6 +159,7 @@ pub struct StorageClass {
 
 /// Room at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Space {
     /// The directory.
     pub path: String,
@@ -257,6 +258,7 @@ pub struct PointAge {
 
 /// Sums of cycles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CycleTotals {
     /// Cycles that were sealed.
     pub cycles: u64,

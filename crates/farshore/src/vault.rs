@@ -4,6 +4,7 @@
 mod api;
 mod config;
 mod desk;
+mod events;
 mod init;
 mod issuer;
 mod members;
@@ -16,7 +17,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand;
 use farshore_vault::Moment;
 
-pub use api::Ordered;
+pub use api::document;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
 pub use serve::serve;
@@ -35,7 +36,7 @@ fn moment_since(begun: Instant) -> Moment {
 }
 
 /// Milliseconds since the Unix epoch.
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -206,10 +206,17 @@ async fn answer(door: Door, request: Request<Incoming>) -> Result<Response<Body>
     }
     let answered = timeout(ANSWER_MAX, router.oneshot(request)).await;
     Ok(match answered {
-        Ok(Ok(response)) if stranger && response.status() == hyper::StatusCode::NOT_FOUND => {
+        // Nothing is there for who has no certificate; a handler's own word stands.
+        Ok(Ok(response)) if stranger && is_no_route(&response) => {
             Refusal::certificate_required().into_response()
         }
         Ok(Ok(response)) => response,
         Err(_) => Refusal::unavailable("the answer took too long").into_response(),
     })
+}
+
+/// Whether nobody has answered: a handler says what there is not.
+fn is_no_route(response: &Response<Body>) -> bool {
+    response.status() == hyper::StatusCode::NOT_FOUND
+        && !response.headers().contains_key(hyper::header::CONTENT_TYPE)
 }

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Global, Output,
     context::{self, Context},
-    orders::EnrolArgs,
     show,
+    sites::EnrolArgs,
 };
 use crate::{
     ProgramError, site,
@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum VaultCommand {
     /// Makes a vault: its authority, its certificate, the owner's token.
+    #[command(after_help = "Example:\n  farshore vault init --config /etc/farshore/vault.toml")]
     Init {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
@@ -28,19 +29,28 @@ pub(crate) enum VaultCommand {
         owner: String,
     },
     /// Runs the vault.
+    #[command(after_help = "Example:\n  farshore vault serve")]
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Writes a commented sample of the configuration.
+    #[command(after_help = "Example:\n  farshore vault sample")]
     Sample,
+    /// Writes the document of the public API, OpenAPI 3.1.
+    #[command(after_help = "Example:\n  farshore vault openapi")]
+    Openapi,
 }
 
 pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), ProgramError> {
     match command {
         VaultCommand::Sample => {
             show::print(vault::SAMPLE);
+            Ok(())
+        }
+        VaultCommand::Openapi => {
+            show::print(&vault::document());
             Ok(())
         }
         VaultCommand::Init { config, owner } => init(config.as_deref(), &owner, global).await,

@@ -38,8 +38,8 @@ pub async fn serve(
     let desk = Desk::open(core, papers, store, stop.clone());
     let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
     issuer.follow_trust().await?;
-    let strangers =
-        enrolment_router(Arc::new(issuer.clone())).merge(api::router(desk.clone(), issuer.clone()));
+    let public = api::router(desk.clone(), issuer.clone(), stop.clone());
+    let strangers = enrolment_router(Arc::new(issuer.clone())).merge(public);
     let members = members::router(desk.clone(), issuer);
     let listener = Listener::bind(&config.listen, keyring, members).await?.open_to_strangers(strangers);
     let serving = listener.serve()?;
@@ -51,7 +51,7 @@ pub async fn serve(
     Ok(())
 }
 
-fn load(loaded: &Loaded) -> Result<(Core, Papers), ProgramError> {
+pub(super) fn load(loaded: &Loaded) -> Result<(Core, Papers), ProgramError> {
     let mut papers = Papers::of(&loaded.rows);
     let rows = loaded.rows.iter().filter(|row| !row.id.kind.starts_with(PREFIX));
     let rows = rows.map(|row| (row.id.kind.as_str(), row.id.key.as_str(), &row.body[..]));
@@ -66,7 +66,7 @@ fn load(loaded: &Loaded) -> Result<(Core, Papers), ProgramError> {
     Ok((Core::load(rows, start, &moment_since(Instant::now()))?, papers))
 }
 
-fn unlock(config: &VaultConfig, papers: &Papers) -> Result<Authority, ProgramError> {
+pub(super) fn unlock(config: &VaultConfig, papers: &Papers) -> Result<Authority, ProgramError> {
     let row = papers.authority().ok_or_else(|| ProgramError::NoAuthority {
         place: config.location().map_or_else(|_| String::new(), |place| place.to_string()),
     })?;

@@ -13,13 +13,13 @@ mod status;
 use farshore_types::{CloudId, HostId, SiteId};
 use farshore_vault::Core;
 
-pub(super) use clouds::clouds;
-pub(super) use hosts::hosts;
-pub(super) use machines::machines;
-pub(super) use mappings::mappings;
-pub(super) use policies::policies;
-pub(super) use protections::protections;
-pub(super) use sites::sites;
+pub(super) use clouds::cloud;
+pub(super) use hosts::{health_of_host, host, machines_by_host};
+pub(super) use machines::machine;
+pub(super) use mappings::{mapping, mappings};
+pub(super) use policies::policy;
+pub(super) use protections::{Seen, protection};
+pub(super) use sites::site;
 pub(super) use status::status;
 
 /// A host that was never heard of is as silent as can be.

@@ -48,6 +48,8 @@ views! {
     documents, document, farshore_control::Key, DocumentRow;
     /// Tokens of the API.
     tokens, token, uuid::Uuid, TokenRow;
+    /// Commands that were done under an idempotency key.
+    operations, operation, String, OperationRow;
     /// What hosts said last.
     observed, observed_of, HostId, ObservedRow;
 }

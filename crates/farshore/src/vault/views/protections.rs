@@ -12,11 +12,7 @@ use farshore_vault::{
 };
 
 use super::{NEVER_MS, host_name};
-use crate::views::ProtectionView;
-
-pub(in crate::vault) fn protections(core: &Core, at: &Moment) -> Vec<ProtectionView> {
-    core.protections().filter(|row| row.is_live()).map(|row| protection(core, row, at)).collect()
-}
+use crate::views::{ProtectionState, ProtectionView};
 
 /// What is seen of a protection at its two ends.
 struct Ends<'a> {
@@ -60,33 +56,46 @@ fn replica_of(report: &HostReport, machine: MachineId) -> Option<&ReplicaState> 
     report.replicas.iter().find(|replica| replica.machine == machine)
 }
 
-fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
+/// What a protection does and how well it is: what events tell, and filters ask for.
+pub(in crate::vault) struct Seen {
+    pub(in crate::vault) state: ProtectionState,
+    pub(in crate::vault) progress: Option<f64>,
+    pub(in crate::vault) health: Health,
+}
+
+impl Seen {
+    pub(in crate::vault) fn of(core: &Core, row: &ProtectionRow, at: &Moment) -> Seen {
+        Seen::at_ends(core, row, &Ends::of(core, row, at), at)
+    }
+
+    fn at_ends(core: &Core, row: &ProtectionRow, ends: &Ends<'_>, at: &Moment) -> Seen {
+        let (state, progress) = state_of(row, ends.source.map(|(source, _)| &source.phase));
+        let objective_secs = row.policy.and_then(|id| core.policy(id)?.policy.rpo_objective_secs);
+        let conflict = core.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some());
+        Seen { state, progress, health: health_of(row, ends, at, objective_secs, conflict) }
+    }
+}
+
+pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
     let ends = Ends::of(core, row, at);
     let (source, replica) = (ends.source.map(|(s, _)| s), ends.replica.map(|(r, _)| r));
-    let (newest, epoch) = (ends.newest(), core.epoch(row.machine));
-    let policy = row.policy.and_then(|id| core.policy(id));
-    let (state, progress) = state_of(row, source.map(|s| &s.phase));
+    let newest = ends.newest();
+    let Seen { state, progress, health } = Seen::at_ends(core, row, &ends, at);
     ProtectionView {
         machine: row.machine,
         name: row.name.clone(),
         source: host_name(core, row.source),
         target: host_name(core, row.target),
-        policy: policy.map(|p| p.name.clone()),
+        policy: row.policy.and_then(|id| core.policy(id)).map(|policy| policy.name.clone()),
         state,
         progress,
-        epoch: epoch.map_or(0, |e| e.epoch.number),
+        epoch: core.epoch(row.machine).map_or(0, |epoch| epoch.epoch.number),
         rpo_ms: newest.map(|(_, age)| age),
         newest: newest.map(|(id, _)| id),
         points: replica.map_or(0, |r| r.points),
         stored: replica.map_or(0, |r| r.stored),
         cycles: source.map(|s| s.totals).unwrap_or_default(),
-        health: health_of(
-            row,
-            &ends,
-            at,
-            policy.and_then(|p| p.policy.rpo_objective_secs),
-            epoch.is_some_and(|e| e.conflict.is_some()),
-        ),
+        health,
     }
 }
 
@@ -118,21 +127,23 @@ fn health_of(
     })
 }
 
-/// What a protection does, in a word, and how far it is.
-fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (String, Option<f64>) {
+/// What a protection does, and how far it is.
+fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (ProtectionState, Option<f64>) {
     #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
     let share = |done: u64, total: u64| (total > 0).then(|| done as f64 / total as f64);
     let (state, progress) = match phase {
-        _ if row.intent == Intent::Pause => ("paused", None),
-        None | Some(SourcePhase::Starting) => ("starting", None),
-        Some(SourcePhase::Seeding { done, total }) => ("seeding", share(*done, *total)),
-        Some(SourcePhase::Replicating) => ("replicating", None),
-        Some(SourcePhase::Resynchronizing { done, total, .. }) => ("resynchronizing", share(*done, *total)),
-        Some(SourcePhase::ResyncNeeded { .. }) => ("resync-needed", None),
-        Some(SourcePhase::Paused) => ("paused", None),
-        Some(SourcePhase::Waiting { .. }) => ("waiting", None),
-        Some(SourcePhase::Retrying { .. }) => ("retrying", None),
-        Some(SourcePhase::Failed { .. }) => ("failed", None),
+        _ if row.intent == Intent::Pause => (ProtectionState::Paused, None),
+        None | Some(SourcePhase::Starting) => (ProtectionState::Starting, None),
+        Some(SourcePhase::Seeding { done, total }) => (ProtectionState::Seeding, share(*done, *total)),
+        Some(SourcePhase::Replicating) => (ProtectionState::Replicating, None),
+        Some(SourcePhase::Resynchronizing { done, total, .. }) => {
+            (ProtectionState::Resynchronizing, share(*done, *total))
+        }
+        Some(SourcePhase::ResyncNeeded { .. }) => (ProtectionState::ResyncNeeded, None),
+        Some(SourcePhase::Paused) => (ProtectionState::Paused, None),
+        Some(SourcePhase::Waiting { .. }) => (ProtectionState::Waiting, None),
+        Some(SourcePhase::Retrying { .. }) => (ProtectionState::Retrying, None),
+        Some(SourcePhase::Failed { .. }) => (ProtectionState::Failed, None),
     };
-    (state.to_owned(), progress)
+    (state, progress)
 }
