@@ -24,13 +24,30 @@ const HYPERVISOR: [&str; 6] = [
     "qemu-utils",
 ];
 
-/// For the build: a linker, C headers, and how to find libvirt.
-const BUILD: [&str; 3] = ["gcc", "libc6-dev", "pkg-config"];
+/// For the build: a linker, C headers, how to find libvirt, and Kerberos, whose headers are
+/// read by clang.
+const BUILD: [&str; 5] = ["gcc", "libc6-dev", "libclang-dev", "libkrb5-dev", "pkg-config"];
 
-/// For the tests: judges of disk images and NBD, what the demo guest is made with, and a
-/// database server, which the tests start themselves.
-const TESTS: [&str; 7] =
-    ["e2fsprogs", "grub-common", "grub-pc-bin", "libnbd-bin", "nbdkit", DATABASE, "xz-utils"];
+/// For the tests: judges of disk images and NBD, what the demo guest is made with, a database
+/// server and a key distribution centre, which the tests start themselves, and clocks that
+/// are wrong.
+const TESTS: [&str; 11] = [
+    "e2fsprogs",
+    "faketime",
+    "grub-common",
+    "grub-pc-bin",
+    KEY_SERVERS[0],
+    KEY_SERVERS[1],
+    "krb5-user",
+    "libnbd-bin",
+    "nbdkit",
+    DATABASE,
+    "xz-utils",
+];
+
+/// Their services are of no use to anybody here, and are switched off. Until then they end by
+/// themselves, because there is no realm.
+const KEY_SERVERS: [&str; 2] = ["krb5-admin-server", "krb5-kdc"];
 
 /// Installed, it would make and start a cluster of its own, which nobody here needs.
 const DATABASE: &str = "postgresql";
@@ -69,7 +86,8 @@ pub(crate) fn run() -> Result<()> {
     if fresh_database {
         apt::allow_cluster()?;
     }
-    installed
+    installed?;
+    KEY_SERVERS.into_iter().filter(|server| missing.contains(server)).try_for_each(apt::switch_off)
 }
 
 fn everything() -> Vec<&'static str> {

@@ -9,19 +9,26 @@ use crate::limits::{PAUSE_MAX, PAUSE_MIN};
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
+    most: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Backoff {
-        Backoff { next: PAUSE_MIN }
+        Backoff::up_to(PAUSE_MAX)
     }
 }
 
 impl Backoff {
+    /// Pauses that grow up to `most`.
+    #[must_use]
+    pub fn up_to(most: Duration) -> Backoff {
+        Backoff { next: PAUSE_MIN, most }
+    }
+
     /// The next pause: between half of it and all of it, by `random`.
     pub fn next_pause(&mut self, random: u64) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(PAUSE_MAX);
+        self.next = (whole * 2).min(self.most);
         let half = whole / 2;
         let span = u64::try_from(half.as_millis()).unwrap_or(u64::MAX).max(1);
         half + Duration::from_millis(random % (span + 1))
@@ -34,7 +41,7 @@ impl Backoff {
 
     /// After a success: it begins anew.
     pub fn reset(&mut self) {
-        *self = Backoff::default();
+        self.next = PAUSE_MIN;
     }
 }
 

@@ -70,6 +70,14 @@ impl Keyring {
         self.now().credentials.facts.clone()
     }
 
+    /// What the certificate of its authority says.
+    ///
+    /// # Errors
+    /// [`PkiError::Nameless`] where it names nobody.
+    pub fn authority_facts(&self) -> Result<Facts, PkiError> {
+        Facts::of(&self.now().credentials.ca_der)
+    }
+
     /// Number of the list of revoked certificates that is held; 0 before the first.
     #[must_use]
     pub fn revoked_number(&self) -> u64 {

@@ -31,6 +31,7 @@ mod peer;
 mod refusal;
 mod server;
 mod tls;
+mod upkeep;
 mod visitor;
 
 pub use backoff::Backoff;
@@ -42,4 +43,5 @@ pub use keyring::Keyring;
 pub use peer::{Expected, Peer};
 pub use refusal::Refusal;
 pub use server::{Listener, Serving};
+pub use upkeep::{Renewer, Upkeep};
 pub use visitor::Visitor;

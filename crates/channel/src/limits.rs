@@ -59,3 +59,7 @@ pub const PAUSE_MIN: Duration = Duration::from_millis(250);
 pub const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Clocks that differ by more than this are told of.
 pub const SKEW_MAX: Duration = Duration::from_secs(300);
+/// How often a certificate's age is looked at.
+pub const AGE_LOOK: Duration = Duration::from_secs(3600);
+/// Longest pause between attempts to renew a certificate: there are months for it.
+pub const RENEW_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);

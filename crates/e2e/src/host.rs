@@ -2,7 +2,6 @@
 //! certificates. What the demo, the benchmarks and the tests with real guests share.
 
 use std::{
-    ffi::OsStr,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -72,22 +71,22 @@ impl TestHost {
     /// # Errors
     /// What could not be made.
     pub fn new(program: &Path, dir: &Path, name: &str, ca: &Path) -> Outcome<TestHost> {
+        let host = TestHost::bare(program, dir, name)?;
+        let mut issue = Command::new(program);
+        issue.args(["cert", "issue", "--host", name, "--ca"]).arg(ca);
+        run(issue.arg("--out").arg(host.dir.join("identity")))?;
+        Ok(host)
+    }
+
+    /// A host without a certificate, to be enrolled.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn bare(program: &Path, dir: &Path, name: &str) -> Outcome<TestHost> {
         let dir = dir.join(name);
         for part in ["run", "state", "images"] {
             to("making a host's directories", fs::create_dir_all(dir.join(part)))?;
         }
-        let identity = dir.join("identity");
-        let issue: [&OsStr; 8] = [
-            "cert".as_ref(),
-            "issue".as_ref(),
-            "--ca".as_ref(),
-            ca.as_ref(),
-            "--host".as_ref(),
-            name.as_ref(),
-            "--out".as_ref(),
-            identity.as_ref(),
-        ];
-        run(Command::new(program).args(issue))?;
         // Free now, and nobody here takes ports at random.
         let port =
             to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();

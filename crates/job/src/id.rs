@@ -5,9 +5,10 @@ use std::fmt;
 
 use farshore_types::{JobId, RequestId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use crate::Job;
+use crate::{Job, State};
 
 /// Which way a step is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,12 +37,23 @@ impl EffectId {
     /// The id of the request by which an agent is asked for it.
     #[must_use]
     pub fn request(&self) -> RequestId {
-        let digest = blake3::derive_key("farshore job effect 1", self.to_string().as_bytes());
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        let id: Uuid = Builder::from_custom_bytes(bytes).into_uuid();
-        RequestId(id)
+        request_of(&self.to_string())
     }
+
+    /// The id of one of several requests that an effect takes; each is as lasting as the
+    /// effect's own.
+    #[must_use]
+    pub fn request_part(&self, part: u32) -> RequestId {
+        request_of(&format!("{self}/{part}"))
+    }
+}
+
+fn request_of(name: &str) -> RequestId {
+    let digest = blake3::derive_key("farshore job effect 1", name.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    let id: Uuid = Builder::from_custom_bytes(bytes).into_uuid();
+    RequestId(id)
 }
 
 impl Job {
@@ -55,6 +67,21 @@ impl Job {
             asked.flat_map(move |(direction, last)| {
                 (1..=last).map(move |attempt| EffectId { job: self.id, step, direction, attempt })
             })
+        })
+    }
+
+    /// Every effect whose outcome is waited for now, and what was asked for by it: for those
+    /// who rather look again and again whether it is done than wait for a message.
+    pub fn outstanding(&self) -> impl Iterator<Item = (EffectId, &Value)> {
+        let places = (0u16..).zip(&self.nodes);
+        places.filter_map(move |(step, node)| {
+            let (direction, run) = match node.state {
+                State::Running => (Direction::Do, node.doing.as_ref()?),
+                State::Undoing => (Direction::Undo, node.undoing.as_ref()?),
+                _ => return None,
+            };
+            let id = EffectId { job: self.id, step, direction, attempt: run.attempt };
+            run.retry_at_ms.is_none().then_some((id, &run.action))
         })
     }
 

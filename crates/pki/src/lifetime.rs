@@ -11,15 +11,21 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub const ALONE_MIN: Duration = Duration::from_secs(90 * DAY.as_secs());
 /// How long certificates of members hold.
 pub const MEMBER_LIFETIME: Duration = Duration::from_secs(200 * DAY.as_secs());
-/// A certificate is renewed when less than this part of its lifetime is left.
-const RENEW_BELOW: (u64, u64) = (3, 4);
+/// A certificate is renewed when less than this part of its lifetime is left, at the earliest,
+const RENEW_FIRST: (u64, u64) = (9, 12);
+/// and at the latest. Its number says where between both, so that members which were let in on
+/// one day do not all renew on one day. Not later: what is left then must outlast a lost vault.
+const RENEW_LAST: (u64, u64) = (8, 12);
 /// People are warned when less than this part is left: renewing has failed for long.
 const WARN_BELOW: (u64, u64) = (3, 10);
+/// People are warned when an authority ends within this time: all certificates end with it,
+/// and another authority has to reach every member first.
+const AUTHORITY_WARN: Duration = Duration::from_secs(2 * 365 * DAY.as_secs());
 /// Certificates begin this much in the past, since clocks of two sites differ.
 const CLOCK_TOLERANCE: Duration = DAY;
 
 const _: () = assert!(
-    MEMBER_LIFETIME.as_secs() / RENEW_BELOW.1 * RENEW_BELOW.0 > ALONE_MIN.as_secs() + 30 * DAY.as_secs(),
+    MEMBER_LIFETIME.as_secs() / RENEW_LAST.1 * RENEW_LAST.0 > ALONE_MIN.as_secs() + 30 * DAY.as_secs(),
     "a certificate renewed late must still outlast a lost vault"
 );
 
@@ -67,14 +73,30 @@ impl Facts {
     /// What the certificate's age asks for.
     #[must_use]
     pub fn renewal(&self, now: SystemTime) -> Renewal {
-        let length = u64::try_from(self.not_after - self.not_before).unwrap_or(0);
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let left = u64::try_from(self.not_after).unwrap_or(0).saturating_sub(now);
-        let below = |(part, of): (u64, u64)| left < length / of * part;
-        match (below(WARN_BELOW), below(RENEW_BELOW)) {
+        let (length, left) = (self.length_secs(), self.left_secs(now));
+        let part = |(part, of): (u64, u64)| length / of * part;
+        let spread = part(RENEW_FIRST).saturating_sub(part(RENEW_LAST));
+        let renew_below = part(RENEW_FIRST).saturating_sub(spread / 256 * u64::from(self.serial.spread()));
+        match (left < part(WARN_BELOW), left < renew_below) {
             (true, _) => Renewal::Late,
             (_, true) => Renewal::Due,
             _ => Renewal::Fresh,
         }
+    }
+
+    /// Whether an authority's certificate, which these facts are of, ends so soon that people
+    /// must see to another one.
+    #[must_use]
+    pub fn authority_is_late(&self, now: SystemTime) -> bool {
+        self.left_secs(now) < AUTHORITY_WARN.as_secs()
+    }
+
+    fn length_secs(&self) -> u64 {
+        u64::try_from(self.not_after - self.not_before).unwrap_or(0)
+    }
+
+    fn left_secs(&self, now: SystemTime) -> u64 {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        u64::try_from(self.not_after).unwrap_or(0).saturating_sub(now)
     }
 }

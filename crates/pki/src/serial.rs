@@ -30,6 +30,11 @@ impl Serial {
         Serial(bytes[zeros..].to_vec())
     }
 
+    /// A number from 0 to 255 that is as random as the serial.
+    pub(crate) fn spread(&self) -> u8 {
+        self.0.last().copied().unwrap_or_default()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

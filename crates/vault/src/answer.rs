@@ -1,5 +1,6 @@
 //! What a command came to.
 
+use farshore_types::JobId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -16,6 +17,9 @@ pub struct Answer {
     /// What people should know of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
+    /// The jobs that see to the rest of it; also those that did so already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobId>,
     /// A new token. It is told once and kept nowhere.
     #[serde(skip)]
     pub secret: Option<String>,
@@ -28,5 +32,9 @@ impl Answer {
 
     pub(crate) fn changed(changed: bool) -> Answer {
         Answer { changed, ..Answer::default() }
+    }
+
+    pub(crate) fn with_jobs(self, jobs: impl IntoIterator<Item = JobId>) -> Answer {
+        Answer { jobs: jobs.into_iter().collect(), ..self }
     }
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use farshore_control::InitialCopy;
 use farshore_policy::{OnDisable, PolicyPatch};
-use farshore_types::{CloudId, DiskKey, HostId, MachineId, PolicyId, SiteId};
+use farshore_types::{CloudId, DiskKey, HostId, JobId, MachineId, PolicyId, SiteId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -89,6 +89,13 @@ pub enum Command {
     /// `replica` is as the policy says where it is not given. `force` deletes a replica that
     /// may be the only good copy.
     Disable { machine: MachineId, replica: Option<OnDisable>, force: bool },
+    /// Cancels a job where that is safe: what it did is taken back, or said to stay. `by` is who
+    /// wants it, for people.
+    CancelJob {
+        job: JobId,
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// Makes a token of the API, valid until `expires_ms` since the Unix epoch.
     AddToken { name: String, expires_ms: Option<u64> },
     /// Removes a token; it is refused from then on.
@@ -144,6 +151,7 @@ impl Core {
             core.may_command(at)?;
             let answer = core.carry_out(command, at)?;
             core.publish(at);
+            core.move_jobs(at);
             if let Some(key) = key {
                 let (key, kept) = (key.to_owned(), Answer { secret: None, ..answer.clone() });
                 core.tables.operations.put(OperationRow { key, digest, at_ms: at.wall_ms, answer: kept });
@@ -175,14 +183,17 @@ impl Core {
             Command::RemoveHost { host } => self.remove_host(*host),
             Command::AddPolicy { name, settings } => self.add_policy(name, settings, at),
             Command::RenamePolicy { policy, name } => self.rename_policy(*policy, name),
-            Command::ChangePolicy { policy, settings } => self.change_policy(*policy, settings),
+            Command::ChangePolicy { policy, settings } => self.change_policy(*policy, settings, at),
             Command::RemovePolicy { policy } => self.remove_policy(*policy),
             Command::Associate { cloud, policy } => self.associate(*cloud, *policy, at),
             Command::MapNetwork(map) => self.map_network(map),
             Command::MapStorage(map) => self.map_storage(map),
             Command::Enable(enable) => self.enable(enable, at),
             Command::SetPaused { machine, paused } => self.set_paused(*machine, *paused),
-            Command::Resync { machine } => self.resync(*machine),
+            Command::Resync { machine } => self.resync(*machine, at),
+            Command::CancelJob { job, by } => {
+                self.cancel_job(*job, by.as_deref().unwrap_or("an operator"), at)
+            }
             Command::Disable { machine, replica, force } => self.disable(*machine, *replica, *force, at),
             Command::AddToken { name, expires_ms } => self.add_token(name, *expires_ms, at),
             Command::RemoveToken { token } => self.remove_token(*token),

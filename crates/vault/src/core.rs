@@ -19,6 +19,7 @@ use crate::{
     Change, Moment, Problem,
     rows::{HeadRow, LearningRow},
 };
+pub(crate) use publish::peer_of;
 pub(crate) use tables::Tables;
 
 /// How the rows came to be.
@@ -65,6 +66,10 @@ pub enum Bug {
     AbsenceIsRemoval,
     /// A higher epoch that a host reports is passed over.
     ForgetsEpochs,
+    /// What was ordered is taken back though another order was given since.
+    UndoesOthers,
+    /// Open jobs are not moved on after a restart.
+    LeavesJobs,
 }
 
 /// The vault's core.
@@ -110,6 +115,7 @@ impl Core {
             core.tables.head.put(head);
         }
         core.begin_learning(at);
+        core.resume_jobs(at);
         Ok(core)
     }
 

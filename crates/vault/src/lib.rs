@@ -25,11 +25,15 @@
 //! - A removed host, an ended protection and a withdrawn request stay as rows or documents:
 //!   they say that something ended, and no generation is ever given twice.
 //! - Enabling publishes `Replicate` at once; a target that has not heard of it yet refuses,
-//!   and the source tries again.
+//!   and the source tries again. Whether the machine could start there is found out meanwhile
+//!   by the command's job, which takes it all back where it could not.
+//! - What takes time is a job (`jobs`), whose row is written with what it goes with. A job
+//!   looks again and again whether its steps are reached; nothing it waits for is a message.
 
 mod answer;
 mod command;
 mod core;
+mod jobs;
 mod moment;
 mod preflight;
 mod problem;
@@ -41,6 +45,7 @@ pub use command::{Command, Enable, MapTo};
 #[cfg(feature = "deliberate-bugs")]
 pub use core::Bug;
 pub use core::{Core, LoadError, Start};
+pub use jobs::JobNow;
 pub use moment::Moment;
 pub use problem::{Finding, Problem, ProblemKind, Severity};
 pub use table::{Change, Row};

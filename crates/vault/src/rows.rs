@@ -3,11 +3,13 @@
 //! This module must never know what follows from a row.
 
 mod inventory;
+mod job;
 mod keys;
 mod protection;
 mod vault;
 
 pub use inventory::{AssociationRow, CloudRow, HostRow, MachineRow, Role, SiteRow};
+pub use job::{About, JobRow};
 pub use protection::{Ended, EpochRow, ProtectionRow, ReplicaFate};
 pub use vault::{
     DocumentRow, HeadRow, LearningRow, NetworkMapRow, ObservedRow, OperationRow, PolicyRow, RequestRow,

@@ -70,6 +70,11 @@ pub(super) fn allow_cluster() -> Result<()> {
     show_and_run(as_root("rm").args(["-f", OUR_CLUSTER_RULE]))
 }
 
+/// Keeps a package's service from being started with the system.
+pub(super) fn switch_off(service: &str) -> Result<()> {
+    show_and_run(as_root("update-rc.d").args([service, "disable"]))
+}
+
 /// A command as root: through sudo for anybody else, which must not ask for a password.
 fn as_root(program: &str) -> Command {
     if is_root() {

@@ -5,4 +5,5 @@ mod calls;
 mod enrolment;
 mod limits;
 mod trust;
+mod upkeep;
 mod world;

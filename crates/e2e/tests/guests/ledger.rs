@@ -40,26 +40,33 @@ impl Judge {
     /// whole, both disks are of one instant, and it is what it was before. Gives the newest
     /// point's last record.
     ///
+    /// The newest is read first: while a slow machine reads, the oldest are pruned.
+    ///
     /// # Errors
     /// What is wrong, and with which point.
     pub(crate) fn check(&mut self, site: &Site, all: bool) -> Result<u64, String> {
-        let mut last = 0;
-        for point in site.points() {
-            if let Some(seen) = self.seen.get(&point.id).filter(|_| !all) {
-                last = last.max(seen.last);
-                continue;
+        let mut newest = None;
+        let mut later = u64::MAX;
+        for point in site.points().into_iter().rev() {
+            let known = self.seen.get(&point.id).copied();
+            let found = match known.filter(|_| !all) {
+                Some(seen) => Some(seen),
+                None => self.read(site, &point)?,
+            };
+            let Some(seen) = found else { continue };
+            if seen.last > later {
+                return Err(format!(
+                    "point {} ends at record {}, one after it at {later}",
+                    point.id, seen.last
+                ));
             }
-            let Some(seen) = self.read(site, &point)? else { continue };
-            if seen.last < last {
-                return Err(format!("point {} ends at record {}, one before at {last}", point.id, seen.last));
+            if known.is_some_and(|before| before != seen) {
+                return Err(format!("point {} has changed", point.id));
             }
-            last = seen.last;
-            match self.seen.insert(point.id, seen) {
-                Some(before) if before != seen => return Err(format!("point {} has changed", point.id)),
-                _ => {}
-            }
+            self.seen.insert(point.id, seen);
+            (newest, later) = (newest.or(Some(seen.last)), seen.last);
         }
-        Ok(last)
+        newest.ok_or_else(|| "no point could be read before it was pruned".to_owned())
     }
 
     /// Reads one point by the agent, and by stock `qemu-img` where it is published. None

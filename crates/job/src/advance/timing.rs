@@ -116,11 +116,21 @@ impl Job {
         if self.phase == Phase::Ended {
             return None;
         }
-        self.nodes.iter().filter_map(wake_of).min()
+        self.nodes.iter().filter_map(|node| wake_of(node, true)).min()
+    }
+
+    /// When time alone next changes the job: the same without asking again, which nobody
+    /// needs who looks at [`Job::outstanding`] effects by himself.
+    #[must_use]
+    pub fn due_at(&self) -> Option<u64> {
+        if self.phase == Phase::Ended {
+            return None;
+        }
+        self.nodes.iter().filter_map(|node| wake_of(node, false)).min()
     }
 }
 
-fn wake_of(node: &JobNode) -> Option<u64> {
+fn wake_of(node: &JobNode, asks_again: bool) -> Option<u64> {
     let spec = node.spec()?;
     let run = match node.state {
         State::Running | State::Retrying => node.doing.as_ref(),
@@ -133,6 +143,7 @@ fn wake_of(node: &JobNode) -> Option<u64> {
         Work::Wait { ms } => Some(since.saturating_add(ms)),
         _ => None,
     };
-    let asks = run.map(|run| run.retry_at_ms.unwrap_or(run.sent_ms.saturating_add(RESEND_MS)));
+    let again = |run: &Run| asks_again.then(|| run.sent_ms.saturating_add(RESEND_MS));
+    let asks = run.and_then(|run| run.retry_at_ms.or_else(|| again(run)));
     [deadline, over, asks].into_iter().flatten().min()
 }

@@ -69,6 +69,22 @@ fn a_failure_that_may_heal_is_tried_again_later_by_a_new_id() {
 }
 
 #[test]
+fn who_looks_by_himself_finds_what_is_waited_for_and_is_woken_by_time_alone() {
+    let mut play = Play::of("sample");
+    let waited = |play: &Play| play.job.outstanding().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(waited(&play), [play.id("check")]);
+    assert_eq!(play.job.due_at(), Some(100 + DEADLINE_MS), "not for asking again");
+    assert_eq!(play.job.wakes_at(), Some(100 + RESEND_MS));
+    play.fails("check", true);
+    assert!(waited(&play).is_empty(), "it waits for its next attempt");
+    assert_eq!(play.job.due_at(), Some(play.now + 1000));
+    play.later(1000);
+    assert_eq!(waited(&play), [play.id("check")]);
+    let (part, other) = (play.id("check").request_part(1), play.id("check").request_part(2));
+    assert!(part != other && part != play.id("check").request());
+}
+
+#[test]
 fn what_was_done_is_undone_from_the_last_on_and_the_cause_is_told() {
     let mut play = Play::of("sample");
     play.done("check");

@@ -144,9 +144,30 @@ fn a_member_in_contact_outlasts_ninety_days_without_a_vault() {
     let last_fresh = last_fresh.last().unwrap();
     assert!(last_fresh > now + 30 * DAY, "it is not renewed all the time");
     assert!(signed.facts.check_time(last_fresh + ALONE_MIN).is_ok());
-    assert_eq!(signed.facts.renewal(now + 60 * DAY), Renewal::Due);
+    assert_eq!(signed.facts.renewal(now + 68 * DAY), Renewal::Due);
     assert_eq!(signed.facts.renewal(now + 145 * DAY), Renewal::Late);
     assert_eq!(signed.facts.renewal(now + 300 * DAY), Renewal::Late);
+}
+
+#[test]
+fn members_let_in_on_one_day_renew_on_different_days() {
+    let authority = Authority::create("CA").unwrap();
+    let now = SystemTime::now();
+    let day = |facts: &Facts| (0..).find(|day| facts.renewal(now + *day * DAY) != Renewal::Fresh).unwrap();
+    let days: Vec<u32> =
+        (0..40).map(|_| day(&signed(&authority, Lifetime::of_member(now)).1.facts)).collect();
+    assert!(days.iter().all(|day| (49..=68).contains(day)), "{days:?}");
+    let different: std::collections::BTreeSet<_> = days.iter().collect();
+    assert!(different.len() > 5, "{days:?}");
+}
+
+#[test]
+fn an_authority_that_ends_is_told_of_long_before() {
+    let authority = Authority::create("CA").unwrap();
+    let (now, year) = (SystemTime::now(), 365 * DAY);
+    let facts = Facts::of(&authority.cert_der().unwrap()).unwrap();
+    assert!(!facts.authority_is_late(now + 17 * year));
+    assert!(facts.authority_is_late(now + 18 * year + 30 * DAY) && facts.authority_is_late(now + 30 * year));
 }
 
 #[test]

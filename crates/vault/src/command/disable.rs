@@ -2,11 +2,12 @@
 //! is deleted only where that is asked for, and only after the end of it is known there.
 
 use farshore_policy::OnDisable;
-use farshore_types::MachineId;
+use farshore_types::{JobId, MachineId};
 
 use crate::{
     Answer, Core, Moment, Problem,
-    rows::{Ended, ProtectionRow, ReplicaFate},
+    jobs::{Disable, Kind},
+    rows::{About, Ended, ProtectionRow, ReplicaFate},
 };
 
 impl Core {
@@ -24,7 +25,7 @@ impl Core {
         // What was only learned of has no policy that could say that anything is deleted.
         let said = replica.unwrap_or_else(|| follows.map_or(OnDisable::Keep, |row| row.policy.on_disable));
         if let Some(ended) = &row.ended {
-            return self.change_end(machine, ended.replica, replica, force);
+            return self.change_end(machine, ended.replica, replica, force, at);
         }
         if said == OnDisable::Delete && !force {
             self.has_another_copy(row)?;
@@ -32,7 +33,29 @@ impl Core {
         let fate = if said == OnDisable::Delete { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
         let why = "protection was disabled".to_owned();
         let ended = Ended { why, at_ms: at.wall_ms, replica: fate };
-        Ok(Answer::changed(self.tables.protections.change(&machine, |row| row.ended = Some(ended))))
+        let changed = self.tables.protections.change(&machine, |row| row.ended = Some(ended));
+        let job = self.see_to_the_end(machine, said == OnDisable::Delete, at)?;
+        Ok(Answer::changed(changed).with_jobs(job))
+    }
+
+    /// Begins the job that sees to the end of a protection. One that waits already for the
+    /// same machine waits for less, and is left to this one.
+    fn see_to_the_end(
+        &mut self,
+        machine: MachineId,
+        delete: bool,
+        at: &Moment,
+    ) -> Result<Option<JobId>, Problem> {
+        let about = About::Machine(machine);
+        if let Some(open) = self.open_job(Kind::Disable, about) {
+            self.cancel_job(open, "a further order for the same machine", at)?;
+        }
+        let Some(row) = self.tables.protections.get(&machine).cloned() else { return Ok(None) };
+        // Without an epoch nothing was ever told to a host.
+        let Some(epoch) = self.tables.epochs.get(&machine).map(|row| row.epoch) else { return Ok(None) };
+        let (source, target) = (self.host_name(row.source), self.host_name(row.target));
+        let input = Disable { machine, epoch, name: row.name, source, target, delete };
+        self.begin_job(Kind::Disable, about, &input, at).map(Some)
     }
 
     /// A protection that has ended already: its replica can still be asked to go.
@@ -42,22 +65,26 @@ impl Core {
         fate: ReplicaFate,
         said: Option<OnDisable>,
         force: bool,
+        at: &Moment,
     ) -> Result<Answer, Problem> {
         if said != Some(OnDisable::Delete) || fate != ReplicaFate::Kept {
-            return Ok(Answer::changed(false));
+            let open = self.open_job(Kind::Disable, About::Machine(machine));
+            return Ok(Answer::changed(false).with_jobs(open));
         }
         if let (false, Some(row)) = (force, self.tables.protections.get(&machine)) {
             self.has_another_copy(row)?;
         }
-        Ok(Answer::changed(self.tables.protections.change(&machine, |row| {
+        let changed = self.tables.protections.change(&machine, |row| {
             if let Some(ended) = &mut row.ended {
                 ended.replica = ReplicaFate::ToDelete;
             }
-        })))
+        });
+        let job = self.see_to_the_end(machine, true, at)?;
+        Ok(Answer::changed(changed).with_jobs(job))
     }
 
     /// That a replica is not the only good copy, as far as its source's host says.
-    fn has_another_copy(&self, row: &ProtectionRow) -> Result<(), Problem> {
+    pub(crate) fn has_another_copy(&self, row: &ProtectionRow) -> Result<(), Problem> {
         let seen = self.tables.machines.get(&(row.source, row.machine)).is_some();
         let spoken = self.may_speak_to(row.source) && self.tables.observed.get(&row.source).is_some();
         if seen && spoken {

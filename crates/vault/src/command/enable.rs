@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use farshore_control::{Intent, ownership};
-use farshore_types::{HostId, MachineId};
+use farshore_types::{HostId, JobId, MachineId};
 
 use super::Enable;
 use crate::{
     Answer, Core, Moment, Problem, Severity,
+    jobs::{Enabling, Kind, Resyncing},
     preflight::Choice,
-    rows::{EpochRow, ProtectionRow},
+    rows::{About, EpochRow, ProtectionRow},
 };
 
 /// Most machines that are enabled by one command.
@@ -26,10 +27,33 @@ impl Core {
             let advice = "see the details; nothing was changed";
             return Err(Problem::refused("preflight", what, advice).with_details(findings));
         }
+        let mut jobs = Vec::new();
         for choice in &choices {
+            let fresh = self.is_fresh(choice);
             self.protect(choice, enable, at)?;
+            jobs.push(self.see_to_enabling(choice.machine, fresh, at)?);
         }
-        Ok(Answer { warnings: findings, ..Answer::changed(true) })
+        Ok(Answer { warnings: findings, ..Answer::changed(true) }.with_jobs(jobs))
+    }
+
+    /// Whether the target is known to have no replica of the machine.
+    fn is_fresh(&self, choice: &Choice) -> bool {
+        let observed = self.tables.observed.get(&choice.target);
+        observed.is_some_and(|seen| {
+            let kept = seen.report.replicas.iter().any(|state| state.machine == choice.machine);
+            let left = seen.report.unclaimed.iter().any(|left| left.machine == choice.machine);
+            !kept && !left
+        })
+    }
+
+    /// Begins the job that sees to a protection which was just ordered.
+    fn see_to_enabling(&mut self, machine: MachineId, fresh: bool, at: &Moment) -> Result<JobId, Problem> {
+        let row = self.live_row(machine)?.clone();
+        let epoch = self.tables.epochs.get(&machine).map(|row| row.epoch);
+        let epoch = epoch.ok_or_else(|| Problem::unknown("epoch", format_args!("of machine {machine}")))?;
+        let (source, target) = (self.host_name(row.source), self.host_name(row.target));
+        let input = Enabling { machine, epoch, name: row.name, source, target, fresh };
+        self.begin_job(Kind::Enable, About::Machine(machine), &input, at)
     }
 
     fn protect(&mut self, choice: &Choice, enable: &Enable, at: &Moment) -> Result<(), Problem> {
@@ -102,7 +126,7 @@ impl Core {
     }
 
     /// Asks for a comparison of everything; asked again before it was done it is the same one.
-    pub(super) fn resync(&mut self, machine: MachineId) -> Result<Answer, Problem> {
+    pub(super) fn resync(&mut self, machine: MachineId, at: &Moment) -> Result<Answer, Problem> {
         let row = self.live_row(machine)?.clone();
         if row.intent == Intent::Pause {
             let what = format!("the protection of machine '{}' is paused", row.name);
@@ -114,7 +138,18 @@ impl Core {
         let asked = row.resync.max(done);
         let outstanding = row.resync > done && state.is_some();
         let next = if outstanding { row.resync } else { asked + 1 };
-        Ok(Answer::changed(self.tables.protections.change(&machine, |row| row.resync = next)))
+        let changed = self.tables.protections.change(&machine, |row| row.resync = next);
+        let (about, epoch) = (About::Machine(machine), self.tables.epochs.get(&machine).map(|row| row.epoch));
+        let job = match (self.open_job(Kind::Resync, about), epoch) {
+            (Some(open), _) if !changed => Some(open),
+            (_, None) => None,
+            (_, Some(epoch)) => {
+                let source = self.host_name(row.source);
+                let input = Resyncing { machine, epoch, name: row.name, source, number: next };
+                Some(self.begin_job(Kind::Resync, about, &input, at)?)
+            }
+        };
+        Ok(Answer::changed(changed).with_jobs(job))
     }
 
     pub(super) fn live_row(&self, machine: MachineId) -> Result<&ProtectionRow, Problem> {

@@ -2,12 +2,13 @@
 
 use farshore_control::Wire;
 use farshore_policy::{Invalid, Policy, PolicyPatch};
-use farshore_types::{CloudId, HostId, MachineId, PolicyId};
+use farshore_types::{CloudId, HostId, JobId, MachineId, PolicyId};
 
 use super::check_name;
 use crate::{
     Answer, Core, Finding, Moment, Problem, Severity,
-    rows::{AssociationRow, CloudRow, HostRow, PolicyRow, Role},
+    jobs::{Associate, Change, Kind, associate},
+    rows::{About, AssociationRow, CloudRow, HostRow, PolicyRow, Role},
 };
 
 impl Core {
@@ -37,6 +38,7 @@ impl Core {
         &mut self,
         policy: PolicyId,
         settings: &PolicyPatch,
+        at: &Moment,
     ) -> Result<Answer, Problem> {
         let new = settings.apply(&self.policy_row(policy)?.policy).map_err(|e| not_allowed(&e))?;
         let warnings = warnings_of(&new);
@@ -44,7 +46,16 @@ impl Core {
         for machine in self.followers(policy) {
             changed |= self.tables.protections.change(&machine, |row| row.settings = None);
         }
-        Ok(Answer { warnings, ..Answer::changed(changed) })
+        // One that still waits for hosts waits for what is wanted now.
+        let about = About::Policy(policy);
+        let job = match self.open_job(Kind::ChangePolicy, about) {
+            None if changed => {
+                let name = self.policy_row(policy)?.name.clone();
+                Some(self.begin_job(Kind::ChangePolicy, about, &Change { policy, name }, at)?)
+            }
+            open => open,
+        };
+        Ok(Answer { warnings, ..Answer::changed(changed) }.with_jobs(job))
     }
 
     pub(super) fn remove_policy(&mut self, policy: PolicyId) -> Result<Answer, Problem> {
@@ -86,7 +97,31 @@ impl Core {
             });
         }
         let warnings = self.unready_hosts(&row, other, &settings);
-        Ok(Answer { warnings, ..Answer::changed(changed) })
+        let job = self.see_to_hosts(&row, other, policy, at)?;
+        Ok(Answer { warnings, ..Answer::changed(changed) }.with_jobs([job]))
+    }
+
+    /// Begins the job that configures and checks the hosts of a pair; asked for again, they are
+    /// checked anew.
+    fn see_to_hosts(
+        &mut self,
+        cloud: &CloudRow,
+        other: CloudId,
+        policy: PolicyId,
+        at: &Moment,
+    ) -> Result<JobId, Problem> {
+        let about = About::Cloud(cloud.id);
+        if let Some(open) = self.open_job(Kind::Associate, about) {
+            self.cancel_job(open, "a further association of the same cloud", at)?;
+        }
+        let policy = self.policy_row(policy)?.name.clone();
+        let hosts_of = |cloud: CloudId| -> Vec<(HostId, String)> {
+            let here = self.tables.hosts.rows().filter(|row| !row.removed && row.cloud == Some(cloud));
+            here.map(|row| (row.id, row.name.clone())).collect()
+        };
+        let hosts = associate::members(&hosts_of(cloud.id), &hosts_of(other));
+        let input = Associate { cloud: cloud.id, name: cloud.name.clone(), policy, hosts };
+        self.begin_job(Kind::Associate, about, &input, at)
     }
 
     fn followers(&self, policy: PolicyId) -> Vec<MachineId> {

@@ -56,8 +56,15 @@ impl Core {
             (Key::Trust(_), Body::Trust(body)) => self.adopt_trust(body),
             (Key::Request(id), Body::Request(request)) => {
                 let (host, request) = (report.host, request.clone());
-                let row =
-                    RequestRow { id: *id, host, machine: None, request, ending: None, withdrawn: false };
+                let row = RequestRow {
+                    id: *id,
+                    host,
+                    machine: None,
+                    request,
+                    ending: None,
+                    withdrawn: false,
+                    effect: None,
+                };
                 self.tables.requests.put(row);
             }
             (Key::Request(id), Body::Removed { .. }) => {

@@ -42,6 +42,7 @@ impl Core {
         if self.tables.has_kept_changes() {
             self.publish(at);
         }
+        self.move_jobs(at);
         Ok(SiteReply { term: self.term(), hosts })
     }
 
@@ -162,13 +163,24 @@ impl Core {
     /// Lets time pass: learning ends, requests that expired are asked anew, new machines that
     /// could not be protected are tried again. To be called about every second.
     pub fn tick(&mut self, at: &Moment) {
-        let before = self.tables.mark_of_kept();
+        let before = self.tables.mark_of_published();
         let learned = self.head().learned;
         self.end_learning(at);
         self.see_to_deletions(at);
         self.protect_new_machines(at);
         self.drop_old_operations(at);
-        if !learned || before != self.tables.mark_of_kept() {
+        self.drop_old_jobs(at);
+        if !learned || before != self.tables.mark_of_published() {
+            self.publish(at);
+        }
+        self.move_jobs(at);
+    }
+
+    /// Moves jobs on, once documents say what is wanted now, and writes what they changed.
+    pub(crate) fn move_jobs(&mut self, at: &Moment) {
+        let before = self.tables.mark_of_published();
+        self.drive_jobs(at);
+        if before != self.tables.mark_of_published() {
             self.publish(at);
         }
     }

@@ -61,9 +61,13 @@ impl Core {
 
     /// Whether a host said that it holds the document by which a protection ended.
     fn knows_the_end(&self, machine: MachineId, host: HostId) -> bool {
-        let key = Key::Protection(machine);
-        let said = self.tables.observed.get(&host).and_then(|row| row.report.holds.get(&key));
-        let written = self.tables.documents.get(&key).map(|row| row.document.version);
+        self.holds(&Key::Protection(machine), host)
+    }
+
+    /// Whether a host said that it holds a document as it was written last.
+    pub(crate) fn holds(&self, key: &Key, host: HostId) -> bool {
+        let said = self.tables.observed.get(&host).and_then(|row| row.report.holds.get(key));
+        let written = self.tables.documents.get(key).map(|row| row.document.version);
         said.is_some() && said.copied() == written
     }
 
@@ -80,6 +84,7 @@ impl Core {
             request,
             ending,
             withdrawn,
+            effect: None,
         });
         self.set_fate(machine, ReplicaFate::Asked { request: id });
     }
@@ -124,6 +129,7 @@ impl Core {
             let fate = |row: &crate::rows::ProtectionRow| row.ended.as_ref().map(|ended| ended.replica);
             self.tables.protections.rows().any(|row| fate(row) == Some(ReplicaFate::Asked { request: *id }))
         };
+        let over = over.filter(|row| !row.effect.is_some_and(|effect| self.is_awaited(effect)));
         let gone = over.map(|row| row.id).filter(|id| !holds(id) && !asked(id));
         for id in gone.collect::<Vec<_>>() {
             self.tables.requests.remove(&id);

@@ -39,6 +39,11 @@ macro_rules! tables {
                 0 $(+ self.$kept.mark())*
             }
 
+            /// The same of that from which documents are made: all but the jobs.
+            pub(crate) fn mark_of_published(&self) -> usize {
+                self.mark_of_kept() - self.jobs.mark()
+            }
+
             /// Whether the open transaction has touched anything that is kept.
             pub(crate) fn has_kept_changes(&self) -> bool {
                 self.mark_of_kept() > 0
@@ -84,6 +89,7 @@ tables! {
         protections: ProtectionRow,
         epochs: EpochRow,
         requests: RequestRow,
+        jobs: JobRow,
         documents: DocumentRow,
         tokens: TokenRow,
         operations: OperationRow,

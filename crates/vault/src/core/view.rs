@@ -44,6 +44,8 @@ views! {
     epochs, epoch, MachineId, EpochRow;
     /// Requests to hosts.
     requests, request, farshore_types::RequestId, RequestRow;
+    /// Jobs: all open ones, and those that ended lately.
+    jobs, job, farshore_types::JobId, JobRow;
     /// All documents.
     documents, document, farshore_control::Key, DocumentRow;
     /// Tokens of the API.

@@ -66,6 +66,19 @@ impl Row for DocumentRow {
     }
 }
 
+impl Row for JobRow {
+    const KIND: &'static str = "job";
+    type Key = farshore_types::JobId;
+
+    fn key(&self) -> Self::Key {
+        self.job.id
+    }
+
+    fn key_text(key: &Self::Key) -> String {
+        key.to_string()
+    }
+}
+
 macro_rules! mapping {
     ($($row:ident, $kind:literal;)*) => {$(
         impl Row for $row {

@@ -6,6 +6,7 @@ use farshore_control::{
     report::HostReport,
     request::{Ending, Request},
 };
+use farshore_job::EffectId;
 use farshore_policy::Policy;
 use farshore_types::{HostId, MachineId, PolicyId, RequestId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct RequestRow {
     /// Whether it is not wanted any more.
     #[serde(default)]
     pub withdrawn: bool,
+    /// The step of a job that waits for it, if one does.
+    #[serde(default)]
+    pub effect: Option<EffectId>,
 }
 
 /// A policy.

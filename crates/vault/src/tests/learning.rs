@@ -226,7 +226,8 @@ fn an_outcome_is_acknowledged_only_by_a_vault_that_knows_what_was_asked() {
     world.deliver_all();
     world.all_report();
     world.deliver_all();
-    let request = world.core.requests().next().unwrap().id;
+    let deletes = |row: &&crate::rows::RequestRow| row.request.action.is_drastic();
+    let request = world.core.requests().find(deletes).unwrap().id;
     let result = Ending::Done { answer: request::Answer::Done };
     world.agent(at).outcomes.push(Outcome { id: request, host, result });
     let mut old = world.clone();

@@ -208,7 +208,9 @@ impl World {
         world.run(&Command::PairClouds { source, target });
         let command = Command::AddPolicy { name: "gold".to_owned(), settings: PolicyPatch::default() };
         world.policy = PolicyId(world.run(&command).id.unwrap());
-        world.run(&Command::Associate { cloud: source, policy: Some(world.policy) });
+        let associated = world.run(&Command::Associate { cloud: source, policy: Some(world.policy) });
+        // Hosts are looked at in tests of their own.
+        world.run(&Command::CancelJob { job: associated.jobs[0], by: None });
         for (host, numbers) in [(0, [1, 3].as_slice()), (1, [2].as_slice())] {
             let machines = numbers.iter().map(|n| machine(*n)).collect();
             world.agent(host).machines = machines;

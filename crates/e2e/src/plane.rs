@@ -1,0 +1,218 @@
+//! The control plane on this machine: a vault and site servers as processes of their own,
+//! driven by the commands that operators use. What the demo and the tests with real guests
+//! share.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::host::{Outcome, TestHost, run};
+
+/// Longest wait for a program to answer.
+const STARTS: Duration = Duration::from_secs(60);
+
+/// Told of each command: where it is run, and the command as an operator would write it.
+pub type Show = fn(place: &str, command: &str);
+
+/// The programs above the agents.
+pub struct Plane {
+    program: PathBuf,
+    agent: PathBuf,
+    dir: PathBuf,
+    show: Show,
+    running: Vec<(String, Child)>,
+}
+
+impl Plane {
+    /// A vault that serves; no site yet. `program` is `farshore`, `agent` is `farshore-agent`.
+    ///
+    /// # Errors
+    /// What the commands say.
+    pub fn new(program: &Path, agent: &Path, dir: &Path, show: Show) -> Outcome<Plane> {
+        let mut plane = Plane {
+            program: program.to_owned(),
+            agent: agent.to_owned(),
+            dir: dir.to_owned(),
+            show,
+            running: Vec::new(),
+        };
+        plane.configure("vault", "")?;
+        plane.at("vault", &["vault", "init"])?;
+        plane.start("vault", &["vault", "serve"])?;
+        until("the vault to answer", || plane.quietly(&["site", "list"]).is_ok())?;
+        Ok(plane)
+    }
+
+    /// Adds a site and runs its server.
+    ///
+    /// # Errors
+    /// What the commands say.
+    pub fn add_site(&mut self, site: &str) -> Outcome<()> {
+        self.configure(site, &format!("name = 'site-{site}'\n"))?;
+        let key = key_in(&self.operate(&["site", "add", site, "--output", "json"])?)?;
+        self.at(site, &["site", "enrol", "--key", &key])?;
+        self.start(site, &["site", "serve"])?;
+        let config = self.config(site);
+        until("the site's server", || self.quietly(&["site", "host-key", "--config", &config]).is_ok())
+    }
+
+    /// Enrols a host at a site's server, by the agent's own command.
+    ///
+    /// # Errors
+    /// What the commands say.
+    pub fn enrol(&self, host: &TestHost, site: &str) -> Outcome<()> {
+        let key = key_in(&self.at(site, &["site", "host-key", "--output", "json"])?)?;
+        let replication = format!("127.0.0.1:{}", host.port);
+        let args = ["enrol", "--key", &key, "--address", "127.0.0.1", "--replication-address", &replication];
+        (self.show)(&host.name, &format!("farshore-agent {}", shortened(&args)));
+        run(Command::new(&self.agent).arg("--config").arg(host.config()).args(args)).map(drop)
+    }
+
+    /// Runs a command as an operator does.
+    ///
+    /// # Errors
+    /// What it wrote to its standard error.
+    pub fn operate(&self, args: &[&str]) -> Outcome<String> {
+        (self.show)("anywhere", &format!("farshore {}", shortened(args)));
+        self.quietly(args)
+    }
+
+    /// The same, and nobody is told of it.
+    ///
+    /// # Errors
+    /// What it wrote to its standard error.
+    pub fn quietly(&self, args: &[&str]) -> Outcome<String> {
+        run(&mut self.command(args))
+    }
+
+    /// The answer of a command in JSON; nobody is told of it.
+    ///
+    /// # Errors
+    /// What it wrote to its standard error; an answer that is no JSON.
+    pub fn json(&self, args: &[&str]) -> Outcome<Value> {
+        let text = self.quietly(&[args, &["--output", "json"]].concat())?;
+        serde_json::from_str(&text).map_err(|e| format!("reading the answer to {args:?}: {e}"))
+    }
+
+    /// What the vault says of a machine's protection.
+    #[must_use]
+    pub fn protection(&self, machine: &str) -> Option<Value> {
+        let all = self.json(&["status"]).ok()?;
+        all["protections"].as_array()?.iter().find(|p| p["name"] == machine).cloned()
+    }
+
+    /// Starts a program with the configuration of `name`. Its log goes to `NAME.log`.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(&mut self, name: &str, args: &[&str]) -> Outcome<()> {
+        (self.show)(name, &format!("farshore {} &", args.join(" ")));
+        let log = fs::File::options().create(true).append(true).open(self.log(name));
+        let log = log.map_err(|e| format!("opening the log of {name}: {e}"))?;
+        let config = self.config(name);
+        let mut command = self.command(&[args, &["--config", &config]].concat());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.running.push((name.to_owned(), child.map_err(|e| format!("starting {args:?}: {e}"))?));
+        Ok(())
+    }
+
+    /// Ends the program of `name` as a power cut would.
+    pub fn kill(&mut self, name: &str) {
+        for (_, child) in self.running.iter_mut().filter(|(known, _)| known == name) {
+            end(child);
+        }
+        self.running.retain(|(known, _)| known != name);
+    }
+
+    /// Ends all of them as a power cut would.
+    pub fn kill_all(&mut self) {
+        self.running.drain(..).for_each(|(_, mut child)| end(&mut child));
+    }
+
+    /// What they have logged.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let read = |name| fs::read_to_string(self.log(name)).unwrap_or_default();
+        self.running.iter().map(|(name, _)| format!("--- {name}\n{}", read(name))).collect()
+    }
+
+    fn at(&self, name: &str, args: &[&str]) -> Outcome<String> {
+        (self.show)(name, &format!("farshore {}", shortened(args)));
+        self.quietly(&[args, &["--config", &self.config(name)]].concat())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).env("FARSHORE_CONTEXT", self.dir.join("context.toml"));
+        command
+    }
+
+    fn config(&self, name: &str) -> String {
+        self.dir.join(format!("{name}.toml")).display().to_string()
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.log"))
+    }
+
+    fn configure(&self, name: &str, more: &str) -> Outcome<()> {
+        // Free now, and nobody here takes ports at random.
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = address.map_err(|e| format!("finding a port: {e}"))?;
+        let data = self.dir.join(name);
+        let text = format!("data_dir = {data:?}\nlisten = '{address}'\naddress = '{address}'\n{more}");
+        fs::write(self.config(name), text).map_err(|e| format!("writing a configuration: {e}"))
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        self.kill_all();
+    }
+}
+
+/// Waits until something has come about.
+///
+/// # Errors
+/// Where it does not within a minute.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Outcome<()> {
+    let begun = Instant::now();
+    while !done() {
+        if begun.elapsed() > STARTS {
+            return Err(format!("waited {} s in vain for {what}", STARTS.as_secs()));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn end(child: &mut Child) {
+    // Gone already is as good.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn key_in(answer: &str) -> Outcome<String> {
+    let answer: Value = serde_json::from_str(answer).map_err(|e| format!("reading a key: {e}"))?;
+    answer["key"].as_str().map(str::to_owned).ok_or_else(|| format!("there is no key in {answer}"))
+}
+
+/// A command line for people: keys cut short, and no form of output for programs.
+fn shortened(args: &[&str]) -> String {
+    let args = args.strip_suffix(&["--output", "json"]).unwrap_or(args);
+    let short = |arg: &&str| match arg.split_once('.') {
+        Some((kind, key)) if key.len() > 40 => format!("{kind}.{}…", &key[..6]),
+        _ => (*arg).to_owned(),
+    };
+    args.iter().map(short).collect::<Vec<_>>().join(" ")
+}

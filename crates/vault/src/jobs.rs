@@ -1,0 +1,112 @@
+//! Jobs: what follows of a command and takes time. A step's effect is a state of rows,
+//! documents and requests; whether it is reached is looked up again and again, so that no
+//! message has to arrive. A job's row is written in the same transaction as what its step
+//! changed: a vault that is killed has done both or neither. This module must never act but
+//! by rows; agents learn from documents and requests (rule R7).
+//!
+//! ```text
+//! kinds    what the steps are, and what each asks for: pure, from the job's input alone
+//! act      does what a step asks for, as often as it is asked: the second time changes nothing
+//! look     whether it is done, or what is waited for: reads rows and reports only
+//! drive    look → outcome → the next step; cancelled ones, old ones
+//! ```
+//!
+//! How far a copy is, and what is waited for, is worked out when somebody looks: none of it
+//! is written.
+
+mod act;
+pub(crate) mod associate;
+mod change;
+mod check;
+mod disable;
+mod drive;
+mod enable;
+mod look;
+mod now;
+mod peers;
+mod resync;
+
+use std::sync::LazyLock;
+
+use farshore_job::{Cancel, JobError, OnFailure, Registry, Retry, StepSpec, Undo};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub(crate) use act::Act;
+pub(crate) use associate::Associate;
+pub(crate) use change::Change;
+pub(crate) use disable::Disable;
+pub(crate) use enable::Enabling;
+pub use now::JobNow;
+pub(crate) use resync::Resyncing;
+
+/// Milliseconds after which it is no longer waited for that a host takes an order.
+const ORDER_MS: u64 = 30 * DAY_MS;
+/// Milliseconds after which a first copy or a comparison is no longer waited for.
+const COPY_MS: u64 = 90 * DAY_MS;
+/// Milliseconds for a step that somebody looks at while it is made.
+const CHECK_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// Kinds of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Enable,
+    Disable,
+    Associate,
+    ChangePolicy,
+    Resync,
+}
+
+impl Kind {
+    #[cfg(test)]
+    pub(crate) const ALL: [Kind; 5] =
+        [Kind::Enable, Kind::Disable, Kind::Associate, Kind::ChangePolicy, Kind::Resync];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Enable => "enable",
+            Kind::Disable => "disable",
+            Kind::Associate => "associate",
+            Kind::ChangePolicy => "change-policy",
+            Kind::Resync => "resync",
+        }
+    }
+}
+
+/// All kinds that there are.
+pub(crate) fn registry() -> &'static Registry {
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+        Registry::default()
+            .with(enable::Definition)
+            .with(disable::Definition)
+            .with(associate::Definition)
+            .with(change::Definition)
+            .with(resync::Definition)
+    });
+    &REGISTRY
+}
+
+/// A step that only waits: it can be left at any time, and its failure stops nothing.
+fn waiting(deadline_ms: u64, why_left: &str) -> StepSpec {
+    StepSpec {
+        cancel: Cancel::Now,
+        on_failure: OnFailure::Continue,
+        ..StepSpec::effect(deadline_ms, Undo::SafeToLeave { why: why_left.to_owned() })
+    }
+}
+
+/// A step that asks hosts something, which changes nothing on them.
+fn asking(deadline_ms: u64) -> StepSpec {
+    let retry = Retry { attempts: 3, first_ms: 2_000, most_ms: 10_000 };
+    StepSpec { retry, ..waiting(deadline_ms, "a question changes nothing") }
+}
+
+fn input_of<T: DeserializeOwned>(input: &Value) -> Result<T, JobError> {
+    T::deserialize(input).map_err(|e| JobError::Input { why: e.to_string() })
+}
+
+fn value_of(any: &impl Serialize) -> Value {
+    // Nothing here has keys that are no texts: it is always a value.
+    serde_json::to_value(any).unwrap_or_default()
+}

@@ -1,0 +1,267 @@
+//! Whether what a step asked for is reached, and else what is waited for. This module must
+//! never change a row.
+
+use farshore_control::{
+    Intent, Key,
+    report::{ReplicaState, SourcePhase, SourceState},
+};
+use farshore_job::{EffectId, Outcome, Progress};
+use farshore_types::{HostId, MachineId, PolicyId};
+use serde_json::{Value, json};
+
+use super::act::{Act, End, Of};
+use crate::{
+    Core, Moment,
+    rows::{ProtectionRow, ReplicaFate},
+};
+
+/// Milliseconds without a word after which a host counts as silent: several of its reports.
+pub(super) const SILENT_MS: u64 = 60_000;
+
+/// How a step stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Look {
+    /// Something is waited for.
+    Wait { why: String, progress: Option<Progress> },
+    /// It has ended.
+    End(Outcome),
+}
+
+/// What is looked at.
+pub(super) struct Asked<'a> {
+    pub(super) id: EffectId,
+    pub(super) act: &'a Act,
+    /// Milliseconds since it was first asked for.
+    pub(super) for_ms: u64,
+}
+
+impl Look {
+    pub(super) fn wait(why: impl Into<String>) -> Look {
+        Look::Wait { why: why.into(), progress: None }
+    }
+
+    pub(super) fn done(result: Value) -> Look {
+        Look::End(Outcome::Done { result })
+    }
+
+    pub(super) fn failed(what: impl Into<String>, advice: &str) -> Look {
+        Look::End(Outcome::Failed { what: what.into(), advice: advice.to_owned(), again: false })
+    }
+
+    fn part(why: impl Into<String>, done: u64, total: u64) -> Look {
+        Look::Wait { why: why.into(), progress: Some(Progress { done, total }) }
+    }
+}
+
+impl Core {
+    pub(super) fn look(&self, asked: &Asked<'_>, at: &Moment) -> Look {
+        match asked.act {
+            Act::Ordered(of) => self.live(of).map_or_else(superseded, |_| Look::done(Value::Null)),
+            Act::Withdraw { of, .. } => self.is_withdrawn(of, asked.for_ms, at),
+            Act::Startable(of) => self.is_answered(asked.id, of, at),
+            Act::Verdict { problems } => super::check::verdict(problems),
+            Act::Told { of, end } => self.is_told(of, *end, at),
+            Act::FirstCopy(of) => self.is_copied(of, at),
+            Act::Stopped { of, end } => self.is_stopped(of, *end, at),
+            Act::Replica { of, delete } => self.is_settled(of, *delete, at),
+            Act::Compared { of, number } => self.is_compared(of, *number, at),
+            Act::Reached { policy } => self.is_reached(*policy, at),
+            Act::Configured { host } => self.is_configured(*host, asked.for_ms, at),
+            Act::Fit { host, with } => self.is_fit(*host, with, asked.for_ms, at),
+            Act::Reaches { host, peers } => self.reaches(asked, *host, peers, at),
+        }
+    }
+
+    fn live(&self, of: &Of) -> Option<&ProtectionRow> {
+        self.row_of(of).filter(|row| row.is_live())
+    }
+
+    fn is_told(&self, of: &Of, end: End, at: &Moment) -> Look {
+        let Some(row) = self.live(of) else { return superseded() };
+        let host = row.end(end);
+        match self.holds(&Key::Protection(of.machine), host) {
+            true => Look::done(Value::Null),
+            false => Look::wait(self.why_waiting(host, "takes the order", at)),
+        }
+    }
+
+    fn is_copied(&self, of: &Of, at: &Moment) -> Look {
+        let Some(row) = self.live(of) else { return superseded() };
+        let source = self.source_state(row, of);
+        let replica = self.replica_state(row.target, of.machine);
+        let points = [source.and_then(|s| s.newest), replica.and_then(|r| r.newest)];
+        let newest = points.into_iter().flatten().map(|point| point.id).max();
+        let moved = source.is_none_or(|s| !matches!(s.phase, SourcePhase::Seeding { .. }));
+        if let Some(point) = newest.filter(|point| point.epoch == of.epoch.number && moved) {
+            return Look::done(json!({ "point": point.to_string() }));
+        }
+        if row.intent == Intent::Pause {
+            return Look::wait("the protection is paused: resume it");
+        }
+        if let Some(silent) = self.silence(row.source, at) {
+            return Look::wait(silent);
+        }
+        match source.map(|s| &s.phase) {
+            None => Look::wait(self.why_waiting(row.source, "begins", at)),
+            Some(phase) => self.under_way(phase),
+        }
+    }
+
+    fn is_compared(&self, of: &Of, number: u64, at: &Moment) -> Look {
+        let Some(row) = self.live(of) else { return superseded() };
+        if row.intent == Intent::Pause {
+            return Look::wait("the protection is paused: resume it");
+        }
+        if let Some(silent) = self.silence(row.source, at) {
+            return Look::wait(silent);
+        }
+        match self.source_state(row, of) {
+            Some(state) if state.resynced >= number => Look::done(Value::Null),
+            Some(state) => self.under_way(&state.phase),
+            None => Look::wait(self.why_waiting(row.source, "begins", at)),
+        }
+    }
+
+    /// What a source does that is not there yet.
+    fn under_way(&self, phase: &SourcePhase) -> Look {
+        match phase {
+            SourcePhase::Seeding { done, total } => Look::part("the disks are read once", *done, *total),
+            SourcePhase::Resynchronizing { why, done, total } => Look::part(why, *done, *total),
+            SourcePhase::Starting => Look::wait("it is starting"),
+            SourcePhase::Replicating => Look::wait("the next cycle is waited for"),
+            SourcePhase::Paused => Look::wait("the host is in maintenance, or replication is paused"),
+            SourcePhase::ResyncNeeded { why }
+            | SourcePhase::Waiting { why }
+            | SourcePhase::Retrying { why }
+            | SourcePhase::Failed { why } => Look::wait(why.as_str()),
+        }
+    }
+
+    fn is_stopped(&self, of: &Of, end: End, at: &Moment) -> Look {
+        let Some(row) = self.row_of(of).filter(|row| !row.is_live()) else { return protected_again() };
+        let host = row.end(end);
+        if self.is_removed(host) {
+            return Look::done(json!({ "note": "the host was removed from the vault" }));
+        }
+        let runs = end == End::Source && self.source_state(row, of).is_some();
+        match self.holds(&Key::Protection(of.machine), host) && !runs {
+            true => Look::done(Value::Null),
+            false => Look::wait(self.why_waiting(host, "stops", at)),
+        }
+    }
+
+    fn is_settled(&self, of: &Of, delete: bool, at: &Moment) -> Look {
+        if !delete {
+            return Look::done(Value::Null);
+        }
+        let Some(row) = self.row_of(of).filter(|row| !row.is_live()) else { return protected_again() };
+        let fate = row.ended.as_ref().map(|ended| ended.replica);
+        match fate {
+            Some(ReplicaFate::Deleted) => Look::done(Value::Null),
+            Some(ReplicaFate::Kept) | None => {
+                let why = row.note.clone().unwrap_or_else(|| "the replica is kept after all".to_owned());
+                Look::failed(why, "put that right, and order the deletion again")
+            }
+            Some(_) if self.is_removed(row.target) => {
+                let what = format!("host '{}' was removed: the replica is still on it", row.target);
+                Look::failed(what, "delete it there by hand")
+            }
+            Some(_) => Look::wait(self.why_waiting(row.target, "deletes the replica", at)),
+        }
+    }
+
+    /// What was ordered is taken back on every host that can be reached. One that cannot be
+    /// learns of it when it is back: its document says so until then.
+    fn is_withdrawn(&self, of: &Of, for_ms: u64, at: &Moment) -> Look {
+        let Some(row) = self.row_of(of).filter(|row| !row.is_live()) else {
+            return Look::done(json!({ "note": "another order was given meanwhile, and stands" }));
+        };
+        let (mut left, mut waits) = (Vec::new(), None);
+        for end in [End::Source, End::Target] {
+            let fate = row.ended.as_ref().map(|ended| ended.replica);
+            let goes = matches!(fate, Some(ReplicaFate::ToDelete | ReplicaFate::Asked { .. }));
+            let stopped = matches!(self.is_stopped(of, end, at), Look::End(_));
+            if stopped && (end == End::Source || !goes) {
+                continue;
+            }
+            match self.silence(row.end(end), at).filter(|_| for_ms >= SILENT_MS) {
+                Some(silent) => left.push(format!("{silent}; it learns of it when it is back")),
+                None => waits = waits.or(Some(self.why_waiting(row.end(end), "takes it back", at))),
+            }
+        }
+        match waits {
+            Some(why) => Look::wait(why),
+            None if left.is_empty() => Look::done(Value::Null),
+            None => Look::done(json!({ "note": left.join("; ") })),
+        }
+    }
+
+    fn is_reached(&self, policy: PolicyId, at: &Moment) -> Look {
+        let rows = self.tables.protections.rows();
+        let (mut total, mut done, mut behind) = (0, 0, Vec::new());
+        for row in rows.filter(|row| row.is_live() && row.policy == Some(policy)) {
+            total += 1;
+            let key = Key::Protection(row.machine);
+            let late: Vec<HostId> = row.hosts().into_iter().filter(|host| !self.holds(&key, *host)).collect();
+            done += u64::from(late.is_empty());
+            behind.extend(late);
+        }
+        behind.sort_unstable();
+        behind.dedup();
+        match behind.as_slice() {
+            [] => Look::done(json!({ "protections": total })),
+            [one] => Look::part(self.why_waiting(*one, "takes it", at), done, total),
+            [one, more @ ..] => {
+                let why = format!("{}; and {} more", self.why_waiting(*one, "takes it", at), more.len());
+                Look::part(why, done, total)
+            }
+        }
+    }
+
+    pub(super) fn is_removed(&self, host: HostId) -> bool {
+        self.tables.hosts.get(&host).is_none_or(|row| row.removed)
+    }
+
+    /// What a source said last of a protection, if that was of its epoch.
+    fn source_state(&self, row: &ProtectionRow, of: &Of) -> Option<&SourceState> {
+        let report = &self.tables.observed.get(&row.source)?.report;
+        report.sources.iter().find(|state| state.machine == of.machine && state.epoch == of.epoch)
+    }
+
+    fn replica_state(&self, host: HostId, machine: MachineId) -> Option<&ReplicaState> {
+        let report = &self.tables.observed.get(&host)?.report;
+        report.replicas.iter().find(|state| state.machine == machine)
+    }
+
+    /// That nothing is heard of a host, in words; none: it is in contact.
+    pub(super) fn silence(&self, host: HostId, at: &Moment) -> Option<String> {
+        let name = self.host_name(host);
+        if !self.may_speak_to(host) {
+            return Some(format!("host '{name}' has not told this vault what it holds"));
+        }
+        let Some(seen) = self.tables.observed.get(&host) else {
+            return Some(format!("host '{name}' has not reported since the vault was started"));
+        };
+        let ms = at.mono_ms.saturating_sub(seen.mono_ms);
+        (ms >= SILENT_MS).then(|| format!("host '{name}' has been silent for {} s", ms / 1000))
+    }
+
+    /// Whom is waited for, and why where that is known.
+    pub(super) fn why_waiting(&self, host: HostId, does: &str, at: &Moment) -> String {
+        self.silence(host, at).unwrap_or_else(|| format!("until host '{}' {does}", self.host_name(host)))
+    }
+}
+
+fn superseded() -> Look {
+    Look::failed(
+        "the protection has ended meanwhile, or another host owns the machine",
+        "look at the protection: what was ordered or happened since counts",
+    )
+}
+
+fn protected_again() -> Look {
+    Look::failed(
+        "the machine is protected again, or was taken over",
+        "disable that protection, if it is not wanted",
+    )
+}
