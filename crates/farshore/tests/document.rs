@@ -1,7 +1,5 @@
 //! The API's document as it is checked in.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where its set-up fails")]
-
 #[test]
 fn the_document_that_is_checked_in_is_the_one_that_is_served() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
