@@ -18,6 +18,9 @@ mod sites;
 mod status;
 mod tokens;
 
+#[cfg(test)]
+mod tests;
+
 use axum::{Router, middleware::from_fn_with_state, routing::get};
 use farshore_channel::{Json, Refusal};
 use farshore_vault::{Answer, Command, Core, Moment, Problem};
@@ -107,5 +110,6 @@ fn done_before(core: &Core, key: &str) -> Option<Answer> {
 }
 
 fn ordered(answer: Answer) -> Ordered {
-    Ordered { id: answer.id, changed: answer.changed, warnings: answer.warnings, token: answer.secret }
+    let Answer { id, changed, warnings, jobs, secret } = answer;
+    Ordered { id, changed, warnings, jobs, token: secret }
 }

@@ -1,5 +1,6 @@
 //! What an order came to, lists a page at a time, and what is said instead.
 
+use farshore_types::JobId;
 use farshore_vault::Finding;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +17,9 @@ pub struct Ordered {
     /// What people should know of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Finding>,
+    /// The jobs that see to the rest of it; also those that did so already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobId>,
     /// A new token of the API. It is told once and kept nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
