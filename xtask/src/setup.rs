@@ -42,6 +42,7 @@ const TESTS: [&str; 11] = [
     "libnbd-bin",
     "nbdkit",
     DATABASE,
+    "iproute2",
     "xz-utils",
 ];
 

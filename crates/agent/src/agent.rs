@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use crate::{
     AgentError, Config, OpenReplica, Replicas, Sources, commands,
     control::{Observer, PointChoice, Reply, Request},
+    kerberos::KerberosRole,
     managed::{Managed, Timing, Upstream},
     membership::Membership,
 };
@@ -54,6 +55,7 @@ pub struct Agent {
     membership: Option<Arc<Membership>>,
     /// Read when first needed, shared by all sessions.
     identity: Mutex<Option<Identity>>,
+    kerberos: KerberosRole,
     /// Whether it goes on after a command.
     serving: bool,
 }
@@ -65,7 +67,9 @@ impl Agent {
         let (files, clock) = (Arc::new(RealFiles), Arc::new(SystemClock::default()));
         let replicas = Replicas::new(&config.replica_dir, files.clone(), clock.clone());
         let replicas = Arc::new(replicas);
+        let kerberos = KerberosRole::new(&config);
         Agent {
+            kerberos,
             config,
             files,
             clock,
@@ -192,6 +196,11 @@ impl Agent {
             }
             None => Ok(held.insert(Identity::load(dir)?).clone()),
         }
+    }
+
+    /// Kerberos as this host.
+    pub(crate) fn kerberos(&self) -> &KerberosRole {
+        &self.kerberos
     }
 
     /// Whether the hypervisor has been connected to.

@@ -87,7 +87,9 @@ enum Command {
 
 impl Global {
     fn load(&self) -> Result<Config, AgentError> {
-        Config::load(&self.config)
+        let config = Config::load(&self.config)?;
+        crate::kerberos::start_for(&config)?;
+        Ok(config)
     }
 }
 

@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+use farshore_control::Wire;
 use farshore_replica::Retention;
-use farshore_types::DiskKey;
+use farshore_types::{DiskKey, Principal};
 use serde::{Deserialize, Serialize};
 
 use crate::AgentError;
@@ -50,6 +51,9 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// This host's certificate, key and authority.
     pub identity_dir: PathBuf,
+    /// Kerberos, for policies that choose it; none: this host has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kerberos: Option<Kerberos>,
     /// Where replication is taken from other hosts; empty for none.
     pub listen: String,
     /// The socket for local commands; none: in `runtime_dir`.
@@ -73,6 +77,19 @@ pub struct Config {
     pub peer_addresses: BTreeMap<String, String>,
     /// The machines that this host replicates.
     pub replicate: Vec<Replicate>,
+}
+
+/// Kerberos as this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kerberos {
+    /// This host's principal.
+    pub principal: Principal,
+    /// The file with its keys.
+    #[serde(default = "default_keytab")]
+    pub keytab: PathBuf,
+    /// Without a vault: hosts that are known by their principal, and not by a certificate.
+    #[serde(default)]
+    pub peers: BTreeMap<String, Principal>,
 }
 
 /// Which arriving compressed data is unpacked and checked against its digest before it is
@@ -161,6 +178,10 @@ pub enum SmallWrites {
     Off,
 }
 
+fn default_keytab() -> PathBuf {
+    "/etc/farshore/agent.keytab".into()
+}
+
 fn default_frequency() -> Period {
     Period::secs(30)
 }
@@ -175,6 +196,7 @@ impl Default for Config {
             replica_dir: "/var/lib/farshore/replicas".into(),
             runtime_dir: "/run/farshore".into(),
             identity_dir: "/etc/farshore/identity".into(),
+            kerberos: None,
             listen: "0.0.0.0:7411".to_owned(),
             socket: None,
             peers: Vec::new(),
@@ -252,6 +274,9 @@ impl Config {
                 ));
             }
         }
+        if let Some(kerberos) = self.kerberos.as_ref().filter(|kerberos| !kerberos.keytab.is_absolute()) {
+            return Err(format!("kerberos.keytab is {}; it must begin with /", kerberos.keytab.display()));
+        }
         if !(1..=POINTS_MAX).contains(&self.retention.points_max) {
             return Err(format!(
                 "retention.points_max is {}; it must be 1 to {POINTS_MAX}",
@@ -259,6 +284,15 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// By what a host is known where no document of a vault says it.
+    #[must_use]
+    pub fn wire_of(&self, host: &str) -> Wire {
+        match self.kerberos.as_ref().is_some_and(|kerberos| kerberos.peers.contains_key(host)) {
+            true => Wire::Kerberos,
+            false => Wire::Certificate,
+        }
     }
 
     /// How the hypervisor is reached.

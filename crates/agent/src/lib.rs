@@ -17,6 +17,7 @@ mod commands;
 pub mod config;
 pub mod control;
 mod error;
+mod kerberos;
 mod lock;
 pub mod managed;
 pub mod membership;

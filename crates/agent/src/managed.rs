@@ -14,9 +14,13 @@ mod actions;
 mod admission;
 mod age;
 mod calendar;
+mod contact;
+pub mod decisions;
+mod fencing;
 mod inventory;
 mod kept;
 mod ledger;
+mod pace;
 mod reconcile;
 mod report;
 mod requests;
@@ -40,19 +44,20 @@ use std::{
 use farshore_control::{TrustDocument, report::Problem};
 use farshore_env::Files;
 use farshore_types::{HostId, MachineId, RequestId};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{Agent, AgentError, replicas::blocking};
+use contact::Contact;
 use kept::Kept;
 use ledger::Ledger;
 use report::Seen;
 use room::Room;
-use talk::Contact;
 
 pub use talk::run;
+pub(crate) use target::check_proof;
 pub use upstream::{Upstream, UpstreamError};
-pub(crate) use wanted::Pruning;
+pub use wanted::Pruning;
 
 /// How often a managed agent does things.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +108,7 @@ pub struct Managed {
     /// Bytes done and in all of requests under way.
     progress: Mutex<BTreeMap<RequestId, (u64, u64)>>,
     contact: Mutex<Contact>,
+    begun: Instant,
     seen: Mutex<Seen>,
     /// Whether the hypervisor told of a change since the host was looked at.
     host_changed: AtomicBool,
@@ -136,6 +142,7 @@ impl Managed {
             rooms: Mutex::default(),
             progress: Mutex::default(),
             contact: Mutex::default(),
+            begun: Instant::now(),
             seen: Mutex::default(),
             host_changed: AtomicBool::new(false),
             problems: Mutex::default(),
@@ -160,6 +167,11 @@ impl Managed {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         locked(&self.seen)
+    }
+
+    /// Time since this run began: what the conversation is timed by.
+    fn since_start(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     fn take_host_changed(&self) -> bool {
@@ -206,6 +218,13 @@ impl Managed {
     /// named is left unconnected.
     pub(crate) fn networks(&self, machine: MachineId) -> Option<BTreeMap<String, String>> {
         self.ledger().protection(machine).map(|protection| protection.networks.clone())
+    }
+
+    /// Hosts that this one may meet and have a principal, and these.
+    pub(crate) fn principals(&self) -> Vec<(String, String)> {
+        let ledger = self.ledger();
+        let peers = ledger.host().into_iter().flat_map(|host| &host.peers);
+        peers.filter_map(|peer| Some((peer.name.clone(), peer.principal.clone()?))).collect()
     }
 
     /// Whom to trust, as the vault says.

@@ -5,8 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use farshore_control::Wire;
 use farshore_hypervisor::Kind;
-use farshore_link::{Endpoint, Greeting, LinkError, Session, SessionOptions, TlsDial};
+use farshore_link::{Dial, Endpoint, Greeting, LinkError, Session, SessionOptions, TlsDial};
 use farshore_types::{Epoch, MachineId};
 use farshore_wire::{Hello, Refusal, RefusalCode};
 
@@ -86,16 +87,18 @@ const NO_MACHINE: MachineId = MachineId(uuid::Uuid::nil());
 ///
 /// # Errors
 /// Whatever keeps the two from meeting.
-pub(crate) async fn measure(agent: &Agent, host: &str, address: &str) -> Result<Met, AgentError> {
-    let identity = agent.identity()?;
+pub(crate) async fn measure(agent: &Agent, host: &str, address: &str, wire: Wire) -> Result<Met, AgentError> {
     let endpoint = Endpoint { address: address.to_owned(), server_name: host.to_owned() };
+    let dial: Arc<dyn Dial> = match wire {
+        Wire::Certificate => Arc::new(TlsDial::new(endpoint, agent.identity()?, DEADLINE)),
+        Wire::Kerberos => Arc::new(agent.kerberos().dial(endpoint, DEADLINE)?),
+    };
     let greeting = Greeting {
         machine: NO_MACHINE,
         machine_name: String::new(),
         epoch: QUESTION,
         agent: format!("question of {}", agent.config().name),
     };
-    let dial = Arc::new(TlsDial::new(endpoint, identity, DEADLINE));
     let (begun, sent_ms) = (tokio::time::Instant::now(), agent.clock.wall_ms());
     let asked = Session::over(dial, greeting, SessionOptions::default());
     let strange = |what: String| AgentError::Request {

@@ -4,14 +4,14 @@
 use std::{ffi::OsString, sync::Arc};
 
 use farshore_hypervisor::Kind;
-use farshore_link::{Identity, ServerLimits};
+use farshore_link::{Proofs, ServerLimits};
 use farshore_replica::Phase;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Agent, AgentError, ReplicaSink, control, lock::Lock, managed, membership, scrub, source, target,
-    watchdog::Watchdog,
+    Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, scrub, source,
+    target, watchdog::Watchdog,
 };
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
@@ -36,11 +36,11 @@ pub async fn serve(
     let watchdog = watchdog.map(|command| Watchdog::spawn(&command)).transpose()?;
 
     let tasks = TaskTracker::new();
-    if let Some((listener, identity)) = listener {
+    if let Some((listener, proofs)) = listener {
         let address = listener.local_addr().map_or_else(|_| config.listen.clone(), |at| at.to_string());
         tracing::info!(host = config.name, address, "taking replication from other hosts");
         let sink = Arc::new(ReplicaSink::of(&agent));
-        tasks.spawn(farshore_link::serve(listener, identity, sink, ServerLimits::default(), stop.clone()));
+        tasks.spawn(farshore_link::serve(listener, proofs, sink, ServerLimits::default(), stop.clone()));
     }
     tasks.spawn(target::upkeep(Arc::clone(agent.replicas()), config.retention.retention(), stop.clone()));
     let (files, clock) = (Arc::clone(&agent.files), Arc::clone(&agent.clock));
@@ -50,6 +50,10 @@ pub async fn serve(
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }
     tasks.spawn_blocking(farshore_link::warm_up);
+    if let Err(error) = kerberos::check(&agent).await {
+        let fault = error.fault();
+        tracing::error!(error = fault.what, advice = fault.advice, "no session by Kerberos can be had");
+    }
     tasks.spawn(take_up(Arc::clone(&agent), stop.clone()));
     if let Some(managed) = agent.managed() {
         tasks.spawn(managed::run(Arc::clone(&agent), Arc::clone(managed), stop.clone()));
@@ -124,7 +128,7 @@ async fn warm_up(agent: Arc<Agent>) {
 }
 
 /// Where sources are listened for, and as whom; none where this host is no target.
-async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Identity)>, AgentError> {
+async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Proofs)>, AgentError> {
     let address = &agent.config().listen;
     if address.is_empty() {
         return Ok(None);
@@ -135,5 +139,6 @@ async fn listen(agent: &Agent) -> Result<Option<(TcpListener, Identity)>, AgentE
     })?;
     let identity = agent.identity()?;
     identity.check_time()?;
-    Ok(Some((listener, identity)))
+    let kerberos = agent.kerberos().accepting()?;
+    Ok(Some((listener, Proofs { identity, kerberos })))
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use farshore_capture::{Activity, Parts, Places, Replicator, ResyncGate, Settings, Status};
+use farshore_control::Wire;
 use farshore_hypervisor::Machine;
 use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
 use farshore_types::MachineId;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Agent, AgentError,
-    config::{Compression, Replicate, SmallWrites},
+    config::{Compression, Replicate, SmallWrites, Target},
     control::SourceLine,
 };
 
@@ -154,6 +155,8 @@ pub(crate) struct Orders {
     pub(crate) gate: ResyncGate,
     /// A limit that somebody changes while it runs; none: the configured one.
     pub(crate) rate: Option<RateLimit>,
+    /// By what the two hosts know each other; none: as this host's configuration says.
+    pub(crate) wire: Option<Wire>,
 }
 
 /// Begins to replicate a machine.
@@ -172,7 +175,7 @@ pub(crate) fn begin(
     let config = agent.config();
     let parts = Parts {
         hypervisor,
-        dial: dial(agent, &settings)?,
+        dial: dial(agent, &settings.target, orders.wire)?,
         files: Arc::clone(&agent.files),
         clock: Arc::clone(&agent.clock),
         machine: machine.id,
@@ -230,11 +233,13 @@ impl Drop for Running {
 }
 
 /// How a target is reached, as this host.
-pub(crate) fn dial(agent: &Agent, settings: &Replicate) -> Result<Arc<dyn Dial>, AgentError> {
+pub(crate) fn dial(agent: &Agent, target: &Target, wire: Option<Wire>) -> Result<Arc<dyn Dial>, AgentError> {
+    let endpoint = Endpoint { address: target.address.clone(), server_name: target.server_name.clone() };
+    if wire.unwrap_or_else(|| agent.config().wire_of(&target.server_name)) == Wire::Kerberos {
+        return Ok(Arc::new(agent.kerberos().dial(endpoint, HANDSHAKE_DEADLINE)?));
+    }
     let identity = agent.identity()?;
     identity.check_time()?;
-    let target = &settings.target;
-    let endpoint = Endpoint { address: target.address.clone(), server_name: target.server_name.clone() };
     Ok(Arc::new(TlsDial::new(endpoint, identity, HANDSHAKE_DEADLINE)))
 }
 

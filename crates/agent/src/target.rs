@@ -9,11 +9,16 @@ mod upkeep;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use farshore_link::{PeerName, Sink, Welcomed};
+use farshore_link::{Caller, Sink, Welcomed};
 use farshore_replica::{Phase, Replica, ReplicaError};
 use farshore_wire::{Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT};
 
-use crate::{Agent, OpenReplica, Replicas, config::CheckReceived, managed::Managed, probe};
+use crate::{
+    Agent, OpenReplica, Replicas,
+    config::CheckReceived,
+    managed::{Managed, check_proof},
+    probe,
+};
 use receiver::ReplicaReceiver;
 pub(crate) use upkeep::upkeep;
 
@@ -47,12 +52,12 @@ impl ReplicaSink {
     }
 
     /// A host to which this one replicates may ask, even if it may not replicate to here.
-    fn check_asker(&self, peer: &PeerName) -> Result<(), Refusal> {
+    fn check_asker(&self, peer: &Caller) -> Result<(), Refusal> {
         if self.managed().is_some_and(|managed| managed.may_ask(peer)) {
             return Ok(());
         }
         let targets = self.agent.iter().flat_map(|agent| &agent.config().replicate);
-        match targets.map(|entry| &entry.target.server_name).any(|name| *name == peer.0) {
+        match targets.map(|entry| &entry.target.server_name).any(|name| *name == peer.name) {
             true => Ok(()),
             false => self.check_peer(peer),
         }
@@ -63,18 +68,21 @@ impl ReplicaSink {
     }
 
     /// Under a vault its documents say who may write; else the list of peers does.
-    async fn check_source(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal> {
+    async fn check_source(&self, peer: &Caller, hello: &Hello) -> Result<(), Refusal> {
         match (&self.agent, self.managed()) {
             (Some(agent), Some(managed)) => {
-                let known = self.peers.contains(&peer.0);
+                let known = self.peers.contains(&peer.name);
                 managed.admit(agent, peer, hello, known).await
             }
-            _ => self.check_peer(peer),
+            (agent, _) => {
+                self.check_peer(peer)?;
+                agent.as_ref().map_or(Ok(()), |agent| check_proof(agent.config(), peer))
+            }
         }
     }
 
-    fn check_peer(&self, peer: &PeerName) -> Result<(), Refusal> {
-        if self.peers.is_empty() || self.peers.contains(&peer.0) {
+    fn check_peer(&self, peer: &Caller) -> Result<(), Refusal> {
+        if self.peers.is_empty() || self.peers.contains(&peer.name) {
             return Ok(());
         }
         let message = format!("host '{peer}' is not among the peers of this target");
@@ -85,7 +93,7 @@ impl ReplicaSink {
 
 #[async_trait]
 impl Sink for ReplicaSink {
-    async fn authorise(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal> {
+    async fn authorise(&self, peer: &Caller, hello: &Hello) -> Result<(), Refusal> {
         if probe::is_question(hello) {
             self.check_asker(peer)?;
             return Err(probe::answer(self.agent.as_ref(), hello.machine).await);
@@ -107,9 +115,9 @@ impl Sink for ReplicaSink {
             .await
     }
 
-    async fn hello(&self, peer: &PeerName, hello: &Hello) -> Result<Welcomed, Refusal> {
+    async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal> {
         let replica = self.replicas.get_or_create(hello.machine).await.map_err(|e| refusal::of_agent(&e))?;
-        let (epoch, name, host) = (hello.epoch, hello.machine_name.clone(), peer.0.clone());
+        let (epoch, name, host) = (hello.epoch, hello.machine_name.clone(), peer.name.clone());
         let shared = Arc::clone(&replica);
         let accept = move |store: &mut Replica| {
             let accepted = accept(&shared, store, &epoch, &name)?;

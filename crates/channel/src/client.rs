@@ -4,7 +4,10 @@
 mod connection;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,10 +21,14 @@ use tokio::time::{sleep, timeout};
 use crate::{
     Backoff, ChannelError, Expected, Keyring,
     limits::{ATTEMPTS, BODY_MAX, CALL_MAX, IDLE_MAX, IDLE_TIME_MAX},
+    places::Places,
     refusal::ProblemDetails,
 };
 pub use connection::Following;
 use connection::{Connection, Reply};
+
+/// What one that has been superseded says.
+const SUPERSEDED: &str = "superseded";
 
 /// Calls one peer. Clones share connections.
 #[derive(Clone)]
@@ -32,8 +39,10 @@ pub struct Client {
 struct Shared {
     keyring: Keyring,
     address: String,
+    places: Places,
     expected: Expected,
-    idle: Mutex<Vec<(Instant, Connection)>>,
+    /// Since when, and to which of the places.
+    idle: Mutex<Vec<(Instant, usize, Connection)>>,
 }
 
 /// How a call is made.
@@ -75,11 +84,12 @@ impl Call {
 }
 
 impl Client {
-    /// A client of the peer at `address` (`host:port`). Nothing is connected yet.
+    /// A client of the peer at `address`: `host:port`, or several with commas between, of
+    /// which one that answers is used. Nothing is connected yet.
     #[must_use]
     pub fn new(keyring: Keyring, address: &str, expected: Expected) -> Client {
-        let idle = Mutex::default();
-        Client { shared: Arc::new(Shared { keyring, address: address.to_owned(), expected, idle }) }
+        let (idle, places) = (Mutex::default(), Places::of(address));
+        Client { shared: Arc::new(Shared { keyring, address: address.to_owned(), places, expected, idle }) }
     }
 
     /// Where the peer is.
@@ -151,44 +161,75 @@ impl Client {
         fresh: bool,
         reused: &mut bool,
     ) -> Result<Reply, ChannelError> {
-        let peer = self.address();
+        let (peer, places) = (self.address(), &self.shared.places);
+        // Where it goes, once that is known.
+        let used = AtomicUsize::new(places.at());
         let attempt = async {
             let idle = if fresh { None } else { self.idle() };
             *reused = idle.is_some();
-            let mut connection = match idle {
-                Some(connection) => connection,
+            let (at, mut connection) = match idle {
+                Some(idle) => idle,
                 None => self.open().await?,
             };
+            used.store(at, Relaxed);
             let request = request(method, path, body.clone(), peer)?;
-            let reply = connection.send(request, &self.shared.keyring).await?;
+            let reply = tokio::select! {
+                reply = connection.send(request, &self.shared.keyring) => reply?,
+                () = places.left(at) => return Err(ChannelError::Broken {
+                    peer: peer.to_owned(),
+                    why: "another address of it is used now".to_owned(),
+                }),
+            };
             if connection.is_reusable() {
-                self.keep(connection);
+                self.keep(at, connection);
             }
             refused(reply, peer)
         };
         let timed = timeout(time, attempt).await;
-        timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: peer.to_owned(), after: time }))
+        let done =
+            timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: peer.to_owned(), after: time }));
+        // A connection that had been idle may be broken while its place is well.
+        let stale = *reused && matches!(done, Err(ChannelError::Broken { .. }));
+        if !stale && done.as_ref().is_err_and(is_elsewhere) {
+            places.leave(used.load(Relaxed));
+        }
+        done
     }
 
-    async fn open(&self) -> Result<Connection, ChannelError> {
-        let Shared { keyring, address, expected, .. } = &*self.shared;
-        Connection::open(address, &keyring.now(), *expected).await
+    /// A new connection to the first place that answers.
+    async fn open(&self) -> Result<(usize, Connection), ChannelError> {
+        let Shared { keyring, places, expected, .. } = &*self.shared;
+        let mut last = None;
+        for (at, place) in places.in_turn() {
+            match Connection::open(place, &keyring.now(), *expected).await {
+                Ok(connection) => {
+                    places.settle(at);
+                    return Ok((at, connection));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ChannelError::Unusable {
+            peer: self.address().to_owned(),
+            why: "it has no address".to_owned(),
+        }))
     }
 
-    /// An idle connection whose peer is still believed.
-    fn idle(&self) -> Option<Connection> {
-        let state = self.shared.keyring.now();
+    /// An idle connection to where calls go now, whose peer is still believed.
+    fn idle(&self) -> Option<(usize, Connection)> {
+        let (state, now) = (self.shared.keyring.now(), self.shared.places.at());
         let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(since, connection)| {
-            since.elapsed() < IDLE_TIME_MAX && connection.is_reusable() && connection.is_believed(&state)
+        idle.retain(|(since, at, connection)| {
+            let young = since.elapsed() < IDLE_TIME_MAX && *at == now;
+            young && connection.is_reusable() && connection.is_believed(&state)
         });
-        idle.pop().map(|(_, connection)| connection)
+        idle.pop().map(|(_, at, connection)| (at, connection))
     }
 
-    fn keep(&self, connection: Connection) {
+    fn keep(&self, at: usize, connection: Connection) {
         let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
-            idle.push((Instant::now(), connection));
+            idle.push((Instant::now(), at, connection));
         }
     }
 }
@@ -218,7 +259,18 @@ pub(crate) async fn call_alone<T: DeserializeOwned>(
     request: Request<Full<Bytes>>,
 ) -> Result<T, ChannelError> {
     let attempt = async {
-        let mut connection = Connection::open_with(address, tls).await?;
+        let (mut opened, places) = (None, Places::of(address));
+        for (_, place) in places.in_turn() {
+            opened = Some(Connection::open_with(place, Arc::clone(&tls)).await);
+            if matches!(opened, Some(Ok(_))) {
+                break;
+            }
+        }
+        let nowhere = || {
+            let why = "it has no address".to_owned();
+            Err(ChannelError::Unusable { peer: address.to_owned(), why })
+        };
+        let mut connection = opened.unwrap_or_else(nowhere)?;
         let reply = connection.send_unwatched(request).await?;
         decoded(&refused(reply, address)?, address)
     };
@@ -238,6 +290,15 @@ pub(crate) async fn follow_alone(
     };
     let timed = timeout(CALL_MAX, attempt).await;
     timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: address.to_owned(), after: CALL_MAX }))
+}
+
+/// Whether another address of the same peer may do better: this one is dead, hangs, or leads
+/// to one that has been superseded.
+fn is_elsewhere(error: &ChannelError) -> bool {
+    match error {
+        ChannelError::Timeout { .. } | ChannelError::Broken { .. } | ChannelError::Unreachable { .. } => true,
+        error => error.code() == Some(SUPERSEDED),
+    }
 }
 
 pub(crate) fn request(

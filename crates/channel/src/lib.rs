@@ -28,6 +28,7 @@ mod json;
 mod keyring;
 pub mod limits;
 mod peer;
+mod places;
 mod refusal;
 mod server;
 mod tls;

@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use farshore_types::{HostId, RegistrationId};
+use farshore_types::{HostId, Principal, PrincipalError, RegistrationId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -31,8 +31,6 @@ pub const NAME_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 /// Most bytes of a request for a certificate.
 pub const CSR_BYTES_MAX: usize = 16 * 1024;
-/// Most bytes of a Kerberos principal.
-const PRINCIPAL_BYTES_MAX: usize = 512;
 
 /// What an applicant becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +145,9 @@ pub enum EnrolmentError {
         /// What was given.
         address: String,
     },
+    /// A Kerberos principal that is none.
+    #[error(transparent)]
+    Principal(#[from] PrincipalError),
     /// Something of which there is too much.
     #[error("{what} has {found}, and at most {max} are taken")]
     TooMuch {
@@ -176,7 +177,10 @@ impl Reach {
         }
         let replication = self.replication.as_deref().unwrap_or_default();
         within("the replication address", replication.len(), NAME_BYTES_MAX + 6)?;
-        within("the principal", self.principal.as_deref().unwrap_or_default().len(), PRINCIPAL_BYTES_MAX)
+        match &self.principal {
+            Some(principal) => Ok(principal.parse::<Principal>().map(drop)?),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,8 +9,13 @@
 //! Nothing depends on a message arriving once: documents say what is to be, whole; reports
 //! say what is, whole. The rules R1 to R8 of ownership are in [`ownership`] and [`holder`].
 
+#[cfg(feature = "deliberate-bugs")]
+pub mod bug;
+#[cfg(not(feature = "deliberate-bugs"))]
+mod bug;
 pub mod document;
 pub mod enrolment;
+pub mod hello;
 pub mod holder;
 pub mod learning;
 pub mod ownership;

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, RequestId};
 use serde::{Deserialize, Serialize};
 
-use crate::Peer;
+use crate::{
+    Peer,
+    bug::{self, Bug},
+};
 
 /// Most outcomes that an agent keeps for one that never acknowledges.
 pub const OUTCOMES_MAX: usize = 10_000;
@@ -150,6 +153,6 @@ impl Request {
     /// Whether it is too late to begin it.
     #[must_use]
     pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.expires_ms.is_some_and(|at| now_ms > at)
+        !bug::is(Bug::NeverExpires) && self.expires_ms.is_some_and(|at| now_ms > at)
     }
 }

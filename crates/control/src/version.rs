@@ -3,6 +3,8 @@
 use farshore_types::VaultId;
 use serde::{Deserialize, Serialize};
 
+use crate::bug::{self, Bug};
+
 /// Which vault speaks: its number rises whenever a vault is promoted, restored, or taken
 /// over by another process on another database; its id tells two of equal number apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -44,6 +46,7 @@ impl Term {
             std::cmp::Ordering::Less => Order::Older,
             std::cmp::Ordering::Greater => Order::Newer,
             std::cmp::Ordering::Equal if arriving.vault == self.vault => Order::Same,
+            std::cmp::Ordering::Equal if bug::is(Bug::FollowsBoth) => Order::Newer,
             std::cmp::Ordering::Equal => Order::Conflict,
         }
     }

@@ -28,9 +28,12 @@ pub struct TestHost {
     pub dir: PathBuf,
     /// Where its agent listens.
     pub port: u16,
+    /// The address at which it listens.
+    pub address: String,
     program: PathBuf,
     environment: Vec<(String, String)>,
     agent: Option<Child>,
+    namespace: Option<String>,
 }
 
 /// What a host replicates.
@@ -91,7 +94,9 @@ impl TestHost {
         let port =
             to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
         let (name, program) = (name.to_owned(), program.to_owned());
-        let host = TestHost { name, dir, port, program, environment: Vec::new(), agent: None };
+        let address = "127.0.0.1".to_owned();
+        let (environment, agent, namespace) = (Vec::new(), None, None);
+        let host = TestHost { name, dir, port, address, program, environment, agent, namespace };
         host.configure(&[])?;
         Ok(host)
     }
@@ -104,14 +109,14 @@ impl TestHost {
         let d = self.dir.display();
         let mut text = format!(
             "name = '{}'\nstate_dir = '{d}/state'\nreplica_dir = '{d}/replicas'\nruntime_dir = '{d}/run'\n\
-             identity_dir = '{d}/identity'\nlisten = '127.0.0.1:{}'\n",
-            self.name, self.port
+             identity_dir = '{d}/identity'\nlisten = '{}:{}'\n",
+            self.name, self.address, self.port
         );
         for r in replicates {
             text += &format!(
                 "[[replicate]]\nmachine = '{}'\nfrequency = '{}'\ncompression = '{}'\n\
-                 small_writes = '{}'\ntarget = {{ address = '127.0.0.1:{}', server_name = '{}' }}\n",
-                r.machine, r.frequency, r.compression, r.small_writes, r.to.port, r.to.name
+                 small_writes = '{}'\ntarget = {{ address = '{}:{}', server_name = '{}' }}\n",
+                r.machine, r.frequency, r.compression, r.small_writes, r.to.address, r.to.port, r.to.name
             );
         }
         to("writing the configuration", fs::write(self.config(), text))
@@ -124,6 +129,21 @@ impl TestHost {
     pub fn configure_more(&self, lines: &str) -> Outcome<()> {
         let text = to("reading the configuration", fs::read_to_string(self.config()))?;
         to("writing the configuration", fs::write(self.config(), text + lines))
+    }
+
+    /// Puts the host into a network namespace, where it has this address.
+    ///
+    /// # Errors
+    /// Where its configuration cannot be written.
+    pub fn live_in(&mut self, namespace: &str, address: &str) -> Outcome<()> {
+        (self.namespace, self.address) = (Some(namespace.to_owned()), address.to_owned());
+        self.configure(&[])
+    }
+
+    /// A program as this host's own network sees it.
+    #[must_use]
+    pub fn here(&self, program: &Path) -> Command {
+        in_namespace(self.namespace.as_deref(), program)
     }
 
     /// Gives the agents started from now on this environment, and no other of ours.
@@ -173,7 +193,7 @@ impl TestHost {
     pub fn start_agent(&mut self) -> Outcome<()> {
         let log = self.dir.join("agent.log");
         let log = to("opening the agent's log", fs::OpenOptions::new().create(true).append(true).open(log))?;
-        let mut command = Command::new(&self.program);
+        let mut command = self.here(&self.program);
         command
             .arg("--config")
             .arg(self.config())
@@ -309,6 +329,16 @@ impl Drop for TestHost {
             let _ = Command::new("kill").args(["-9", &watchdog.to_string()]).status();
         }
     }
+}
+
+/// A program in a network namespace, or where we are. Of everything else it sees the same, and
+/// its process is the one that is started.
+#[must_use]
+pub fn in_namespace(namespace: Option<&str>, program: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/var/run/netns/{namespace}")).arg("--").arg(program);
+    command
 }
 
 /// The other process's part of [`TestHost::place`]: URI, `paused` or `running`, file.

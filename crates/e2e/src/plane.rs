@@ -3,6 +3,7 @@
 //! share.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::host::{Outcome, TestHost, run};
+use crate::host::{Outcome, TestHost, in_namespace, run};
 
 /// Longest wait for a program to answer.
 const STARTS: Duration = Duration::from_secs(60);
@@ -21,12 +22,19 @@ const STARTS: Duration = Duration::from_secs(60);
 /// Told of each command: where it is run, and the command as an operator would write it.
 pub type Show = fn(place: &str, command: &str);
 
+/// Where programs live: by their names, a network namespace and the address there.
+pub type Places = BTreeMap<String, (String, String)>;
+
+/// Port of programs that have an address of their own.
+const PORT: u16 = 7400;
+
 /// The programs above the agents.
 pub struct Plane {
     program: PathBuf,
     agent: PathBuf,
     dir: PathBuf,
     show: Show,
+    places: Places,
     running: Vec<(String, Child)>,
 }
 
@@ -36,11 +44,20 @@ impl Plane {
     /// # Errors
     /// What the commands say.
     pub fn new(program: &Path, agent: &Path, dir: &Path, show: Show) -> Outcome<Plane> {
+        Plane::on(program, agent, dir, show, Places::new())
+    }
+
+    /// The same; programs that have a place live there, operators at the vault's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn on(program: &Path, agent: &Path, dir: &Path, show: Show, places: Places) -> Outcome<Plane> {
         let mut plane = Plane {
             program: program.to_owned(),
             agent: agent.to_owned(),
             dir: dir.to_owned(),
             show,
+            places,
             running: Vec::new(),
         };
         plane.configure("vault", "")?;
@@ -69,10 +86,10 @@ impl Plane {
     /// What the commands say.
     pub fn enrol(&self, host: &TestHost, site: &str) -> Outcome<()> {
         let key = key_in(&self.at(site, &["site", "host-key", "--output", "json"])?)?;
-        let replication = format!("127.0.0.1:{}", host.port);
-        let args = ["enrol", "--key", &key, "--address", "127.0.0.1", "--replication-address", &replication];
+        let (address, replication) = (&host.address, format!("{}:{}", host.address, host.port));
+        let args = ["enrol", "--key", &key, "--address", address, "--replication-address", &replication];
         (self.show)(&host.name, &format!("farshore-agent {}", shortened(&args)));
-        run(Command::new(&self.agent).arg("--config").arg(host.config()).args(args)).map(drop)
+        run(host.here(&self.agent).arg("--config").arg(host.config()).args(args)).map(drop)
     }
 
     /// Runs a command as an operator does.
@@ -117,7 +134,7 @@ impl Plane {
         let log = fs::File::options().create(true).append(true).open(self.log(name));
         let log = log.map_err(|e| format!("opening the log of {name}: {e}"))?;
         let config = self.config(name);
-        let mut command = self.command(&[args, &["--config", &config]].concat());
+        let mut command = self.command_at(name, &[args, &["--config", &config]].concat());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         self.running.push((name.to_owned(), child.map_err(|e| format!("starting {args:?}: {e}"))?));
         Ok(())
@@ -139,17 +156,27 @@ impl Plane {
     /// What they have logged.
     #[must_use]
     pub fn logs(&self) -> String {
-        let read = |name| fs::read_to_string(self.log(name)).unwrap_or_default();
-        self.running.iter().map(|(name, _)| format!("--- {name}\n{}", read(name))).collect()
+        self.running.iter().map(|(name, _)| format!("--- {name}\n{}", self.log_of(name))).collect()
+    }
+
+    /// What one of them has logged.
+    #[must_use]
+    pub fn log_of(&self, name: &str) -> String {
+        fs::read_to_string(self.log(name)).unwrap_or_default()
     }
 
     fn at(&self, name: &str, args: &[&str]) -> Outcome<String> {
         (self.show)(name, &format!("farshore {}", shortened(args)));
-        self.quietly(&[args, &["--config", &self.config(name)]].concat())
+        run(&mut self.command_at(name, &[args, &["--config", &self.config(name)]].concat()))
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command_at("vault", args)
+    }
+
+    fn command_at(&self, name: &str, args: &[&str]) -> Command {
+        let namespace = self.places.get(name).map(|(namespace, _)| namespace.as_str());
+        let mut command = in_namespace(namespace, &self.program);
         command.args(args).env("FARSHORE_CONTEXT", self.dir.join("context.toml"));
         command
     }
@@ -163,9 +190,14 @@ impl Plane {
     }
 
     fn configure(&self, name: &str, more: &str) -> Outcome<()> {
-        // Free now, and nobody here takes ports at random.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = address.map_err(|e| format!("finding a port: {e}"))?;
+        let address = match self.places.get(name) {
+            Some((_, address)) => format!("{address}:{PORT}"),
+            // Free now, and nobody here takes ports at random.
+            None => TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .map_err(|e| format!("finding a port: {e}"))?
+                .to_string(),
+        };
         let data = self.dir.join(name);
         let text = format!("data_dir = {data:?}\nlisten = '{address}'\naddress = '{address}'\n{more}");
         fs::write(self.config(name), text).map_err(|e| format!("writing a configuration: {e}"))

@@ -6,6 +6,10 @@
 
 #[path = "guests/ledger.rs"]
 mod ledger;
+#[path = "guests/net.rs"]
+mod net;
+#[path = "guests/partitions.rs"]
+mod partitions;
 #[path = "guests/rounds.rs"]
 mod rounds;
 #[path = "guests/scratch.rs"]

@@ -5,6 +5,7 @@ mod clouds;
 mod context;
 mod events;
 mod hosts;
+mod keeping;
 mod machines;
 mod manual;
 mod mappings;
@@ -170,6 +171,7 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
                 programs::site_serve(config.as_deref()).await
             }
             Command::Site(sites::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
+            Command::Site(sites::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
             Command::Site(sites::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await
             }

@@ -2,6 +2,7 @@
 //! and tells the vault what they say. What is decided, `farshore-site` decides.
 
 mod config;
+mod follow;
 mod keys;
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use crate::{ProgramError, settings};
 
 pub use config::{DEFAULT_PATH, SAMPLE, SiteConfig};
+pub use follow::{Followed, follow};
 pub use keys::host_key;
 
 /// The key of an enrolment that is under way.
@@ -118,14 +120,17 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
         site,
         Arc::new(RealFiles),
         &journal,
-        Arc::new(vault),
+        Arc::new(vault.clone()),
         Arc::new(SystemClock::default()),
         Timing::default(),
     );
+    let reach = Reach { name: config.name(), addresses: config.addresses.clone(), ..Reach::default() };
     let server = Arc::new(
         opened
             .map_err(|e| ProgramError::usage(e.to_string(), "look into the journal's directory"))?
-            .with_keyring(keyring.clone(), dir),
+            .with_keyring(keyring.clone(), dir)
+            .with_renewer(Box::new((vault.clone(), reach)))
+            .reached_at(&config.public_address()),
     );
     let listener = Listener::bind(&config.listen, keyring.clone(), router(&server)).await?;
     let serving =

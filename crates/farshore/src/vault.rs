@@ -2,14 +2,21 @@
 //! core in `farshore-vault` decides; nothing here may.
 
 mod api;
+mod backups;
 mod config;
 mod desk;
 mod events;
 mod init;
 mod issuer;
 mod members;
+mod offline;
+mod own;
 mod papers;
+mod recover;
+mod restore;
+mod revocations;
 mod serve;
+mod standing;
 mod views;
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -18,8 +25,11 @@ use aws_lc_rs::rand;
 use farshore_vault::Moment;
 
 pub use api::document;
+pub use backups::backup;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
+pub use recover::{Recovered, new_token, recover_authority};
+pub use restore::{Restored, restore};
 pub use serve::serve;
 
 /// Now, with randomness; `begun` is the beginning of the clock that never jumps.

@@ -12,6 +12,9 @@ use thiserror::Error;
 use crate::{JobError, Registry};
 use world::{Story, tell};
 
+/// How often in a row it is asked again in vain, before a story goes on to the next deadline.
+const VAIN_MAX: usize = 20;
+
 /// Most messages of one story; more means that it does not end.
 const MESSAGES_MAX: usize = 20_000;
 

@@ -10,6 +10,8 @@ use std::{
 
 /// Tickets are kept in memory: they are had anew from the keytab, and lie on no disk.
 const TICKETS: &str = "MEMORY:farshore";
+/// Names the directory of what was seen.
+const REPLAYS: &str = "KRB5RCACHEDIR";
 
 /// What the process of a host has to be started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +37,16 @@ impl Environment {
             ("KRB5_KTNAME", keytab.clone()),
             ("KRB5_CLIENT_KTNAME", keytab),
             ("KRB5CCNAME", TICKETS.into()),
-            ("KRB5RCACHEDIR", self.replays.clone().into()),
+            (REPLAYS, self.replays.clone().into()),
         ]
     }
 
-    /// Whether this process was started with them.
+    /// Whether this process was started for the keytab. Where it keeps what it has seen may
+    /// be another place.
     #[must_use]
     pub fn is_in_force(&self) -> bool {
-        self.variables().iter().all(|(name, value)| env::var_os(name).as_ref() == Some(value))
+        let needed = self.variables();
+        let mut needed = needed.iter().filter(|(name, _)| *name != REPLAYS);
+        needed.all(|(name, value)| env::var_os(name).as_ref() == Some(value))
     }
 }

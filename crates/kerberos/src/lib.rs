@@ -26,12 +26,11 @@ mod handshake;
 pub mod limits;
 mod mechanism;
 mod message;
-mod principal;
 
 pub use environment::Environment;
 pub use error::KerberosError;
+pub use farshore_types::Principal;
 pub use gss::Gss;
 pub use handshake::{Acceptor, Arrival, Assigned, Binding, Initiator, Next};
 pub use mechanism::{Context, Mechanism, Step};
 pub use message::{HEAD_BYTES, Head, Message};
-pub use principal::{Principal, PrincipalError};

@@ -9,5 +9,3 @@ pub const REFUSAL_BYTES_MAX: usize = 4 * 1024;
 pub const TOKENS_MAX: u32 = 4;
 /// Bytes of a channel binding.
 pub const BINDING_BYTES: usize = 32;
-/// Most bytes of a principal.
-pub const PRINCIPAL_BYTES_MAX: usize = 512;

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use farshore_link::{
-    Endpoint, Greeting, Identity, PeerName, Receiver, ServerLimits, Session, SessionOptions, Sink, Welcomed,
+    Caller, Endpoint, Greeting, Identity, Receiver, ServerLimits, Session, SessionOptions, Sink, Welcomed,
     serve,
 };
 use farshore_pki::{Authority, Lifetime};
@@ -31,11 +31,11 @@ struct Forgetful;
 
 #[async_trait]
 impl Sink for Forgetful {
-    async fn authorise(&self, _: &PeerName, _: &Hello) -> Result<(), Refusal> {
+    async fn authorise(&self, _: &Caller, _: &Hello) -> Result<(), Refusal> {
         Ok(())
     }
 
-    async fn hello(&self, _: &PeerName, _: &Hello) -> Result<Welcomed, Refusal> {
+    async fn hello(&self, _: &Caller, _: &Hello) -> Result<Welcomed, Refusal> {
         let acceptance = Acceptance {
             session: SessionId(1),
             held_epoch: None,

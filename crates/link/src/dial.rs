@@ -1,6 +1,6 @@
 //! Reaching a target: TCP, then TLS 1.3 with both certificates checked.
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
@@ -50,6 +50,39 @@ pub struct Endpoint {
     pub server_name: String,
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.server_name, self.address)
+    }
+}
+
+impl Endpoint {
+    /// A TCP connection, and the name to ask for over it.
+    pub(crate) async fn reach(&self) -> Result<(TcpStream, ServerName<'static>), LinkError> {
+        let tcp = TcpStream::connect(&self.address).await.map_err(|e| self.unreachable(e))?;
+        tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
+        let name = ServerName::try_from(self.server_name.clone()).map_err(|_| LinkError::Untrusted {
+            peer: self.to_string(),
+            why: format!("'{}' is not a host name", self.server_name),
+            advice: "correct the target's name in the configuration",
+        })?;
+        Ok((tcp, name))
+    }
+
+    /// An error of the network, with what to do.
+    pub(crate) fn unreachable(&self, source: io::Error) -> LinkError {
+        let advice = match source.kind() {
+            io::ErrorKind::ConnectionRefused => "no agent listens there: is it running, and the port right?",
+            io::ErrorKind::TimedOut => "nothing answers: check the network and firewalls between the sites",
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                "the target closed the connection: look into its log"
+            }
+            _ => "check the target's address and the network",
+        };
+        LinkError::Connect { peer: self.to_string(), advice, source }
+    }
+}
+
 /// Connects to an [`Endpoint`] as an [`Identity`].
 #[derive(Clone, Debug)]
 pub struct TlsDial {
@@ -66,14 +99,7 @@ impl TlsDial {
     }
 
     async fn attempt(&self) -> Result<Box<dyn Stream>, LinkError> {
-        let tcp = TcpStream::connect(&self.endpoint.address).await.map_err(|e| self.unreachable(e))?;
-        tcp.set_nodelay(true).map_err(|e| self.unreachable(e))?;
-        let name =
-            ServerName::try_from(self.endpoint.server_name.clone()).map_err(|_| LinkError::Untrusted {
-                peer: self.peer(),
-                why: format!("'{}' is not a host name", self.endpoint.server_name),
-                advice: "correct the target's name in the configuration",
-            })?;
+        let (tcp, name) = self.endpoint.reach().await?;
         let connector = TlsConnector::from(self.identity.client());
         let tune = |tls: &mut rustls::ClientConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
         match connector.connect_with(name, buffered(tcp), tune).await {
@@ -81,7 +107,7 @@ impl TlsDial {
                 let distrust = self.identity.distrust(tls.get_ref().1.peer_certificates());
                 Ok(Box::new(Watched::new(tls, distrust)))
             }
-            Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.unreachable(e))),
+            Err(e) => Err(self.untrusted(&e).unwrap_or_else(|| self.endpoint.unreachable(e))),
         }
     }
 
@@ -89,18 +115,6 @@ impl TlsDial {
     fn untrusted(&self, error: &io::Error) -> Option<LinkError> {
         let (why, advice) = distrust(error, &self.endpoint.server_name)?;
         Some(LinkError::Untrusted { peer: self.peer(), why, advice })
-    }
-
-    fn unreachable(&self, source: io::Error) -> LinkError {
-        let advice = match source.kind() {
-            io::ErrorKind::ConnectionRefused => "no agent listens there: is it running, and the port right?",
-            io::ErrorKind::TimedOut => "nothing answers: check the network and firewalls between the sites",
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-                "the target closed the connection: look into its log"
-            }
-            _ => "check the target's address and the network",
-        };
-        LinkError::Connect { peer: self.peer(), advice, source }
     }
 }
 
@@ -110,11 +124,11 @@ impl Dial for TlsDial {
         self.identity.check_time()?;
         match timeout(self.deadline, self.attempt()).await {
             Ok(result) => result,
-            Err(_) => Err(self.unreachable(io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(self.endpoint.unreachable(io::ErrorKind::TimedOut.into())),
         }
     }
 
     fn peer(&self) -> String {
-        format!("{} at {}", self.endpoint.server_name, self.endpoint.address)
+        self.endpoint.to_string()
     }
 }

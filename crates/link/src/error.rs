@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use farshore_kerberos::KerberosError;
 use farshore_pki::PkiError;
 use farshore_wire::{Failure, FailureCode, Misuse, Refusal, RefusalCode, Violation};
 use thiserror::Error;
@@ -35,6 +36,22 @@ pub enum LinkError {
         why: String,
         /// What to do.
         advice: &'static str,
+    },
+    /// The peers do not know each other by Kerberos.
+    #[error("no trusted connection with {peer} by Kerberos: {cause}; {}", cause.advice())]
+    Kerberos {
+        /// Address and name.
+        peer: String,
+        /// Why.
+        cause: KerberosError,
+    },
+    /// The target takes no Kerberos.
+    #[error(
+        "{peer} does not take Kerberos: set [kerberos] in its configuration, or let the policy choose certificates"
+    )]
+    NoKerberos {
+        /// Address and name.
+        peer: String,
     },
     /// The target will not have the session.
     #[error("{peer} refused the session: {refusal}")]
@@ -112,10 +129,12 @@ impl LinkError {
                 !matches!(failure.code, FailureCode::BadRecord | FailureCode::RootMismatch)
             }
             LinkError::Refused { refusal, .. } => refusal_heals(refusal.code),
+            LinkError::Kerberos { cause, .. } => cause.is_recoverable(),
             LinkError::Ended { recoverable, .. } => *recoverable,
             LinkError::Identity(_)
             | LinkError::Tls(_)
             | LinkError::Untrusted { .. }
+            | LinkError::NoKerberos { .. }
             | LinkError::Violation { .. }
             | LinkError::Misuse(_) => false,
         }

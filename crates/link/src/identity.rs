@@ -18,7 +18,7 @@ use rustls::{
 };
 use tokio::sync::watch;
 
-use crate::{LinkError, watched::Distrust};
+use crate::{Caller, LinkError, watched::Distrust};
 
 /// A host's certificate, key and trust, ready for both sides of a connection. Clones share
 /// them: what one of them reloads is in force for all, for open connections too.
@@ -32,16 +32,6 @@ struct Keys {
     credentials: Credentials,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
-}
-
-/// A peer's host name, as its certificate proves it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PeerName(pub String);
-
-impl fmt::Display for PeerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Draws the process's first random bytes, which takes tens of milliseconds of gathering
@@ -182,16 +172,16 @@ impl fmt::Debug for Identity {
 }
 
 /// AES-128 before AES-256: as safe for this century's data on its way, and a quarter cheaper.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     provider
 }
 
 /// The host name in a peer's certificate, which TLS has verified.
-pub(crate) fn peer_name(chain: Option<&[CertificateDer<'_>]>) -> Option<PeerName> {
+pub(crate) fn peer_name(chain: Option<&[CertificateDer<'_>]>) -> Option<Caller> {
     let facts = Facts::of(chain?.first()?).ok()?;
-    Some(PeerName(facts.name))
+    Some(Caller::by_certificate(facts.name))
 }
 
 /// What a failed handshake means: whose certificate, what is wrong, what to do. `None`

@@ -6,18 +6,20 @@ mod worker;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use farshore_kerberos::KerberosError;
 use farshore_wire::Versions;
-use rustls::ServerConnection;
+use rustls::{ServerConnection, server::Acceptor};
 use tokio::{
+    io::BufReader,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Identity, PeerName, Sink, Stream, Timing,
+    Assignments, Caller, Identity, Kerberos, Sink, Stream, Timing,
     dial::buffered,
     identity::{distrust, peer_name},
     limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, TLS_BUFFER},
@@ -42,6 +44,21 @@ impl Default for ServerLimits {
     }
 }
 
+/// By what callers may prove who they are.
+#[derive(Clone)]
+pub struct Proofs {
+    /// Certificates, as this host.
+    pub identity: Identity,
+    /// Kerberos, and whose principals count; none: it is not taken.
+    pub kerberos: Option<(Kerberos, Assignments)>,
+}
+
+impl From<Identity> for Proofs {
+    fn from(identity: Identity) -> Proofs {
+        Proofs { identity, kerberos: None }
+    }
+}
+
 /// Serves sessions over any streams; [`serve`] feeds it from a TLS listener.
 #[derive(Clone)]
 pub struct Server {
@@ -58,8 +75,8 @@ impl Server {
         Server { sink, limits, registry: Arc::default(), shutdown }
     }
 
-    /// Serves one connection to its end. The peer is who the certificate says.
-    pub async fn serve_stream(&self, stream: Box<dyn Stream>, peer: PeerName) {
+    /// Serves one connection to its end, of a peer that has proved who it is.
+    pub async fn serve_stream(&self, stream: Box<dyn Stream>, peer: Caller) {
         connection::run(self, stream, peer).await;
     }
 }
@@ -68,11 +85,12 @@ impl Server {
 /// their work is done. A connection of an untrusted peer is logged with its reason.
 pub async fn serve(
     listener: TcpListener,
-    identity: Identity,
+    proofs: impl Into<Proofs>,
     sink: Arc<dyn Sink>,
     limits: ServerLimits,
     shutdown: CancellationToken,
 ) {
+    let proofs = proofs.into();
     let server = Server::new(sink, limits, shutdown.clone());
     let (slots, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
     // A slot is taken before accepting: too many wait in the kernel's queue, not in ours.
@@ -80,9 +98,9 @@ pub async fn serve(
         let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else { break };
         match accepted {
             Ok((tcp, address)) => {
-                let (server, identity) = (server.clone(), identity.clone());
+                let (server, proofs) = (server.clone(), proofs.clone());
                 tasks.spawn(async move {
-                    admit(&server, &identity, tcp, address).await;
+                    admit(&server, &proofs, tcp, address).await;
                     drop(slot);
                 });
             }
@@ -96,26 +114,55 @@ pub async fn serve(
     tasks.wait().await;
 }
 
-async fn admit(server: &Server, identity: &Identity, tcp: TcpStream, address: SocketAddr) {
+async fn admit(server: &Server, proofs: &Proofs, tcp: TcpStream, address: SocketAddr) {
     let deadline = server.limits.timing.handshake;
-    let handshake = server.shutdown.run_until_cancelled(timeout(deadline, shake_hands(identity, tcp)));
+    let handshake = server.shutdown.run_until_cancelled(timeout(deadline, shake_hands(proofs, tcp)));
     match handshake.await {
         Some(Ok(Ok((stream, peer)))) => server.serve_stream(stream, peer).await,
-        Some(Ok(Err(error))) => match distrust(&error, &address.to_string()) {
+        Some(Ok(Err(Unproved::Channel(error)))) => match distrust(&error, &address.to_string()) {
             Some((why, advice)) => tracing::warn!(%address, why, advice, "untrusted connection"),
             None => tracing::info!(%address, %error, "connection ended in its handshake"),
         },
-        Some(Err(_)) => tracing::info!(%address, "no TLS handshake within its deadline"),
+        Some(Ok(Err(Unproved::Kerberos(error)))) => {
+            tracing::warn!(%address, why = %error, advice = error.advice(), "untrusted connection by Kerberos");
+        }
+        Some(Err(_)) => tracing::info!(%address, "no handshake within its deadline"),
         None => {}
     }
 }
 
-async fn shake_hands(identity: &Identity, tcp: TcpStream) -> io::Result<(Box<dyn Stream>, PeerName)> {
+/// Why a caller is not known.
+pub(crate) enum Unproved {
+    Channel(io::Error),
+    Kerberos(KerberosError),
+}
+
+impl From<io::Error> for Unproved {
+    fn from(error: io::Error) -> Unproved {
+        Unproved::Channel(error)
+    }
+}
+
+async fn shake_hands(proofs: &Proofs, tcp: TcpStream) -> Result<(Box<dyn Stream>, Caller), Unproved> {
     tcp.set_nodelay(true)?;
+    // What the caller wants to be known by decides how TLS goes on.
+    let start = LazyConfigAcceptor::new(Acceptor::default(), buffered(tcp)).await?;
+    match &proofs.kerberos {
+        Some((kerberos, assignments)) if Kerberos::is_wanted(&start.client_hello()) => {
+            kerberos.accept(start, assignments).await
+        }
+        // Who wants it in vain sees so by the answer, and that no certificate can help it.
+        _ => Ok(by_certificate(&proofs.identity, start).await?),
+    }
+}
+
+async fn by_certificate(
+    identity: &Identity,
+    start: StartHandshake<BufReader<TcpStream>>,
+) -> io::Result<(Box<dyn Stream>, Caller)> {
     let tune = |tls: &mut ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER));
     // What is trusted now, and not what was when the listener began.
-    let acceptor = TlsAcceptor::from(identity.server());
-    let tls = acceptor.accept_with(buffered(tcp), tune).await?;
+    let tls = start.into_stream_with(identity.server(), tune).await?;
     let peer = peer_name(tls.get_ref().1.peer_certificates());
     let peer = peer.ok_or_else(|| io::Error::other("the peer's certificate names no host"))?;
     let distrust = identity.distrust(tls.get_ref().1.peer_certificates());

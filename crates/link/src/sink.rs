@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use farshore_types::{DiskKey, PointRef};
 use farshore_wire::{Acceptance, DigestPage, Failure, Held, Hello, OpenCycle, Record, Refusal, Seal};
 
-use crate::PeerName;
+use crate::Caller;
 
 /// Decides on sessions.
 #[async_trait]
@@ -15,14 +15,14 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// The refusal that the peer is told.
-    async fn authorise(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal>;
+    async fn authorise(&self, peer: &Caller, hello: &Hello) -> Result<(), Refusal>;
 
     /// Opens a session: counts it, makes its number and epoch durable, and says where the
     /// replica stands. No other session of the machine is live.
     ///
     /// # Errors
     /// The refusal that the peer is told.
-    async fn hello(&self, peer: &PeerName, hello: &Hello) -> Result<Welcomed, Refusal>;
+    async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal>;
 }
 
 /// A session the owner consents to.

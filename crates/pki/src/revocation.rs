@@ -123,7 +123,9 @@ impl RevocationList {
         self.issuer == issuer && self.serials.contains(serial)
     }
 
-    pub(crate) fn serials(&self) -> &BTreeSet<Serial> {
+    /// The numbers that it names.
+    #[must_use]
+    pub fn serials(&self) -> &BTreeSet<Serial> {
         &self.serials
     }
 }

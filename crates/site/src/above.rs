@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use farshore_channel::{Call, ChannelError, Client};
 use farshore_control::{
-    enrolment::{Enrolled, INTRODUCE_PATH, Introduction},
+    enrolment::{Enrolled, Enrolment, INTRODUCE_PATH, Introduction},
+    hello::{HelloReply, SITE_ENROL_PATH, SITE_HELLO_PATH, SiteHello},
     sync::{Documents, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
 };
 
@@ -29,6 +30,18 @@ pub trait Above: Send + Sync {
     /// # Errors
     /// As there, or the vault's refusal.
     async fn introduce(&self, introduction: &Introduction) -> Result<Enrolled, ChannelError>;
+
+    /// Passes on a host's enrolment by a key that the vault made.
+    ///
+    /// # Errors
+    /// As there, or the vault's refusal.
+    async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, ChannelError>;
+
+    /// Tells of the site server itself.
+    ///
+    /// # Errors
+    /// As there.
+    async fn hello(&self, hello: &SiteHello) -> Result<HelloReply, ChannelError>;
 }
 
 #[async_trait]
@@ -44,5 +57,13 @@ impl Above for Client {
 
     async fn introduce(&self, introduction: &Introduction) -> Result<Enrolled, ChannelError> {
         self.post(INTRODUCE_PATH, introduction, Call::default()).await
+    }
+
+    async fn enrol(&self, enrolment: &Enrolment) -> Result<Enrolled, ChannelError> {
+        self.post(SITE_ENROL_PATH, enrolment, Call::default()).await
+    }
+
+    async fn hello(&self, hello: &SiteHello) -> Result<HelloReply, ChannelError> {
+        self.post(SITE_HELLO_PATH, hello, Call::single()).await
     }
 }

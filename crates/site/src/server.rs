@@ -1,6 +1,7 @@
 //! The site server at work: one core, one journal, and the tasks around them. Whatever the
 //! core decides is synced before it counts. This module must never decide anything itself.
 
+mod hello;
 mod hosts;
 mod upward;
 
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use farshore_channel::Keyring;
+use farshore_channel::{Keyring, Renewer, Upkeep};
 use farshore_control::{report::Problem, sync::POLL_SECS_MAX};
 use farshore_env::{Clock, Files};
 use farshore_types::SiteId;
@@ -65,6 +66,10 @@ pub struct Server {
     timing: Timing,
     /// Whose certificate and trust this is, and where they are kept; none in tests.
     keyring: Option<(Keyring, PathBuf)>,
+    /// What keeps the certificate fresh, and by whom.
+    upkeep: Option<(Upkeep, Box<dyn Renewer>)>,
+    /// Where hosts reach it, as the vault is told.
+    address: String,
     /// Documents or contact changed.
     changed: watch::Sender<u64>,
     /// A host said something.
@@ -117,6 +122,8 @@ impl Server {
             clock,
             timing,
             keyring: None,
+            upkeep: None,
+            address: String::new(),
             changed: watch::channel(0).0,
             told: Notify::new(),
             transit_ms: Mutex::new(0),
@@ -129,15 +136,44 @@ impl Server {
         Server { keyring: Some((keyring, dir.to_owned())), ..self }
     }
 
-    /// Talks to the vault and watches the clock until stopped.
+    /// The same, its certificate being renewed by this one.
+    #[must_use]
+    pub fn with_renewer(self, renewer: Box<dyn Renewer>) -> Server {
+        let upkeep = self
+            .keyring
+            .as_ref()
+            .map(|(keyring, dir)| (Upkeep::new(keyring.clone(), dir, Arc::clone(&self.clock)), renewer));
+        Server { upkeep, ..self }
+    }
+
+    /// The same, telling the vault that hosts reach it at `address`, `host:port`.
+    #[must_use]
+    pub fn reached_at(self, address: &str) -> Server {
+        Server { address: address.to_owned(), ..self }
+    }
+
+    /// Talks to the vault, keeps its certificate fresh and watches the clock until stopped.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        tokio::join!(upward::documents(&self, &stop), upward::reports(&self, &stop), self.watch_clock(&stop),);
+        let renewal = async {
+            if let Some((upkeep, renewer)) = &self.upkeep {
+                upkeep.keep_renewed(&**renewer, &stop).await;
+            }
+        };
+        tokio::join!(
+            upward::documents(&self, &stop),
+            upward::reports(&self, &stop),
+            hello::hellos(&self, &stop),
+            self.watch_clock(&stop),
+            renewal
+        );
     }
 
     /// What is wrong now, for people.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.core().problems(self.clock.monotonic())
+        let mut problems = self.core().problems(self.clock.monotonic());
+        problems.extend(self.upkeep.iter().flat_map(|(upkeep, _)| upkeep.problems()));
+        problems
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {

@@ -11,7 +11,23 @@ pub(crate) use format::sealed;
 pub(crate) use make::make;
 pub use restore::{Force, restore, verify};
 
-use crate::record::Version;
+use std::path::Path;
+
+use crate::{StoreError, location::Location, options::Options, record::Version};
+
+/// Writes everything of one instant of a store to a new file, whether or not a process has it
+/// open; samples that wait in one are not in it.
+///
+/// # Errors
+/// As [`Store::backup`](crate::Store::backup).
+pub async fn backup(
+    location: &Location,
+    options: &Options,
+    path: &Path,
+    label: BackupLabel,
+) -> Result<BackupInfo, StoreError> {
+    make(location, options, path, label).await
+}
 
 /// What the vault says about the instant of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

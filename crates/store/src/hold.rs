@@ -131,7 +131,7 @@ async fn wait_for_session(location: &Location, options: &Options) -> Result<Link
                 return Err(StoreError::Held { location: location.to_string(), holder });
             }
             if told != holder {
-                tracing::info!(%location, %holder, "waiting until the store is free");
+                tracing::info!(%location, %holder, "standing by until the store is free");
                 told = holder;
             }
         }

@@ -10,6 +10,7 @@ mod changes;
 mod error;
 mod fault;
 pub mod fuzz;
+mod glance;
 mod head;
 mod hold;
 mod link;
@@ -25,7 +26,7 @@ mod status;
 mod store;
 mod writer;
 
-pub use backup::{BackupInfo, BackupLabel, Counts, Force, restore, verify};
+pub use backup::{BackupInfo, BackupLabel, Counts, Force, backup, restore, verify};
 pub use behind::{SAMPLES_BYTES_MAX, SAMPLES_MAX};
 #[cfg(feature = "deliberate-bugs")]
 pub use bug::Bug;
@@ -33,6 +34,7 @@ pub use changes::{
     BODY_MAX, CHANGES_BYTES_MAX, CHANGES_MAX, Changes, Expect, INSTANT_MAX_MS, KEY_MAX, KIND_MAX,
 };
 pub use error::StoreError;
+pub use glance::glance;
 pub use location::{Location, PostgresLocation};
 pub use options::{Options, Retention, Table, Wait};
 pub use read::{EventQuery, From, READ_MAX};

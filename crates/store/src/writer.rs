@@ -245,7 +245,14 @@ impl Writer {
             State::Down(_) => self.end(closed.clone()),
             State::Ended(_) => {}
         }
-        self.tell.send_replace(Status::Ended { error: closed });
+        // Why it ended before is what people have to know.
+        self.tell.send_if_modified(|status| {
+            let first = !matches!(status, Status::Ended { .. });
+            if first {
+                *status = Status::Ended { error: closed };
+            }
+            first
+        });
         if let Some(reply) = reply {
             reply.send(()).ok();
         }

@@ -6,11 +6,13 @@ mod digest;
 mod epoch;
 mod ids;
 mod names;
+mod principal;
 
 pub use digest::{Digest, DigestParseError, RootDigest};
 pub use epoch::{Epoch, EpochOrder, PointId, PointParseError, PointRef};
 pub use ids::{CloudId, HostId, IdError, JobId, PolicyId, RegistrationId, RequestId, SiteId, VaultId};
 pub use names::{DiskKey, MachineId, NameError};
+pub use principal::{Principal, PrincipalError};
 
 /// Size in bytes of the unit in which disks are tracked, digested, sent and stored.
 ///

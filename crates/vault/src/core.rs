@@ -2,6 +2,7 @@
 //! do with the rows is in the modules below.
 
 mod adopt;
+mod age;
 mod learn;
 mod moves;
 mod poll;
@@ -160,6 +161,13 @@ impl Core {
     #[must_use]
     pub fn term(&self) -> Term {
         self.head().term
+    }
+
+    /// Whether another vault speaks with a term that beats this one's: then this one commands
+    /// nothing any more.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.head().superseded.is_some()
     }
 
     pub(crate) fn head(&self) -> HeadRow {

@@ -36,14 +36,17 @@ pub(crate) use act::Act;
 pub(crate) use associate::Associate;
 pub(crate) use change::Change;
 pub(crate) use disable::Disable;
+#[cfg(test)]
+pub(crate) use drive::{KEPT_MAX, KEPT_MS};
 pub(crate) use enable::Enabling;
 pub use now::JobNow;
 pub(crate) use resync::Resyncing;
 
 /// Milliseconds after which it is no longer waited for that a host takes an order.
 const ORDER_MS: u64 = 30 * DAY_MS;
-/// Milliseconds after which a first copy or a comparison is no longer waited for.
-const COPY_MS: u64 = 90 * DAY_MS;
+/// The same for a first copy or a comparison. No copy takes so long, and none is taken back
+/// because time has passed: who does not want it any more cancels it.
+const COPY_MS: u64 = 3650 * DAY_MS;
 /// Milliseconds for a step that somebody looks at while it is made.
 const CHECK_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * 3_600_000;

@@ -1,7 +1,10 @@
 //! Two sites with two hosts each, agents that keep documents as real ones do, a store that is
 //! a map, and everything that can be done to them.
 
+mod agent;
 mod commands;
+mod jobs;
+mod kills;
 mod learning;
 mod ownership;
 mod preflight;

@@ -39,7 +39,8 @@ pub(super) struct EnrolArgs {
     /// network of its own).
     #[arg(long, value_name = "HOST:PORT")]
     replication_address: Option<String>,
-    /// Its Kerberos principal, where a policy uses Kerberos.
+    /// Its Kerberos principal, where a policy uses Kerberos; left out: that of [kerberos] in
+    /// the configuration.
     #[arg(long, value_name = "SERVICE/HOST@REALM")]
     principal: Option<String>,
     /// Enrol a host anew that is enrolled already: it gets another id.
@@ -67,7 +68,7 @@ pub(super) fn run(args: EnrolArgs, global: &Global) -> Result<(), AgentError> {
         name: args.name.unwrap_or_else(|| config.name.clone()),
         addresses: args.address,
         replication: args.replication_address,
-        principal: args.principal,
+        principal: args.principal.or_else(|| config.kerberos.map(|kerberos| kerberos.principal.into())),
     };
     let wanted = Wanted { key: membership::parse_key(&key)?, reach, anew: args.anew };
     let enrolled = runtime()?.block_on(membership::enrol(&config.identity_dir, &wanted))?;

@@ -34,7 +34,7 @@ pub(crate) async fn replicate(
     let settings = settings(agent, &machine, &wanted)?;
     let mut owner = Owner::open(agent, machine.id, &settings.target)?;
     if wanted.reclaim {
-        let dial = source::dial(agent, &settings)?;
+        let dial = source::dial(agent, &settings.target, None)?;
         owner.reclaim(agent, dial, &machine.name).await?;
         observer.tell(Event::Note(format!("this host owns the machine by epoch {} now", owner.epoch.number)));
     }

@@ -7,7 +7,7 @@ mod medium;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use farshore_control::{
-    Peer,
+    Peer, Wire,
     request::{Action, Answer, Ending},
 };
 use farshore_hypervisor::definition::{self, Rewrite};
@@ -51,8 +51,13 @@ pub(super) async fn run(
 }
 
 async fn check_peer(agent: &Agent, peer: &Peer) -> Result<Answer, AgentError> {
-    let met = probe::measure(agent, &peer.name, &peer.address).await?;
-    Ok(Answer::Peer { setup_ms: met.setup_ms, skew_ms: met.skew_ms, agent: met.agent, free: met.free })
+    let met = probe::measure(agent, &peer.name, &peer.address, Wire::Certificate).await?;
+    // Where both could, both must: a policy may choose it at any time.
+    let setup_ms = match peer.principal.is_some() && agent.kerberos().is_configured() {
+        true => probe::measure(agent, &peer.name, &peer.address, Wire::Kerberos).await?.setup_ms,
+        false => met.setup_ms,
+    };
+    Ok(Answer::Peer { setup_ms, skew_ms: met.skew_ms, agent: met.agent, free: met.free })
 }
 
 /// As a bring-up would have it, but for its disks, which are not there yet.

@@ -1,7 +1,8 @@
 //! Whether a source may write a replica here (rules R1, R4), by what is held. Pure: this
 //! module must never know how a session comes about.
 
-use farshore_control::{HostDocument, ownership::Denied};
+use farshore_control::{HostDocument, Wire, ownership::Denied};
+use farshore_link::{Caller, Proof};
 use farshore_types::{Epoch, EpochOrder, HostId, MachineId};
 use farshore_wire::{Refusal, RefusalCode};
 
@@ -9,7 +10,7 @@ use super::{ledger::Ledger, wanted};
 
 /// What is answered to a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// It may write; what its epoch tells is to be made durable first.
     Yes {
         /// An epoch and its owner that were not known.
@@ -30,8 +31,8 @@ fn no(code: RefusalCode, message: String, advice: &str) -> Admission {
     Admission::No { refusal: Refusal::new(code, message, advice), hear: None }
 }
 
-/// Judges the host `peer`, by its certificate, that comes with an epoch of a machine.
-pub(super) fn judge(ledger: &Ledger, machine: MachineId, peer: &str, epoch: &Epoch) -> Admission {
+/// Judges the host `peer` that comes with an epoch of a machine.
+pub fn judge(ledger: &Ledger, machine: MachineId, peer: &Caller, epoch: &Epoch) -> Admission {
     if ledger.is_removed(machine) {
         let message = "the protection of this machine was ended by the vault".to_owned();
         return no(RefusalCode::NotAuthorised, message, "enable it again; the points here are kept");
@@ -41,13 +42,16 @@ pub(super) fn judge(ledger: &Ledger, machine: MachineId, peer: &str, epoch: &Epo
         let message = format!("host '{}' keeps the replica of this machine now", protection.target.name);
         return no(RefusalCode::NotAuthorised, message, "the source learns of it by the vault's document");
     }
-    if protection.source.name != peer {
+    if protection.source.name != peer.name {
         let message = format!("host '{}' owns this machine, not '{peer}'", protection.source.name);
         return no(
             RefusalCode::NotAuthorised,
             message,
             "the vault assigns the source; wait for its document",
         );
+    }
+    if let Some(refusal) = unproved(protection.settings.wire, peer) {
+        return Admission::No { refusal, hear: None };
     }
     if ledger.host().is_some_and(|host| host.maintenance) {
         let message = "this host is in maintenance".to_owned();
@@ -74,8 +78,21 @@ pub(super) fn judge(ledger: &Ledger, machine: MachineId, peer: &str, epoch: &Epo
     }
 }
 
+/// A host that proves itself by what the policy did not choose is not known: else whoever
+/// broke the one would be let in by the other.
+pub(super) fn unproved(wanted: Wire, peer: &Caller) -> Option<Refusal> {
+    let (wants, came) = match (wanted, peer.proof) {
+        (Wire::Certificate, Proof::Certificate) | (Wire::Kerberos, Proof::Kerberos) => return None,
+        (Wire::Kerberos, Proof::Certificate) => ("Kerberos", "a certificate"),
+        (Wire::Certificate, Proof::Kerberos) => ("certificates", "Kerberos"),
+    };
+    let message = format!("{wants} must prove host '{peer}' here, and it came by {came}");
+    let advice = "it is tried again, and goes on when both hosts know of the same policy";
+    Some(Refusal::new(RefusalCode::NotAuthorised, message, advice))
+}
+
 /// Why a replica takes nothing now, sessions that run included; none: it may.
-pub(super) fn halted(ledger: &Ledger, machine: MachineId) -> Option<String> {
+pub fn halted(ledger: &Ledger, machine: MachineId) -> Option<String> {
     if ledger.is_removed(machine) {
         return Some("its protection was ended by the vault".to_owned());
     }

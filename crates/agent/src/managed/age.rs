@@ -8,14 +8,14 @@ use farshore_types::PointId;
 
 /// A point's age, followed from when it was first seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Aged {
+pub struct Aged {
     seen: Option<(PointId, u64, Duration)>,
 }
 
 impl Aged {
     /// The age in milliseconds of a point that the wall clock says was captured at
     /// `captured_ms`, and that is `least_ms` old at least, at two readings of the clocks.
-    pub(super) fn of(
+    pub fn of(
         &mut self,
         id: PointId,
         captured_ms: u64,

@@ -19,31 +19,32 @@ const FILE_MAX: u64 = 256 << 20;
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) format: u32,
+pub struct Kept {
+    /// Version of the file.
+    pub format: u32,
     /// The highest term heard of.
-    pub(super) term: Option<Term>,
+    pub term: Option<Term>,
     /// The documents held.
-    pub(super) documents: Vec<Document>,
+    pub documents: Vec<Document>,
     /// What is held of each machine's lineage.
-    pub(super) lineages: Vec<Lineage>,
+    pub lineages: Vec<Lineage>,
     /// Requests that were begun, and those that ended and are not acknowledged.
-    pub(super) requests: Vec<KeptRequest>,
+    pub requests: Vec<KeptRequest>,
     /// Requests whose outcome was acknowledged, oldest first: none is done again.
     #[serde(default)]
-    pub(super) past: Vec<RequestId>,
+    pub past: Vec<RequestId>,
     /// Where replicas are that are not in the default place.
     #[serde(default)]
-    pub(super) places: Vec<(MachineId, PathBuf)>,
+    pub places: Vec<(MachineId, PathBuf)>,
 }
 
 /// A request that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeptRequest {
+pub struct KeptRequest {
     /// Which.
-    pub(super) id: RequestId,
+    pub id: RequestId,
     /// How it ended; none: it was begun, and nobody knows how far it came.
-    pub(super) outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
 }
 
 impl Kept {

@@ -19,7 +19,7 @@ use super::kept::{Kept, KeptRequest};
 
 /// Everything that a managed agent decides by.
 #[derive(Clone, Debug)]
-pub(super) struct Ledger {
+pub struct Ledger {
     me: HostId,
     holder: Holder,
     lineages: BTreeMap<MachineId, Lineage>,
@@ -30,21 +30,21 @@ pub(super) struct Ledger {
 
 /// What an answer from above came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub struct Taken {
     /// Keys whose document is another one now.
-    pub(super) changed: BTreeSet<Key>,
+    pub changed: BTreeSet<Key>,
     /// Documents that were not taken, and why, for people.
-    pub(super) refused: Vec<(Key, String)>,
+    pub refused: Vec<(Key, String)>,
     /// Whether anything is to be made durable, be it only a conflict that came to light.
-    pub(super) dirty: bool,
+    pub dirty: bool,
     /// Whether a vault spoke that another has superseded, or two speak with one term: its
     /// answers are not followed.
-    pub(super) unheard: Option<String>,
+    pub unheard: Option<String>,
 }
 
 impl Ledger {
     /// What was kept.
-    pub(super) fn restored(me: HostId, kept: Kept) -> Ledger {
+    pub fn restored(me: HostId, kept: Kept) -> Ledger {
         let mut holder = Holder::restored(kept.documents);
         if let Some(term) = kept.term {
             holder.hear(term);
@@ -60,7 +60,7 @@ impl Ledger {
     }
 
     /// As it is kept.
-    pub(super) fn kept(&self) -> Kept {
+    pub fn kept(&self) -> Kept {
         Kept {
             term: self.holder.term(),
             documents: self.holder.documents().cloned().collect(),
@@ -77,7 +77,7 @@ impl Ledger {
     }
 
     /// Takes an answer from above. What it leaves out stays as it is (rule R5).
-    pub(super) fn take(&mut self, answer: &Documents) -> Taken {
+    pub fn take(&mut self, answer: &Documents) -> Taken {
         let mut taken = Taken::default();
         match self.holder.hear(answer.term) {
             Order::Newer => taken.dirty = true,
@@ -178,7 +178,7 @@ impl Ledger {
     }
 
     /// Takes notice of an epoch, from wherever.
-    pub(super) fn hear(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
+    pub fn hear(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
         match self.lineages.get_mut(&machine) {
             Some(lineage) => lineage.hear(epoch, owner),
             None => {
@@ -189,32 +189,32 @@ impl Ledger {
     }
 
     /// Which host this is.
-    pub(super) fn me(&self) -> HostId {
+    pub fn me(&self) -> HostId {
         self.me
     }
 
     /// The highest term heard of.
-    pub(super) fn term(&self) -> Option<Term> {
+    pub fn term(&self) -> Option<Term> {
         self.holder.term()
     }
 
     /// The documents held.
-    pub(super) fn holder(&self) -> &Holder {
+    pub fn holder(&self) -> &Holder {
         &self.holder
     }
 
     /// What is held of the lineages.
-    pub(super) fn lineages(&self) -> impl Iterator<Item = &Lineage> {
+    pub fn lineages(&self) -> impl Iterator<Item = &Lineage> {
         self.lineages.values()
     }
 
     /// What is held of one machine's lineage.
-    pub(super) fn lineage(&self, machine: MachineId) -> Option<&Lineage> {
+    pub fn lineage(&self, machine: MachineId) -> Option<&Lineage> {
         self.lineages.get(&machine)
     }
 
     /// The protections held.
-    pub(super) fn protections(&self) -> impl Iterator<Item = &Protection> {
+    pub fn protections(&self) -> impl Iterator<Item = &Protection> {
         self.holder.documents().filter_map(|document| match &document.body {
             Body::Protection(protection) => Some(&**protection),
             _ => None,
@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     /// The protection of a machine.
-    pub(super) fn protection(&self, machine: MachineId) -> Option<&Protection> {
+    pub fn protection(&self, machine: MachineId) -> Option<&Protection> {
         match &self.holder.get(&Key::Protection(machine))?.body {
             Body::Protection(protection) => Some(protection),
             _ => None,
@@ -230,13 +230,13 @@ impl Ledger {
     }
 
     /// Whether a document says that a machine's protection is over.
-    pub(super) fn is_removed(&self, machine: MachineId) -> bool {
+    pub fn is_removed(&self, machine: MachineId) -> bool {
         let document = self.holder.get(&Key::Protection(machine));
         document.is_some_and(|document| matches!(document.body, Body::Removed { .. }))
     }
 
     /// What is wanted of this host as a whole.
-    pub(super) fn host(&self) -> Option<&HostDocument> {
+    pub fn host(&self) -> Option<&HostDocument> {
         match &self.holder.get(&Key::Host(self.me))?.body {
             Body::Host(host) => Some(host),
             _ => None,
@@ -244,7 +244,7 @@ impl Ledger {
     }
 
     /// Whom to trust.
-    pub(super) fn trust(&self) -> Option<&TrustDocument> {
+    pub fn trust(&self) -> Option<&TrustDocument> {
         self.holder.documents().find_map(|document| match &document.body {
             Body::Trust(trust) => Some(trust),
             _ => None,
@@ -252,7 +252,7 @@ impl Ledger {
     }
 
     /// Requests to this host that have not ended here, and whether they were begun.
-    pub(super) fn open_requests(&self) -> Vec<(Request, bool)> {
+    pub fn open_requests(&self) -> Vec<(Request, bool)> {
         let mine = |document: &&Document| document.hosts.contains(&self.me);
         let of = |document: &Document| match &document.body {
             Body::Request(request) if !self.past.contains(&request.id) => {
@@ -268,12 +268,12 @@ impl Ledger {
     }
 
     /// A request is begun: after a crash it is known that it may have been done in part.
-    pub(super) fn begin(&mut self, id: RequestId) {
+    pub fn begin(&mut self, id: RequestId) {
         self.requests.entry(id).or_default();
     }
 
     /// A request ended.
-    pub(super) fn end(&mut self, id: RequestId, result: Ending) {
+    pub fn end(&mut self, id: RequestId, result: Ending) {
         let outcome = Outcome { id, host: self.me, result };
         self.requests.insert(id, Some(outcome));
         // An upstream that never acknowledges must not fill the disk.
@@ -286,12 +286,12 @@ impl Ledger {
     }
 
     /// Outcomes that were not acknowledged.
-    pub(super) fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
+    pub fn outcomes(&self) -> impl Iterator<Item = &Outcome> {
         self.requests.values().flatten()
     }
 
     /// Somebody above has made these outcomes durable. Whether anything changed.
-    pub(super) fn acknowledge(&mut self, ids: &[RequestId]) -> bool {
+    pub fn acknowledge(&mut self, ids: &[RequestId]) -> bool {
         let mut changed = false;
         for id in ids {
             if matches!(self.requests.get(id), Some(Some(_))) {
@@ -316,12 +316,12 @@ impl Ledger {
     }
 
     /// Where replicas are that are not in the default place.
-    pub(super) fn places(&self) -> &BTreeMap<MachineId, PathBuf> {
+    pub fn places(&self) -> &BTreeMap<MachineId, PathBuf> {
         &self.places
     }
 
     /// A replica's place is chosen, for as long as it is there.
-    pub(super) fn set_place(&mut self, machine: MachineId, place: Option<PathBuf>) {
+    pub fn set_place(&mut self, machine: MachineId, place: Option<PathBuf>) {
         match place {
             Some(place) => self.places.insert(machine, place),
             None => self.places.remove(&machine),

@@ -12,7 +12,7 @@ use super::{
     target,
     wanted::{self, Role},
 };
-use crate::{Agent, source};
+use crate::{Agent, kerberos, source};
 
 /// Name of the file by which a first copy is known to have begun.
 const SEEDED: &str = "record.json";
@@ -33,6 +33,9 @@ pub(super) async fn reconcile(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: 
 }
 
 async fn once(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    agent.kerberos().assign(managed.principals());
+    let kerberos = kerberos::check(agent).await.err().map(|error| error.fault());
+    managed.set_problem("kerberos", kerberos.map(|fault| (fault.what, fault.advice)));
     if let Err(error) = target::settle(agent, managed).await {
         let fault = error.fault();
         tracing::error!(error = fault.what, "replicas cannot be seen to as the vault wants");

@@ -6,48 +6,16 @@ use std::sync::Arc;
 
 use farshore_control::request::{Ending, Outcome, Request};
 use farshore_types::RequestId;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Managed, actions, locked};
+use super::{
+    Managed, actions, locked,
+    pace::{Step, step},
+};
 use crate::{
     Agent,
     control::{Event, Observer},
 };
-
-/// What is to be done about a request now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    /// Its work begins, or begins again.
-    Work,
-    /// It ends like this, without any work.
-    End(Ending),
-    /// The vault has to answer first.
-    Wait,
-}
-
-/// Pure: by what the vault's clock says now, where it was asked since the request came.
-fn step(request: &Request, begun: bool, vault_ms: Option<u64>) -> Step {
-    if !request.action.is_drastic() {
-        // What changes nothing that matters may as well be late.
-        return match vault_ms {
-            Some(now) if !begun && request.is_expired(now) => Step::End(Ending::Expired),
-            _ => Step::Work,
-        };
-    }
-    if request.expires_ms.is_none() {
-        let what = "a request that deletes something must expire, and this one does not".to_owned();
-        let advice = "report this as a fault of the vault".to_owned();
-        return Step::End(Ending::Failed { what, advice });
-    }
-    match vault_ms {
-        // It may have been done in part: half a thing is to be finished, whatever the time.
-        _ if begun => Step::Work,
-        None => Step::Wait,
-        Some(now) if request.is_expired(now) => Step::End(Ending::Expired),
-        Some(_) => Step::Work,
-    }
-}
 
 impl Managed {
     /// Whether a drastic request waits for the vault's word.
@@ -87,9 +55,10 @@ impl Managed {
 
     /// The vault's clock, where it was asked for after this run first saw the request.
     fn vault_ms(&self, id: RequestId) -> Option<u64> {
+        let now = self.since_start();
         let mut contact = locked(&self.contact);
-        let seen = *contact.seen.entry(id).or_insert_with(Instant::now);
-        contact.vault_ms(seen)
+        let seen = *contact.seen.entry(id).or_insert(now);
+        contact.vault_ms(seen, now)
     }
 
     async fn work(self: Arc<Self>, agent: &Arc<Agent>, request: Request, stop: CancellationToken) {
@@ -135,44 +104,5 @@ impl Managed {
         let is_ended = |outcome: &Outcome| ended.iter().any(|ended| ended.id == outcome.id);
         let running: Vec<Outcome> = running.filter(|outcome| !is_ended(outcome)).collect();
         ended.into_iter().chain(running).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use farshore_control::request::Action;
-    use farshore_types::{Epoch, MachineId};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn request(action: Action, expires_ms: Option<u64>) -> Request {
-        Request { id: RequestId(Uuid::nil()), expires_ms, action }
-    }
-
-    fn deletion(expires_ms: Option<u64>) -> Request {
-        let machine = MachineId(Uuid::nil());
-        request(Action::DeleteReplica { machine, epoch: Epoch { number: 1, token: 1 } }, expires_ms)
-    }
-
-    #[test]
-    fn a_deletion_waits_for_the_vaults_word_and_expires_by_its_clock() {
-        assert_eq!(step(&deletion(Some(1000)), false, None), Step::Wait);
-        assert_eq!(step(&deletion(Some(1000)), false, Some(1000)), Step::Work);
-        assert_eq!(step(&deletion(Some(1000)), false, Some(1001)), Step::End(Ending::Expired));
-        assert!(matches!(step(&deletion(None), false, Some(1)), Step::End(Ending::Failed { .. })));
-    }
-
-    #[test]
-    fn half_a_deletion_is_finished_whatever_the_time() {
-        assert_eq!(step(&deletion(Some(1000)), true, None), Step::Work);
-        assert_eq!(step(&deletion(Some(1000)), true, Some(5000)), Step::Work);
-    }
-
-    #[test]
-    fn what_changes_nothing_needs_nobodys_word() {
-        let definition = Action::Definition { machine: MachineId(Uuid::nil()) };
-        assert_eq!(step(&request(definition.clone(), None), false, None), Step::Work);
-        assert_eq!(step(&request(definition, Some(5)), false, Some(6)), Step::End(Ending::Expired));
     }
 }

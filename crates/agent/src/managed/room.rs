@@ -165,7 +165,12 @@ impl Work {
         let rate = RateLimit::new(None);
         let gate = ResyncGate::default();
         follow_calendar(&self.agent, wanted, &rate, &gate);
-        let orders = Orders { resync: wanted.resync, gate: gate.clone(), rate: Some(rate.clone()) };
+        let orders = Orders {
+            resync: wanted.resync,
+            gate: gate.clone(),
+            rate: Some(rate.clone()),
+            wire: Some(wanted.settings.wire),
+        };
         let begun = tokio::select! {
             begun = begin(&self.agent, wanted, orders) => begun,
             () = self.stop.cancelled() => return End::Stopped,

@@ -3,13 +3,11 @@
 //! document, nor make a report.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use farshore_control::sync::{Cursor, Documents, POLL_SECS_MAX, Poll};
-use farshore_types::RequestId;
+use farshore_control::sync::{Documents, POLL_SECS_MAX, Poll};
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{Instant, sleep},
@@ -18,67 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Managed, Upstream, UpstreamError, locked, reconcile, report};
 use crate::{Agent, AgentError};
-
-/// Failures in a row after which the next party is asked.
-const FAILURES_MAX: u32 = 3;
-/// How long another party than the first is stayed with before the first is tried again.
-const RETURN_AFTER: Duration = Duration::from_secs(60);
-
-/// How the conversation stands. In memory only: a new run begins it anew.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Contact {
-    /// Which of the parties is asked.
-    at: usize,
-    /// Since when that is another one than the first.
-    away_since: Option<Instant>,
-    failures: u32,
-    cursor: Option<Cursor>,
-    /// What the vault's clock said, and when that was asked for.
-    clock: Option<(u64, Instant)>,
-    /// When this run first saw each open request.
-    pub(super) seen: BTreeMap<RequestId, Instant>,
-    /// The last round trip.
-    pub(super) transit: Duration,
-    /// Digest of the inventory that the other end has.
-    pub(super) told_inventory: Option<String>,
-    /// Whether the other end wants all documents.
-    pub(super) wants_documents: bool,
-}
-
-impl Contact {
-    /// The vault's clock now, as late as it can be, where it was asked for after `since`.
-    pub(super) fn vault_ms(&self, since: Instant) -> Option<u64> {
-        let (told, asked) = self.clock.filter(|(_, asked)| *asked >= since)?;
-        Some(told.saturating_add(super::age::millis(asked.elapsed())))
-    }
-
-    fn answered(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Nobody answered: after some times the next of `count` is asked, from the beginning,
-    /// because a cursor means nothing to anybody else.
-    fn failed(&mut self, count: usize) {
-        self.failures += 1;
-        self.clock = None;
-        if self.failures >= FAILURES_MAX && count > 1 {
-            self.turn_to((self.at + 1) % count);
-        }
-    }
-
-    fn turn_to(&mut self, at: usize) {
-        (self.at, self.failures, self.cursor) = (at, 0, None);
-        (self.told_inventory, self.clock) = (None, None);
-        self.away_since = (at > 0).then(Instant::now);
-    }
-
-    /// The first party is the one to be with, if it answers.
-    fn go_home(&mut self) {
-        if self.away_since.is_some_and(|since| since.elapsed() >= RETURN_AFTER) {
-            self.turn_to(0);
-        }
-    }
-}
 
 /// Does all of a managed agent until stopped. Replications end in good order then.
 pub async fn run(agent: Arc<Agent>, managed: Arc<Managed>, stop: CancellationToken) {
@@ -111,12 +48,12 @@ async fn watch_host(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellat
 impl Managed {
     fn upstream(&self) -> Option<Arc<dyn Upstream>> {
         let mut contact = locked(&self.contact);
-        contact.go_home();
-        self.upstreams.get(contact.at).cloned()
+        contact.go_home(self.since_start());
+        self.upstreams.get(contact.party()).cloned()
     }
 
     fn lost(&self, error: &UpstreamError) {
-        locked(&self.contact).failed(self.upstreams.len());
+        locked(&self.contact).failed(self.upstreams.len(), self.since_start());
         tracing::debug!(%error, "nobody above answers");
     }
 }
@@ -148,8 +85,8 @@ async fn documents(managed: &Arc<Managed>, stop: &CancellationToken) {
 async fn poll(managed: &Arc<Managed>) -> Result<Duration, AgentError> {
     let Some(upstream) = managed.upstream() else { return Ok(managed.timing.retry_most) };
     let urgent = managed.awaits_confirmation();
-    let asked = Instant::now();
-    let cursor = locked(&managed.contact).cursor;
+    let asked = managed.since_start();
+    let cursor = locked(&managed.contact).cursor();
     let term = managed.ledger().term();
     let poll = Poll {
         cursor,
@@ -163,13 +100,14 @@ async fn poll(managed: &Arc<Managed>) -> Result<Duration, AgentError> {
             return Err(above(&error));
         }
     };
-    let quick = asked.elapsed() < managed.timing.retry && !answer.more && answer.documents.is_empty();
+    let waited = managed.since_start().saturating_sub(asked);
+    let quick = waited < managed.timing.retry && !answer.more && answer.documents.is_empty();
     take(managed, answer, asked).await?;
     // A party that does not hold the question must not be asked without a pause.
     Ok(if quick { managed.timing.retry } else { Duration::ZERO })
 }
 
-async fn take(managed: &Arc<Managed>, answer: Documents, asked: Instant) -> Result<(), AgentError> {
+async fn take(managed: &Arc<Managed>, answer: Documents, asked: Duration) -> Result<(), AgentError> {
     let (cursor, clock) = (answer.cursor, answer.clock_ms);
     let taken = managed
         .change(move |ledger| {
@@ -183,7 +121,7 @@ async fn take(managed: &Arc<Managed>, answer: Documents, asked: Instant) -> Resu
             "vault-not-followed",
             Some((why.clone(), "look which vault is the right one".into())),
         );
-        locked(&managed.contact).failed(managed.upstreams.len());
+        locked(&managed.contact).failed(managed.upstreams.len(), managed.since_start());
         return Err(AgentError::Request { what: why, advice: String::new() });
     }
     managed.set_problem("vault-not-followed", None);
@@ -191,10 +129,8 @@ async fn take(managed: &Arc<Managed>, answer: Documents, asked: Instant) -> Resu
         tracing::debug!(?key, why, "a document was not taken");
     }
     let mut contact = locked(&managed.contact);
-    contact.answered();
     // Only now: what is not durable here is asked for again.
-    contact.cursor = Some(cursor);
-    contact.clock = clock.map(|clock| (clock, asked));
+    contact.answered(cursor, clock.map(|clock| (clock, asked)));
     drop(contact);
     // A request may have waited for just this.
     managed.wanted.notify_one();
@@ -259,46 +195,4 @@ async fn tell(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u64) -> Resu
 
 fn above(error: &UpstreamError) -> AgentError {
     AgentError::Request { what: error.to_string(), advice: "it is tried again by itself".to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use farshore_control::Term;
-    use farshore_types::VaultId;
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_party_is_asked_from_the_beginning_and_the_first_again_later() {
-        let term = Term { number: 1, vault: VaultId(Uuid::nil()) };
-        let cursor = Some(Cursor { term, sequence: 7 });
-        let clock = Some((1000, Instant::now()));
-        let mut contact = Contact { cursor, clock, ..Contact::default() };
-        contact.failed(2);
-        assert_eq!((contact.at, contact.cursor, contact.clock), (0, cursor, None), "only a cut");
-        contact.failed(2);
-        contact.failed(2);
-        assert_eq!((contact.at, contact.cursor), (1, None), "its cursor means nothing to another");
-        contact.answered();
-        contact.go_home();
-        assert_eq!(contact.at, 1);
-        tokio::time::advance(RETURN_AFTER).await;
-        contact.go_home();
-        assert_eq!((contact.at, contact.away_since), (0, None));
-        (0..FAILURES_MAX).for_each(|_| contact.failed(1));
-        assert_eq!(contact.at, 0, "there is nobody else");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_vaults_clock_counts_only_if_it_was_asked_for_since() {
-        let mut contact = Contact::default();
-        let seen = Instant::now();
-        assert_eq!(contact.vault_ms(seen), None);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        contact.clock = Some((5000, Instant::now()));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(contact.vault_ms(seen), Some(7000));
-        assert_eq!(contact.vault_ms(Instant::now()), None, "it was said before the question came up");
-    }
 }

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use farshore_control::{ownership::Heard, report::Problem};
-use farshore_link::PeerName;
+use farshore_link::Caller;
 use farshore_replica::{Phase, Replica};
 use farshore_types::{Epoch, HostId, MachineId};
 use farshore_wire::{Hello, Refusal, RefusalCode};
@@ -12,9 +12,10 @@ use farshore_wire::{Hello, Refusal, RefusalCode};
 use super::{
     Managed,
     admission::{self, Admission},
+    fencing::{self, Fence},
     locked, wanted,
 };
-use crate::{Agent, AgentError, OpenReplica};
+use crate::{Agent, AgentError, Config, OpenReplica};
 
 /// Beginning of the codes of problems with one replica.
 const PROBLEM: &str = "replica-";
@@ -81,38 +82,22 @@ async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
 /// (rules R1, R2, R4).
 async fn fence(managed: &Arc<Managed>, replica: &Arc<OpenReplica>) -> Result<(), AgentError> {
     let machine = replica.machine();
-    let (lineage, protection) = {
-        let ledger = managed.ledger();
-        (ledger.lineage(machine).cloned(), ledger.protection(machine).cloned())
-    };
     let (held, phase) = replica.run(|store| (store.epoch(), store.phase())).await;
-    let Some(lineage) = lineage else { return Ok(()) };
-    if held.number > 0 && (held.number > lineage.epoch.number || conflicts(&held, &lineage.epoch)) {
-        let owner = match (phase, &protection) {
-            (Phase::Receiving, Some(protection)) => protection.source.host,
-            _ => managed.me,
-        };
-        let heard = managed.change(move |ledger| hear(ledger, machine, &held, owner)).await?;
-        if heard == Heard::Conflict {
-            replica.set_halted(admission::halted(&managed.ledger(), machine));
+    let step = fencing::fence(&managed.ledger(), machine, held, phase == Phase::Receiving);
+    match step {
+        Fence::Nothing => {}
+        Fence::Hear { epoch, owner } => {
+            let heard = managed.change(move |ledger| hear(ledger, machine, &epoch, owner)).await?;
+            if heard == Heard::Conflict {
+                replica.set_halted(admission::halted(&managed.ledger(), machine));
+            }
         }
-        return Ok(());
-    }
-    let target = protection.filter(|p| wanted::is_target(p, managed.me));
-    if let Some(protection) = target
-        && phase == Phase::Receiving
-        && held.number < lineage.epoch.number
-        && lineage.conflict.is_none()
-    {
-        let (epoch, name) = (lineage.epoch, protection.name.clone());
-        replica.run(move |store: &mut Replica| store.begin_session(&epoch, &name)).await?;
-        tracing::info!(%machine, epoch = lineage.epoch.number, "the replica takes this epoch from now on");
+        Fence::Take { epoch, name } => {
+            replica.run(move |store: &mut Replica| store.begin_session(&epoch, &name)).await?;
+            tracing::info!(%machine, epoch = epoch.number, "the replica takes this epoch from now on");
+        }
     }
     Ok(())
-}
-
-fn conflicts(one: &Epoch, other: &Epoch) -> bool {
-    one.number == other.number && one.token != other.token
 }
 
 fn hear(
@@ -131,16 +116,18 @@ impl Managed {
     pub(crate) async fn admit(
         self: &Arc<Self>,
         agent: &Agent,
-        peer: &PeerName,
+        peer: &Caller,
         hello: &Hello,
         known: bool,
     ) -> Result<(), Refusal> {
         let (machine, epoch) = (hello.machine, hello.epoch);
-        let judged = admission::judge(&self.ledger(), machine, &peer.0, &epoch);
+        let judged = admission::judge(&self.ledger(), machine, peer, &epoch);
         let (hear_of, verdict) = match judged {
             Admission::Yes { hear } => (hear, Ok(())),
             Admission::No { refusal, hear } => (hear, Err(refusal)),
-            Admission::Unnamed if known || writes_already(agent, machine, peer).await => (None, Ok(())),
+            Admission::Unnamed if known || writes_already(agent, machine, peer).await => {
+                (None, check_proof(agent.config(), peer))
+            }
             Admission::Unnamed => {
                 let message =
                     format!("no document of the vault lets host '{peer}' replicate this machine to here");
@@ -165,8 +152,8 @@ impl Managed {
     }
 
     /// Whether a host may ask what runs here.
-    pub(crate) fn may_ask(&self, peer: &PeerName) -> bool {
-        admission::may_ask(&self.ledger(), &peer.0)
+    pub(crate) fn may_ask(&self, peer: &Caller) -> bool {
+        admission::may_ask(&self.ledger(), &peer.name)
     }
 
     /// Problems with the host as a whole.
@@ -175,8 +162,13 @@ impl Managed {
     }
 }
 
+/// What this host's own configuration says counts where no document does.
+pub(crate) fn check_proof(config: &Config, peer: &Caller) -> Result<(), Refusal> {
+    admission::unproved(config.wire_of(&peer.name), peer).map_or(Ok(()), Err)
+}
+
 /// Replication from before there was a vault goes on (rule R5).
-async fn writes_already(agent: &Agent, machine: MachineId, peer: &PeerName) -> bool {
+async fn writes_already(agent: &Agent, machine: MachineId, peer: &Caller) -> bool {
     let Ok(Some(replica)) = agent.replicas().get(machine).await else { return false };
-    replica.run(|store| store.writer().map(str::to_owned)).await.as_deref() == Some(peer.0.as_str())
+    replica.run(|store| store.writer().map(str::to_owned)).await.as_deref() == Some(peer.name.as_str())
 }

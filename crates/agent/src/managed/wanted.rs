@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, Wire, report::SourcePhase};
+use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, report::SourcePhase};
 use farshore_replica::Retention;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId};
 
@@ -17,7 +17,7 @@ const POINTS_MAX: usize = 65_000;
 
 /// What is wanted of a machine's source on this host.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Role {
+pub enum Role {
     /// Cycles run.
     Run(Box<Wanted>),
     /// Nothing is sent, and why.
@@ -26,19 +26,26 @@ pub(super) enum Role {
 
 /// How a machine is replicated from here.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wanted {
-    pub(super) machine: MachineId,
-    pub(super) name: String,
-    pub(super) epoch: Epoch,
-    pub(super) target: Target,
-    pub(super) excluded: BTreeSet<DiskKey>,
-    pub(super) resync: u64,
-    pub(super) settings: Settings,
+pub struct Wanted {
+    /// Which machine.
+    pub machine: MachineId,
+    /// Its name.
+    pub name: String,
+    /// By which epoch it writes.
+    pub epoch: Epoch,
+    /// To whom.
+    pub target: Target,
+    /// Disks that are left out.
+    pub excluded: BTreeSet<DiskKey>,
+    /// How often a resync was asked for.
+    pub resync: u64,
+    /// As the policy says.
+    pub settings: Settings,
 }
 
 /// What is to become of a replica's points.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Pruning {
+pub enum Pruning {
     /// As this host's configuration says.
     #[default]
     Configured,
@@ -51,7 +58,7 @@ pub(crate) enum Pruning {
 impl Wanted {
     /// Whether a replication that runs as `self` can go on as `other`: what differs is
     /// changed while it runs.
-    pub(super) fn goes_on_as(&self, other: &Wanted) -> bool {
+    pub fn goes_on_as(&self, other: &Wanted) -> bool {
         let live = |wanted: &Wanted| Wanted {
             settings: Settings {
                 bandwidth: None,
@@ -68,7 +75,7 @@ impl Wanted {
     }
 
     /// In the words of the agent's own configuration.
-    pub(super) fn replicate(&self) -> Replicate {
+    pub fn replicate(&self) -> Replicate {
         let (least, most) = FREQUENCY_SECS;
         Replicate {
             machine: self.machine.to_string(),
@@ -89,7 +96,7 @@ impl Wanted {
 /// What is wanted of a protection's source here; none: this host is not its source.
 ///
 /// `seeded` says whether a first copy has begun, which no later time holds up.
-pub(super) fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: bool) -> Option<Role> {
+pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: bool) -> Option<Role> {
     let me = ledger.me();
     if protection.source.host != me {
         return None;
@@ -99,10 +106,6 @@ pub(super) fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seed
     let denied = ledger.lineage(protection.machine).and_then(|l| l.may_write(me, &epoch).err());
     if let Some(denied) = denied {
         return rest(SourcePhase::Failed { why: denied.to_string() });
-    }
-    if protection.settings.wire == Wire::Kerberos {
-        let why = "its policy wants Kerberos, which this agent does not speak: choose certificates";
-        return rest(SourcePhase::Failed { why: why.to_owned() });
     }
     if ledger.host().is_some_and(|host| host.maintenance) {
         return rest(SourcePhase::Paused);
@@ -138,7 +141,7 @@ fn wanted(protection: &Protection) -> Wanted {
 }
 
 /// What is to become of the points of a machine's replica here.
-pub(super) fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
+pub fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
     if ledger.is_removed(machine) {
         return Pruning::Never;
     }
@@ -153,6 +156,6 @@ pub(super) fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
 }
 
 /// Whether this host is to take cycles of a protection.
-pub(super) fn is_target(protection: &Protection, me: HostId) -> bool {
+pub fn is_target(protection: &Protection, me: HostId) -> bool {
     protection.target.host == me
 }

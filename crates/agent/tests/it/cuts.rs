@@ -15,7 +15,7 @@ use farshore_agent::{
     control::{Export, Format, PointChoice, Reply, Request},
 };
 use farshore_link::{
-    Dial, Greeting, LinkError, PeerName, Server, ServerLimits, Session, SessionOptions, Stream,
+    Caller, Dial, Greeting, LinkError, Server, ServerLimits, Session, SessionOptions, Stream,
 };
 use farshore_wire::{
     CycleKind, HEADER_LEN, Header,
@@ -96,7 +96,7 @@ impl Dial for Line {
     async fn dial(&self) -> Result<Box<dyn Stream>, LinkError> {
         let (near, far) = duplex(1 << 16);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve_stream(Box::new(far), PeerName("line".to_owned())).await });
+        tokio::spawn(async move { server.serve_stream(Box::new(far), Caller::by_certificate("line")).await });
         let cut = self.cut.lock().unwrap().take();
         let (forth, back, passed) = (Meter::default(), Meter::default(), self.passed.clone());
         Ok(Box::new(Wire { inner: Some(near), cut, forth, back, passed, over: false }))

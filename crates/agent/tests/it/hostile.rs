@@ -8,7 +8,7 @@ use farshore_agent::{
     ReplicaSink,
     control::{PointChoice, Reply, Request},
 };
-use farshore_link::{PeerName, Server, ServerLimits};
+use farshore_link::{Caller, Server, ServerLimits};
 use farshore_types::{CLUSTER_SIZE, Consistency, Digest, Epoch, PointRef, RootDigest};
 use farshore_wire::{
     Body, CycleKind, DiskSize, Encoded, Hello, Inbox, Notice, OpenCycle, Outcome, Record, Source as Machine,
@@ -73,7 +73,7 @@ impl Attack<'_> {
     fn connect(&self) -> Line {
         let (stream, far) = tokio::io::duplex(1 << 20);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve_stream(Box::new(far), PeerName("liar".to_owned())).await });
+        tokio::spawn(async move { server.serve_stream(Box::new(far), Caller::by_certificate("liar")).await });
         Line { stream, inbox: Inbox::default(), machine: Machine::new(self.hello()) }
     }
 

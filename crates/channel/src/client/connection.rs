@@ -86,8 +86,11 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         // The name is neither sent nor checked: see `tls`.
         let name = ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into());
-        let stream = TlsConnector::from(config).connect(name, stream).await;
-        let stream = stream.map_err(|error| broken(&error, address))?;
+        // One that hangs takes connections on, and says nothing more.
+        let stream = match timeout(CONNECT_MAX, TlsConnector::from(config).connect(name, stream)).await {
+            Ok(shaken) => shaken.map_err(|error| broken(&error, address))?,
+            Err(_) => return Err(ChannelError::Timeout { peer: address.to_owned(), after: CONNECT_MAX }),
+        };
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let cert_der = shown.map(|cert| cert.to_vec()).unwrap_or_default();
         let (sender, driver) =

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use farshore_channel::{Call, ChannelError, Client};
-use farshore_pki::Role;
+use farshore_channel::{Call, ChannelError, Client, Listener};
+use farshore_pki::{Identity, Role};
 
-use crate::world::{SITE, World, site};
+use crate::world::{SITE, World, router, site};
 
 #[tokio::test]
 async fn a_call_is_tried_again_while_the_server_cannot_answer() {
@@ -105,4 +105,29 @@ async fn what_is_no_farshore_server_is_named() {
     let client = Client::new(World::new().keyring(Role::Host, 9), &address, site());
     let error = client.get::<u64>("/whoami", Call::once()).await.unwrap_err();
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_with_several_addresses_is_found_at_the_one_where_it_lives() {
+    let world = World::new();
+    let keyring = world.keyring(Role::Site, SITE);
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It takes connections, as one does whose process is stopped, and says nothing.
+    let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serving = world.listen(&keyring).await;
+    let (hung_at, lives_at) = (hung.local_addr().unwrap(), serving.address());
+    let all = format!("{dead}, {hung_at},{lives_at}");
+    let client = Client::new(world.keyring(Role::Host, 7), &all, site());
+    assert_eq!(client.get::<Identity>("/whoami", Call::single()).await.unwrap().id.as_u128(), 7);
+    let port: u16 = client.get("/port", Call::single()).await.unwrap();
+    assert_eq!(client.get::<u16>("/port", Call::single()).await.unwrap(), port, "it stays there");
+    // Another process of the same peer takes over, at another address, while a question is held.
+    let held = client.clone();
+    let held = tokio::spawn(async move { held.get::<String>("/later", Call::default()).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(serving);
+    let again = Listener::bind(&dead.to_string(), keyring, router()).await.unwrap().serve().unwrap();
+    assert_eq!(held.await.unwrap().unwrap(), "late");
+    assert_eq!(client.get::<Identity>("/whoami", Call::default()).await.unwrap().id.as_u128(), 7);
+    again.stop().await;
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use farshore_link::{Dial, LinkError, PeerName, Server, Stream};
+use farshore_link::{Caller, Dial, LinkError, Server, Stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     task::JoinSet,
@@ -129,7 +129,7 @@ impl Dial for PipeDial {
         self.serving
             .lock()
             .unwrap()
-            .spawn(async move { server.serve_stream(Box::new(theirs), PeerName("a".to_owned())).await });
+            .spawn(async move { server.serve_stream(Box::new(theirs), Caller::by_certificate("a")).await });
         Ok(Box::new(CutStream { inner: ours, budget }))
     }
 

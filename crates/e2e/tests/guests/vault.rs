@@ -23,7 +23,7 @@ fn above(site: &Site) -> Plane {
 }
 
 /// The newest point of a protection; as texts, the tenth would come before the ninth.
-fn newest(protection: &Value) -> Option<PointId> {
+pub(crate) fn newest(protection: &Value) -> Option<PointId> {
     protection["newest"].as_str()?.parse().ok()
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ProgramError,
-    views::{HostView, PutInto, ReachedAt, Rename, Revoked},
+    views::{HostView, KeyView, PutInto, ReachedAt, Rename, Revoked},
 };
 
 #[derive(Debug, Subcommand)]
@@ -36,6 +36,12 @@ pub(crate) enum HostCommand {
     Show {
         /// Name or id.
         host: String,
+    },
+    /// Shows a registration key for a host of a site; valid for five days, for one use.
+    #[command(after_help = "Example:\n  farshore host key east")]
+    Key {
+        /// Name or id of the site.
+        site: String,
     },
     /// Gives a host another name: that of its certificate.
     #[command(after_help = "Example:\n  farshore host rename hosta hostx")]
@@ -72,7 +78,7 @@ pub(crate) enum HostCommand {
         host: String,
         /// HOST:PORT.
         address: String,
-        /// Its Kerberos principal.
+        /// Its Kerberos principal; "" takes it away, left out leaves it as it is.
         #[arg(long)]
         principal: Option<String>,
     },
@@ -102,6 +108,16 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
             let host: HostView = operator.get(&path(&["hosts", &host])).await?;
             show::record(operator.output, &host, &HEADS, row(&host));
             show::reasons(operator.output, &host.name, &host.health);
+            return Ok(());
+        }
+        HostCommand::Key { site } => {
+            let key: KeyView =
+                operator.post(&path(&["sites", &site, "host-registration"]), None::<&()>).await?;
+            let text = format!(
+                "on the host, run\n  farshore-agent enrol --key {}\nthe key is for one use, within five days",
+                key.key
+            );
+            show::one(operator.output, &key, &text);
             return Ok(());
         }
         HostCommand::Revoke { host } => {

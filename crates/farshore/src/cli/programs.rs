@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Global, Output,
     context::{self, Context},
-    show,
-    sites::EnrolArgs,
+    keeping, show,
+    sites::{EnrolArgs, FollowArgs},
 };
 use crate::{
     ProgramError, site,
@@ -35,6 +35,24 @@ pub(crate) enum VaultCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Makes a backup of the vault's store, whether or not the vault runs, and reads it back.
+    #[command(after_help = "Example:\n  farshore vault backup")]
+    Backup(keeping::BackupArgs),
+    /// Reads a backup whole and says what is in it.
+    #[command(after_help = "Example:\n  farshore vault verify vault.backup")]
+    Verify {
+        /// The backup.
+        file: PathBuf,
+    },
+    /// Makes a vault of a backup; it learns from its hosts and sites before it commands.
+    #[command(after_help = "Example:\n  farshore vault restore vault.backup")]
+    Restore(keeping::RestoreArgs),
+    /// Opens the authority's key with the recovery key, and lets this machine start the vault.
+    #[command(after_help = "Example:\n  farshore vault recover-authority")]
+    RecoverAuthority(keeping::RecoverArgs),
+    /// Makes a token of the API on the vault's own machine, while the vault stands still.
+    #[command(after_help = "Example:\n  farshore vault token")]
+    Token(keeping::TokenArgs),
     /// Writes a commented sample of the configuration.
     #[command(after_help = "Example:\n  farshore vault sample")]
     Sample,
@@ -53,6 +71,11 @@ pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), 
             show::print(&vault::document());
             Ok(())
         }
+        VaultCommand::Backup(args) => keeping::backup(args, global).await,
+        VaultCommand::Verify { file } => keeping::verify(&file, global).await,
+        VaultCommand::Restore(args) => keeping::restore(args, global).await,
+        VaultCommand::RecoverAuthority(args) => keeping::recover_authority(args, global).await,
+        VaultCommand::Token(args) => keeping::token(args, global).await,
         VaultCommand::Init { config, owner } => init(config.as_deref(), &owner, global).await,
         VaultCommand::Serve { config } => {
             let config = VaultConfig::load(config.as_deref())?;
@@ -115,6 +138,19 @@ pub(super) async fn host_key(config: Option<&Path>, global: &Global) -> Result<(
 
 pub(super) async fn site_serve(config: Option<&Path>) -> Result<(), ProgramError> {
     site::serve(&site::SiteConfig::load(config)?, stopped_by_signal()?).await
+}
+
+/// Keeps another address of the vault.
+pub(super) async fn site_follow(args: FollowArgs, global: &Global) -> Result<(), ProgramError> {
+    let config = site::SiteConfig::load(args.config.as_deref())?;
+    let followed = site::follow(&config, &args.address, args.unseen).await?;
+    let text = format!(
+        "the vault is looked for at {} (before: {}) from the next start on: restart the site server",
+        followed.now, followed.before
+    );
+    let value = serde_json::json!({ "address": followed.now, "before": followed.before });
+    show::one(global.output, &value, &text);
+    Ok(())
 }
 
 /// Cancelled by Ctrl-C and by the service manager's word.

@@ -74,6 +74,10 @@ pub(crate) enum SiteCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Tells the server of this machine's site where the vault is now; the vault proves that it
+    /// is the same one.
+    #[command(after_help = "Example:\n  farshore site follow vault2.example:7400")]
+    Follow(FollowArgs),
     /// Shows a registration key for a host of this site; asked of the site server itself.
     #[command(after_help = "Example:\n  farshore site host-key")]
     HostKey {
@@ -81,6 +85,18 @@ pub(crate) enum SiteCommand {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FollowArgs {
+    /// HOST:PORT; several with commas between, where another vault may take over.
+    pub(crate) address: String,
+    /// Does not ask before whether the vault is there.
+    #[arg(long)]
+    pub(crate) unseen: bool,
+    /// The site server's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,7 +135,10 @@ pub(super) async fn run(operator: &Operator, command: SiteCommand) -> Result<(),
             let done = operator.order_bare(Method::DELETE, &path(&["sites", &site])).await?;
             operator.told(&done, &format!("site '{site}' is removed"));
         }
-        SiteCommand::Enrol(_) | SiteCommand::Serve { .. } | SiteCommand::HostKey { .. } => {}
+        SiteCommand::Enrol(_)
+        | SiteCommand::Follow(_)
+        | SiteCommand::Serve { .. }
+        | SiteCommand::HostKey { .. } => {}
     }
     Ok(())
 }

@@ -28,6 +28,12 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         days: Option<u32>,
     },
+    /// Lets a token that came out of a backup hold again.
+    #[command(after_help = "Example:\n  farshore token confirm monitoring")]
+    Confirm {
+        /// Name or id.
+        token: String,
+    },
     /// Removes a token; it is refused from then on.
     #[command(after_help = "Example:\n  farshore token remove monitoring")]
     Remove {
@@ -58,6 +64,10 @@ pub(super) async fn run(operator: &Operator, command: TokenCommand) -> Result<()
             let expires_ms = days.map(|days| crate::vault::wall_ms() + u64::from(days) * DAY_MS);
             let done = operator.order(Method::POST, "tokens", Some(&AddToken { name, expires_ms })).await?;
             show::one(operator.output, &done, done.token.as_deref().unwrap_or_default());
+        }
+        TokenCommand::Confirm { token } => {
+            let done = operator.order_bare(Method::POST, &path(&["tokens", &token, "confirmation"])).await?;
+            operator.told(&done, &format!("token '{token}' holds again"));
         }
         TokenCommand::Remove { token } => {
             let done = operator.order_bare(Method::DELETE, &path(&["tokens", &token])).await?;

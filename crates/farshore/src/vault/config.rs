@@ -25,6 +25,12 @@ pub struct VaultConfig {
     pub listen: String,
     /// The address that registration keys carry; none: this host's name.
     pub address: Option<String>,
+    /// Where it keeps its own backups; none: `backups` in `data_dir`.
+    pub backup_dir: Option<PathBuf>,
+    /// Hours between two of them; 0: it makes none.
+    pub backup_every_hours: u32,
+    /// How many of them are kept, at least 1.
+    pub backups_kept: u32,
 }
 
 impl Default for VaultConfig {
@@ -34,6 +40,9 @@ impl Default for VaultConfig {
             store: None,
             listen: "0.0.0.0:7400".to_owned(),
             address: None,
+            backup_dir: None,
+            backup_every_hours: 24,
+            backups_kept: 14,
         }
     }
 }
@@ -61,6 +70,12 @@ impl VaultConfig {
     #[must_use]
     pub fn unlock_key(&self) -> PathBuf {
         self.data_dir.join("unlock.key")
+    }
+
+    /// Where it keeps its own backups.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.backup_dir.clone().unwrap_or_else(|| self.data_dir.join("backups"))
     }
 
     /// The address that registration keys carry.

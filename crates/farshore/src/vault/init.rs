@@ -1,13 +1,9 @@
 //! `farshore vault init`: the authority, the vault's certificate, the first token. What is
 //! shown once is kept nowhere. Repeated where a vault is, it changes nothing and says so.
 
-use std::{
-    fs,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{fs, sync::Arc, time::Instant};
 
-use farshore_pki::{Authority, Bundle, Fingerprint, Identity, Lifetime, RecoveryKey, Role, UnlockKey};
+use farshore_pki::{Authority, Fingerprint, RecoveryKey, UnlockKey};
 use farshore_store::{Changes, Expect, Options, RowId, Store};
 use farshore_vault::{Command, Core};
 use uuid::Uuid;
@@ -16,8 +12,8 @@ use super::{
     config::VaultConfig,
     desk::Books,
     issuer::publish_trust,
-    moment_since,
-    papers::{AuthorityRow, IssuedRow, Papers},
+    moment_since, own,
+    papers::{AuthorityRow, Papers},
 };
 use crate::ProgramError;
 
@@ -56,7 +52,9 @@ async fn make(config: &VaultConfig, owner: &str, store: &Store) -> Result<Made, 
     let authority = Arc::new(Authority::create("Farshore")?);
     let (recovery, unlock) = (RecoveryKey::generate(), UnlockKey::load_or_create(&config.unlock_key())?);
     let mut papers = Papers::default();
+    let vault = Uuid::new_v4();
     papers.put_authority(&AuthorityRow {
+        vault: Some(vault),
         cert_pem: authority.cert_pem().to_owned(),
         sealed_for_recovery: authority.seal(&recovery)?,
         sealed_for_unlock: authority.seal(&unlock)?,
@@ -68,7 +66,8 @@ async fn make(config: &VaultConfig, owner: &str, store: &Store) -> Result<Made, 
     publish_trust(&mut books, &authority)?;
     let add = Command::AddToken { name: owner.to_owned(), expires_ms: None };
     let token = books.core.run(&add, None, &at)?.secret.unwrap_or_default();
-    let bundle = own_certificate(config, &authority, &mut papers)?;
+    let (bundle, issued) = own::certify(config, &authority, vault, "")?;
+    papers.put_issued(&issued);
     let mut changes = Changes::new();
     for change in core.changes() {
         changes =
@@ -87,34 +86,4 @@ async fn make(config: &VaultConfig, owner: &str, store: &Store) -> Result<Made, 
         fingerprint: authority.fingerprint()?,
         address: config.public_address(),
     })
-}
-
-/// The vault's own certificate, for its name and its address.
-fn own_certificate(
-    config: &VaultConfig,
-    authority: &Authority,
-    papers: &mut Papers,
-) -> Result<Bundle, ProgramError> {
-    let name = crate::settings::host_name();
-    let identity = Identity { role: Role::Vault, id: Uuid::new_v4(), name };
-    let public = config.public_address();
-    let host = public.rsplit_once(':').map_or(public.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-    let addresses = [host, "localhost", "127.0.0.1"];
-    let issued = authority.issue_to(&identity, &addresses, Lifetime::of_member(SystemTime::now()))?;
-    let bundle = Bundle {
-        key_pem: issued.key_pem,
-        cert_pem: issued.cert_pem,
-        authority_pem: issued.ca_pem,
-        revoked_pem: String::new(),
-    };
-    let facts = bundle.check(SystemTime::now())?.facts;
-    papers.put_issued(&IssuedRow {
-        serial: facts.serial,
-        role: Role::Vault,
-        holder: identity.id,
-        name: identity.name,
-        until: facts.not_after,
-        revoked: None,
-    });
-    Ok(bundle)
 }

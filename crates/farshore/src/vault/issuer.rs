@@ -2,6 +2,8 @@
 //! for; the same request asked again gets the same id. This module must never give out the
 //! authority's key.
 
+mod hosts;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
@@ -10,9 +12,10 @@ use farshore_channel::{Enroller, Keyring, Peer, Refusal, Signing, admit};
 use farshore_control::{
     TrustDocument,
     enrolment::{Enrolled, Enrolment, Introduction, Renewal, Renewed},
+    report::Problem as Told,
 };
 use farshore_pki::{
-    Applicant, Authority, Facts, Fingerprint, Identity, Lifetime, PkiError, REGISTRATION_LIFETIME,
+    Applicant, Authority, Bundle, Facts, Fingerprint, Identity, Lifetime, PkiError, REGISTRATION_LIFETIME,
     Registration, RegistrationError, RegistrationKey, Role,
 };
 use farshore_types::{HostId, SiteId};
@@ -21,7 +24,10 @@ use farshore_vault::{Command, Problem, ProblemKind};
 use super::{
     config::VaultConfig,
     desk::{Books, Desk},
+    own,
     papers::IssuedRow,
+    revocations::unite,
+    standing::Standing,
 };
 
 /// Port at which an agent takes replication where it does not say.
@@ -40,6 +46,7 @@ pub(crate) struct Issuer {
     /// The vault's own trust, and where it is kept: it follows what others are told.
     keyring: Keyring,
     dir: PathBuf,
+    standing: Standing,
 }
 
 impl Issuer {
@@ -57,7 +64,60 @@ impl Issuer {
             address: config.public_address(),
             keyring,
             dir: config.data_dir.clone(),
+            standing: Standing::default(),
         })
+    }
+
+    /// How the vault and its site servers stand.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// What the vault's own files know of revocations counts, too: they may be newer than a
+    /// store that was restored.
+    pub(crate) async fn learn_own(&self) -> Result<(), Problem> {
+        let Ok(Bundle { authority_pem, revoked_pem, .. }) = Bundle::load(&self.dir) else { return Ok(()) };
+        let revoked_number = self.keyring.revoked_number();
+        self.unite(TrustDocument { authority_pem, revoked_pem, revoked_number }).await
+    }
+
+    /// Unites what somebody holds of revocations with what is known here.
+    pub(crate) async fn unite(&self, held: TrustDocument) -> Result<(), Problem> {
+        let authority = Arc::clone(&self.authority);
+        self.desk.change(move |books| unite(books, &authority, &held)).await?;
+        self.follow_trust().await
+    }
+
+    /// What the core has learned of revocations from hosts, the papers have to know, too.
+    pub(crate) async fn settle(&self) -> Result<(), Problem> {
+        let told = self.desk.look(|core, papers, _| {
+            let noted = papers.authority().map(|row| row.revoked_number);
+            core.trust().filter(|told| noted != Some(told.revoked_number))
+        });
+        match told.await? {
+            Some(told) => self.unite(told).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Signs the vault's own certificate anew.
+    pub(crate) async fn renew_own(&self, config: &VaultConfig) -> Result<Bundle, Told> {
+        let told = |code: &str, what: String, advice: &str| Told {
+            code: code.to_owned(),
+            what,
+            advice: advice.to_owned(),
+        };
+        let trust = self.desk.change(trust_of).await.map_err(|e| told(&e.code, e.what, &e.advice))?;
+        let (bundle, row) = own::certify(config, &self.authority, self.vault.id, &trust.revoked_pem)
+            .map_err(|e| {
+                told("unissuable", e.to_string(), "look at the vault's address in its configuration")
+            })?;
+        let note = move |books: &mut Books<'_>| {
+            books.papers.put_issued(&row);
+            Ok(())
+        };
+        self.desk.change(note).await.map_err(|e| told(&e.code, e.what, &e.advice))?;
+        Ok(bundle)
     }
 
     /// The vault trusts whom it tells others to trust, from now on.
@@ -187,6 +247,11 @@ impl Enroller for Issuer {
             let Some((mut registration, site)) = books.papers.registration(asked.registration) else {
                 return Ok(Err(RegistrationError::Unknown.into()));
             };
+            if registration.role != Role::Site {
+                // A host's key is used at its site's server, which answers for the host.
+                let (wanted, found) = (registration.role.to_string(), "site server".to_owned());
+                return Ok(Err(RegistrationError::WrongRole { wanted, found }.into()));
+            }
             let member = match admit(&registration, &asked, site, SystemTime::now()) {
                 Ok(member) => member,
                 Err(refusal) => return Ok(Err(refusal)),
@@ -269,7 +334,8 @@ fn trust_of(books: &mut Books<'_>) -> Result<TrustDocument, Problem> {
 /// Signs the list of revoked certificates anew and has it told to everybody.
 pub(crate) fn publish_trust(books: &mut Books<'_>, authority: &Authority) -> Result<(), Problem> {
     let Some(mut row) = books.papers.authority() else { return Ok(()) };
-    row.revoked_number += 1;
+    // Above every number that anybody is known to hold.
+    row.revoked_number = row.revoked_number.max(books.core.trust().map_or(0, |told| told.revoked_number)) + 1;
     let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
     let list = authority
         .revocation_list(row.revoked_number, &books.papers.revoked(now), SystemTime::now())

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::{Router, extract::State, routing::post};
 use farshore_channel::{Json, Peer, Refusal};
 use farshore_control::{
-    enrolment::{Enrolled, INTRODUCE_PATH, Introduction, RENEW_PATH, Renewal, Renewed},
+    enrolment::{Enrolled, Enrolment, INTRODUCE_PATH, Introduction, RENEW_PATH, Renewal, Renewed},
+    hello::{HelloReply, SITE_ENROL_PATH, SITE_HELLO_PATH, SiteHello},
     sync::{Documents, POLL_SECS_MAX, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
 };
 use farshore_pki::Role;
@@ -31,6 +32,8 @@ pub(crate) fn router(desk: Desk, issuer: Issuer) -> Router {
         .route(SITE_REPORT_PATH, post(report))
         .route(INTRODUCE_PATH, post(introduce))
         .route(RENEW_PATH, post(renew))
+        .route(SITE_ENROL_PATH, post(enrol_host))
+        .route(SITE_HELLO_PATH, post(hello))
         .with_state(Members { desk, issuer })
 }
 
@@ -95,4 +98,22 @@ async fn renew(
 ) -> Result<Json<Renewed>, Refusal> {
     site_of(&peer)?;
     members.issuer.renew(&peer, &asked).await.map(Json)
+}
+
+async fn enrol_host(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(asked): Json<Enrolment>,
+) -> Result<Json<Enrolled>, Refusal> {
+    let site = site_of(&peer)?;
+    members.issuer.enrol_host(site, asked).await.map(Json)
+}
+
+async fn hello(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(hello): Json<SiteHello>,
+) -> Result<Json<HelloReply>, Refusal> {
+    peer.require_member(Role::Site, hello.site.0)?;
+    members.issuer.hello(hello).await.map(Json)
 }

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use farshore_pki::{Registration, Revoked, Role, Serial};
+use farshore_pki::{MEMBER_LIFETIME, Registration, Revoked, Role, Serial};
 use farshore_store::{Row, RowId};
-use farshore_types::RegistrationId;
+use farshore_types::{RegistrationId, SiteId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ const AUTHORITY: &str = "pki.authority";
 const ONLY: &str = "only";
 const REGISTRATION: &str = "pki.registration";
 const ISSUED: &str = "pki.issued";
+const PLACE: &str = "pki.place";
 
 /// The authority, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,10 @@ pub(crate) struct AuthorityRow {
     pub(crate) sealed_for_unlock: String,
     /// Number of its last list of revoked certificates.
     pub(crate) revoked_number: u64,
+    /// The vault's id, which all its processes and what is restored of it have in common: by
+    /// it members know it again. None in what was written before it was kept.
+    #[serde(default)]
+    pub(crate) vault: Option<Uuid>,
 }
 
 /// A certificate that was issued.
@@ -50,7 +55,7 @@ pub(crate) struct IssuedRow {
 }
 
 /// All of them, with the open transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Papers {
     rows: BTreeMap<(String, String), Vec<u8>>,
     /// What the open transaction has touched, as it was before.
@@ -75,13 +80,63 @@ impl Papers {
         self.put(AUTHORITY, ONLY.to_owned(), row);
     }
 
-    /// A registration, and the id that its holder is given.
+    /// The vault's id, by which members know it.
+    pub(crate) fn vault_id(&self) -> Option<Uuid> {
+        let noted = self.authority().and_then(|row| row.vault);
+        let mut own: Vec<IssuedRow> = self.all(ISSUED);
+        own.retain(|row| row.role == Role::Vault);
+        noted.or_else(|| own.into_iter().max_by_key(|row| row.until).map(|row| row.holder))
+    }
+
+    /// Where hosts reach a site's server, as it said last.
+    pub(crate) fn place_of(&self, site: SiteId) -> Option<String> {
+        self.get(PLACE, &site.to_string())
+    }
+
+    /// Keeps where hosts reach a site's server.
+    pub(crate) fn put_place(&mut self, site: SiteId, address: &str) {
+        self.put(PLACE, site.to_string(), &address);
+    }
+
+    /// A registration, and the id that its holder is given, or for a host's the site.
     pub(crate) fn registration(&self, id: RegistrationId) -> Option<(Registration, Uuid)> {
         self.get(REGISTRATION, &id.0.to_string())
     }
 
     pub(crate) fn put_registration(&mut self, registration: &Registration, holder: Uuid) {
         self.put(REGISTRATION, registration.id.0.to_string(), &(registration, holder));
+    }
+
+    /// After a restore: keys that nobody had used by the backup may have been used after it.
+    pub(crate) fn withdraw_unused(&mut self) -> usize {
+        let mut unused: Vec<(Registration, Uuid)> = self.all(REGISTRATION);
+        unused.retain(|(registration, _)| registration.used.is_none() && !registration.withdrawn);
+        for (registration, holder) in &mut unused {
+            registration.withdrawn = true;
+            self.put_registration(registration, *holder);
+        }
+        unused.len()
+    }
+
+    /// Notes that a certificate was revoked, also one that is not known here: it was issued
+    /// after the backup that this store came out of. False where that was noted already.
+    pub(crate) fn put_revoked(&mut self, serial: &Serial, now_secs: i64) -> bool {
+        let known: Option<IssuedRow> = self.get(ISSUED, &serial.to_string());
+        if known.as_ref().is_some_and(|row| row.revoked.is_some()) {
+            return false;
+        }
+        let lasts = i64::try_from(MEMBER_LIFETIME.as_secs()).unwrap_or(i64::MAX);
+        let unknown = || IssuedRow {
+            serial: serial.clone(),
+            role: Role::Host,
+            holder: Uuid::nil(),
+            name: "unknown: issued after the backup".to_owned(),
+            // No certificate that exists lasts longer.
+            until: now_secs.saturating_add(lasts),
+            revoked: None,
+        };
+        self.put_issued(&IssuedRow { revoked: Some(now_secs), ..known.unwrap_or_else(unknown) });
+        true
     }
 
     pub(crate) fn put_issued(&mut self, row: &IssuedRow) {
@@ -152,7 +207,22 @@ mod tests {
             sealed_for_recovery: "a".into(),
             sealed_for_unlock: "b".into(),
             revoked_number: number,
+            vault: None,
         }
+    }
+
+    #[test]
+    fn a_row_of_before_ids_were_kept_is_read() {
+        let old =
+            r#"{"cert_pem":"pem","sealed_for_recovery":"a","sealed_for_unlock":"b","revoked_number":3}"#;
+        assert_eq!(serde_json::from_str::<AuthorityRow>(old).unwrap(), authority(3));
+    }
+
+    #[test]
+    fn what_was_revoked_after_a_backup_is_noted_though_it_is_not_known() {
+        let (mut papers, serial) = (Papers::default(), "4a01".parse::<Serial>().unwrap());
+        assert!(papers.put_revoked(&serial, 1000) && !papers.put_revoked(&serial, 2000));
+        assert_eq!(papers.revoked(5000), [Revoked { serial, at: 1000 }]);
     }
 
     #[test]

@@ -1,75 +1,140 @@
 //! `farshore vault serve`: opens the store, loads the core, unlocks the authority, and
-//! answers until it is stopped.
+//! answers until it is stopped. Where another process has the store, or takes it over, it
+//! stands by for its turn.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration};
 
-use farshore_channel::{Keyring, Listener, enrolment_router};
-use farshore_pki::{Authority, Credentials, UnlockKey};
-use farshore_store::{Loaded, Options, Store, Wait};
-use farshore_vault::{Core, Start};
+use farshore_channel::{Listener, Upkeep, enrolment_router};
+use farshore_env::SystemClock;
+use farshore_pki::{Authority, UnlockKey};
+use farshore_store::{Options, Status, Store, StoreError, Wait};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api,
+    api, backups,
     config::VaultConfig,
     desk::Desk,
     issuer::Issuer,
-    members, moment_since,
-    papers::{PREFIX, Papers},
+    members,
+    offline::load,
+    own::{self, Own},
+    papers::Papers,
 };
 use crate::ProgramError;
 
+/// How often it is looked whether hosts know of revocations that the papers do not.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Serves until `stop` is cancelled, or the store can never be written again. `ready` is
-/// told where it listens.
+/// told where it listens, each time that it does.
 ///
 /// # Errors
-/// Whatever keeps it from beginning.
+/// Whatever keeps it from beginning, or from going on.
 pub async fn serve(
     config: &VaultConfig,
     stop: CancellationToken,
-    ready: impl FnOnce(std::net::SocketAddr),
+    ready: impl Fn(std::net::SocketAddr),
 ) -> Result<(), ProgramError> {
+    loop {
+        match serve_once(config, &stop, &ready).await? {
+            Some(StoreError::Superseded { by, .. }) => {
+                tracing::warn!(by, "another vault has taken over; this one commands nothing, and stands by");
+            }
+            Some(error) => return Err(error.into()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// One turn; says why it ended where that was the store's doing.
+async fn serve_once(
+    config: &VaultConfig,
+    stop: &CancellationToken,
+    ready: &impl Fn(std::net::SocketAddr),
+) -> Result<Option<StoreError>, ProgramError> {
     let options = Options { wait: Wait::Forever, ..Options::default() };
-    let (store, loaded) = Store::open(config.location()?, options).await?;
-    let (core, papers) = load(&loaded)?;
+    let Some(opened) = stop.run_until_cancelled(Store::open(config.location()?, options)).await else {
+        return Ok(None);
+    };
+    let (store, loaded) = opened?;
+    let turn = stop.child_token();
+    let done = with_store(config, &turn, store.clone(), &loaded, ready).await;
+    turn.cancel();
+    let ended = match &*store.status().borrow() {
+        Status::Ended { error } if !stop.is_cancelled() => Some(error.clone()),
+        _ => None,
+    };
+    store.close().await;
+    done.map(|()| ended)
+}
+
+async fn with_store(
+    config: &VaultConfig,
+    turn: &CancellationToken,
+    store: Store,
+    loaded: &farshore_store::Loaded,
+    ready: &impl Fn(std::net::SocketAddr),
+) -> Result<(), ProgramError> {
+    let (core, papers) = load(loaded)?;
     let authority = unlock(config, &papers)?;
-    let keyring = Keyring::new(Credentials::load(&config.data_dir)?)?;
+    let known = papers.clone();
     let term = core.term();
-    let desk = Desk::open(core, papers, store, stop.clone());
+    tokio::spawn(watch(store.clone(), turn.clone()));
+    let desk = Desk::open(core, papers, store, turn.clone());
+    let keyring = own::keyring(config, &authority, &known, &desk).await?;
     let issuer = Issuer::new(desk.clone(), authority, keyring.clone(), config)?;
     issuer.follow_trust().await?;
-    let public = api::router(desk.clone(), issuer.clone(), stop.clone());
+    issuer.learn_own().await?;
+    let upkeep = Arc::new(Upkeep::new(keyring.clone(), &config.data_dir, Arc::new(SystemClock::default())));
+    issuer.standing().watch(Arc::clone(&upkeep));
+    let public = api::router(desk.clone(), issuer.clone(), turn.clone());
     let strangers = enrolment_router(Arc::new(issuer.clone())).merge(public);
-    let members = members::router(desk.clone(), issuer);
+    let members = members::router(desk, issuer.clone());
     let listener = Listener::bind(&config.listen, keyring, members).await?.open_to_strangers(strangers);
     let serving = listener.serve()?;
     tracing::info!(address = %serving.address(), term = term.number, "the vault answers");
     ready(serving.address());
-    stop.cancelled().await;
+    let own = Own { issuer: issuer.clone(), config: config.clone() };
+    tokio::join!(
+        upkeep.keep_renewed(&own, turn),
+        backups::keep(config, issuer.standing(), turn),
+        settle(&issuer, turn),
+        turn.cancelled(),
+    );
     tracing::info!("stopping");
     serving.stop().await;
     Ok(())
 }
 
-pub(super) fn load(loaded: &Loaded) -> Result<(Core, Papers), ProgramError> {
-    let mut papers = Papers::of(&loaded.rows);
-    let rows = loaded.rows.iter().filter(|row| !row.id.kind.starts_with(PREFIX));
-    let rows = rows.map(|row| (row.id.kind.as_str(), row.id.key.as_str(), &row.body[..]));
-    let start = match loaded.learn {
-        None => Start::Continued,
-        Some(learn) => {
-            tracing::warn!(?learn, "the store may be old: a new term begins, and hosts are heard first");
-            papers.first_of_term = true;
-            Start::Restored
-        }
-    };
-    Ok((Core::load(rows, start, &moment_since(Instant::now()))?, papers))
+/// Ends the turn when the store can never be written again, also while nobody writes.
+async fn watch(store: Store, turn: CancellationToken) {
+    let mut status = store.status();
+    let ended = status.wait_for(|status| matches!(status, Status::Ended { .. }));
+    let ended = turn.run_until_cancelled(ended).await.is_some();
+    if ended {
+        turn.cancel();
+    }
 }
 
+async fn settle(issuer: &Issuer, turn: &CancellationToken) {
+    while turn.run_until_cancelled(sleep(SETTLE)).await.is_some() {
+        if let Err(problem) = issuer.settle().await {
+            tracing::warn!(what = problem.what, "revocations are united later");
+        }
+    }
+}
+
+/// The authority, opened by the file that lets this vault start by itself.
 pub(super) fn unlock(config: &VaultConfig, papers: &Papers) -> Result<Authority, ProgramError> {
     let row = papers.authority().ok_or_else(|| ProgramError::NoAuthority {
         place: config.location().map_or_else(|_| String::new(), |place| place.to_string()),
     })?;
-    let key = UnlockKey::load(&config.unlock_key())?;
-    Ok(Authority::unseal(&row.cert_pem, &row.sealed_for_unlock, &key)?)
+    let advice = "copy it from a machine where this vault ran, or make it anew from the recovery key: \
+                  farshore vault recover-authority";
+    let closed = |error: farshore_pki::PkiError| {
+        ProgramError::usage(format!("the authority's key stays closed: {error}"), advice)
+    };
+    let key = UnlockKey::load(&config.unlock_key()).map_err(closed)?;
+    Authority::unseal(&row.cert_pem, &row.sealed_for_unlock, &key).map_err(closed)
 }

@@ -49,7 +49,7 @@ pub struct PutInto {
 pub struct ReachedAt {
     /// `HOST:PORT`, as the other site's hosts reach it.
     pub address: String,
-    /// Its Kerberos principal; none: it has none.
+    /// Its Kerberos principal; empty: it has none; left out: it stays.
     #[serde(default)]
     pub principal: Option<String>,
 }

@@ -17,6 +17,9 @@ pub struct StatusView {
     pub uptime_secs: u64,
     /// Hosts that have not told this term yet all that they hold; nothing is ordered of them.
     pub learning_from: Vec<String>,
+    /// What is wrong with the vault itself: its certificate, its authority, its backups.
+    #[serde(default)]
+    pub problems: Vec<farshore_control::report::Problem>,
     /// Protections by how well they are: normal, warning, critical.
     pub protections: [u64; 3],
     /// Hosts by how well they are.

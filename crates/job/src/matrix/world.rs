@@ -7,7 +7,7 @@ use farshore_types::JobId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Broken, Crash, Fate, MESSAGES_MAX};
+use super::{Broken, Crash, Fate, MESSAGES_MAX, VAIN_MAX};
 use crate::{Direction, Effect, EffectId, Event, Job, JobError, Outcome, Registry, State, Work};
 
 /// What happens in a story. Effects are counted as they are asked for, from 0.
@@ -48,6 +48,8 @@ struct World<'a> {
     now: u64,
     inbox: VecDeque<Event>,
     asked: usize,
+    /// Times in a row that nothing but time was there.
+    vain: usize,
     carried: BTreeMap<EffectId, Carried>,
     /// Steps that always fail, by their place and way.
     cursed: BTreeMap<(u16, Direction), Fate>,
@@ -67,6 +69,7 @@ pub(super) fn tell(registry: &Registry, kind: &str, input: &Value, story: &Story
         now: 1_000_000,
         inbox: [Event::Tick].into(),
         asked: 0,
+        vain: 0,
         carried: BTreeMap::new(),
         cursed: BTreeMap::new(),
         stopped: BTreeSet::new(),
@@ -86,6 +89,7 @@ pub(super) fn tell(registry: &Registry, kind: &str, input: &Value, story: &Story
 impl World<'_> {
     fn next_event(&mut self) -> Option<Event> {
         if let Some(event) = self.inbox.pop_front() {
+            self.vain = 0;
             return Some(event);
         }
         if self.stored.has_ended() {
@@ -95,8 +99,11 @@ impl World<'_> {
             let note = "as the instructions say".to_owned();
             return Some(Event::Answer { step, by: "operator".to_owned(), done: !self.story.refused, note });
         }
-        // Nothing is under way: time passes until the job wants it to.
-        self.now = self.stored.wakes_at().unwrap_or(self.now).max(self.now);
+        // Nothing is under way: time passes until the job wants it to. A step may be waited
+        // for during years, and asked for again every minute of them.
+        self.vain += 1;
+        let next = if self.vain > VAIN_MAX { self.stored.due_at() } else { self.stored.wakes_at() };
+        self.now = next.unwrap_or(self.now).max(self.now);
         Some(Event::Tick)
     }
 

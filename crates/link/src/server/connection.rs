@@ -15,7 +15,7 @@ use super::{
     worker::{Report, Work, Worker},
 };
 use crate::{
-    PeerName, Receiver, Stream, Welcomed,
+    Caller, Receiver, Stream, Welcomed,
     limits::{FAREWELL_DEADLINE, TAKEOVER_DEADLINE, WORK_QUEUE_MAX},
     pipe::{FrameReader, FrameWriter, PipeError, frames_over},
 };
@@ -24,7 +24,7 @@ use crate::{
 const WORK_PER_FRAME_MAX: usize = 2;
 
 /// Serves a connection to its end; logs why it ended.
-pub(super) async fn run(server: &Server, stream: Box<dyn Stream>, peer: PeerName) {
+pub(super) async fn run(server: &Server, stream: Box<dyn Stream>, peer: Caller) {
     let (reader, writer) = frames_over(stream);
     let mut connection = Connection {
         server,
@@ -52,7 +52,7 @@ pub(super) async fn run(server: &Server, stream: Box<dyn Stream>, peer: PeerName
 
 struct Connection<'a> {
     server: &'a Server,
-    peer: PeerName,
+    peer: Caller,
     reader: FrameReader,
     writer: FrameWriter,
     machine: Target,

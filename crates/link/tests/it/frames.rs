@@ -7,9 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use farshore_link::{
-    Dial, LinkError, PeerName, Server, ServerLimits, Session, SessionOptions, Stream, Timing,
-};
+use farshore_link::{Caller, Dial, LinkError, Server, ServerLimits, Session, SessionOptions, Stream, Timing};
 use farshore_wire::{CycleKind, HEADER_LEN, limits::WINDOW_MIN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +53,7 @@ impl Dial for Line {
         let cut = self.cuts.lock().unwrap().pop();
         let (server, passed) = (self.server.clone(), Arc::clone(&self.passed));
         tokio::spawn(async move {
-            server.serve_stream(Box::new(target), PeerName("line.example".to_owned())).await;
+            server.serve_stream(Box::new(target), Caller::by_certificate("line.example")).await;
         });
         tokio::spawn(relay(near, far, cut, passed));
         Ok(Box::new(client))

@@ -5,6 +5,7 @@
 
 mod cuts;
 mod frames;
+mod kerberos;
 mod memory;
 mod ordinary;
 mod revoked;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use farshore_link::{PeerName, Receiver, Sink, Welcomed};
+use farshore_link::{Caller, Proof, Receiver, Sink, Welcomed};
 use farshore_types::{Digest, DiskKey, Epoch, MachineId, PointId, PointRef};
 use farshore_wire::{
     Acceptance, Body, DigestPage, Failure, FailureCode, Held, Hello, OpenCycle, Outcome, Record, Refusal,
@@ -52,11 +52,17 @@ pub(crate) struct Knobs {
 pub(crate) struct Memory {
     pub(crate) replicas: Arc<Mutex<HashMap<MachineId, Replica>>>,
     pub(crate) knobs: Arc<Mutex<Knobs>>,
+    callers: Arc<Mutex<Vec<(String, Proof)>>>,
 }
 
 impl Memory {
     pub(crate) fn with<T>(&self, machine: MachineId, f: impl FnOnce(&mut Replica) -> T) -> T {
         f(self.replicas.lock().unwrap().entry(machine).or_default())
+    }
+
+    /// Who was let in, and by what.
+    pub(crate) fn callers(&self) -> Vec<(String, Proof)> {
+        self.callers.lock().unwrap().clone()
     }
 
     pub(crate) fn knobs<T>(&self, f: impl FnOnce(&mut Knobs) -> T) -> T {
@@ -66,8 +72,8 @@ impl Memory {
 
 #[async_trait]
 impl Sink for Memory {
-    async fn authorise(&self, peer: &PeerName, hello: &Hello) -> Result<(), Refusal> {
-        assert!(peer.0.ends_with(".example"), "the certificate's name arrives: {peer}");
+    async fn authorise(&self, peer: &Caller, hello: &Hello) -> Result<(), Refusal> {
+        assert!(peer.name.ends_with(".example"), "the name that was proved arrives: {peer}");
         let held = self.with(hello.machine, |replica| replica.epoch);
         match held.and_then(|held| Refusal::for_epoch(&held, &hello.epoch)) {
             Some(refusal) => Err(refusal),
@@ -75,7 +81,8 @@ impl Sink for Memory {
         }
     }
 
-    async fn hello(&self, _: &PeerName, hello: &Hello) -> Result<Welcomed, Refusal> {
+    async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal> {
+        self.callers.lock().unwrap().push((peer.name.clone(), peer.proof));
         let (forgetful, window) = self.knobs(|k| (k.forgetful, k.window.unwrap_or(WINDOW_MIN)));
         let acceptance = self.with(hello.machine, |replica| {
             assert!(replica.sessions < 10_000, "sessions do not end");

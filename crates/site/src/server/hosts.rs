@@ -101,6 +101,10 @@ struct Door(Arc<Server>);
 impl Enroller for Door {
     async fn enrol(&self, request: Enrolment, _: SocketAddr) -> Result<Enrolled, Refusal> {
         let server = &self.0;
+        if !server.core().registrations().any(|key| key.id == request.registration) {
+            // None of this server's own: the vault makes keys for hosts, too.
+            return server.above.enrol(&request).await.map_err(|error| passed_on(&error));
+        }
         let fresh = Uuid::new_v4();
         let decide = |core: &mut crate::Core| {
             let held = core.registrations().find(|key| key.id == request.registration).cloned();

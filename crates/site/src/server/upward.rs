@@ -7,6 +7,7 @@ use farshore_control::{
     Body,
     sync::{REPORTS_MAX, SiteReport},
 };
+use farshore_pki::PkiError;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +89,8 @@ async fn follow_trust(server: &Arc<Server>) {
     let store = move || keyring.store_trust(&dir, &trust.authority_pem, &trust.revoked_pem);
     match super::joined(tokio::task::spawn_blocking(store).await) {
         Ok(true) => tracing::info!("the vault's list of whom to trust is in force"),
-        Ok(false) => {}
+        // A vault that was restored may know less than we: it is told, and unites both.
+        Ok(false) | Err(ChannelError::Own(PkiError::OlderList { .. })) => {}
         Err(error) => tracing::error!(error = told(&error), "whom the vault trusts cannot be followed"),
     }
 }

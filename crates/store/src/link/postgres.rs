@@ -27,12 +27,19 @@ pub(super) async fn open(
         .map_err(|error| fault::opening(location, "log in", error))
 }
 
+/// A client that is stopped, or whose host hangs, must not hold everybody up for long: no
+/// transaction here waits for anything between its statements.
+const TRANSACTION_IDLE_MAX: &str = "10s";
+/// As long the lock's session may be silent, which asks every two seconds: then the lock is
+/// given up, and who waits takes over. Whoever wakes up later is stopped by the fence.
+const LOCK_SILENT_MAX: &str = "SET idle_session_timeout = '10s'";
+
 fn session(options: &PgConnectOptions, name: &str) -> PgConnectOptions {
     let limit = STATEMENT_MAX.as_millis().to_string();
     let options = options.clone().application_name(name).disable_statement_logging();
     options.options(KEEPALIVES).options([
         ("statement_timeout", limit.as_str()),
-        ("idle_in_transaction_session_timeout", limit.as_str()),
+        ("idle_in_transaction_session_timeout", TRANSACTION_IDLE_MAX),
         ("default_transaction_isolation", "read committed"),
     ])
 }
@@ -84,7 +91,12 @@ pub(crate) async fn lock_session(location: &Location) -> Result<Link, StoreError
     };
     let session = session(&postgres.options, "farshore lock");
     let link = connect_postgres(&session).await.map_err(|error| fault::opening(location, "log in", error))?;
-    Ok(Link::Postgres(Box::new(link)))
+    let mut link = Link::Postgres(Box::new(link));
+    if let Err(error) = link.execute(LOCK_SILENT_MAX, &[]).await {
+        let why = "a vault that hangs would keep the lock: PostgreSQL 14 or newer gives it up";
+        tracing::warn!(%location, %error, "{why}");
+    }
+    Ok(link)
 }
 
 /// Takes the lock, unless another session has it.

@@ -1,6 +1,6 @@
 //! Hosts.
 
-use farshore_types::{CloudId, HostId};
+use farshore_types::{CloudId, HostId, Principal};
 
 use super::check_name;
 use crate::{Answer, Core, Problem, rows::HostRow};
@@ -25,6 +25,7 @@ impl Core {
         }
         self.check_host_name(id, name)?;
         check_address(address)?;
+        self.check_principal(id, principal.unwrap_or_default())?;
         self.tables.hosts.put(HostRow {
             id,
             site,
@@ -44,6 +45,25 @@ impl Core {
         Ok(Answer::made(id.0))
     }
 
+    /// An empty one is none. Two hosts of one principal could not be told apart.
+    fn check_principal(&self, host: HostId, principal: &str) -> Result<(), Problem> {
+        if principal.is_empty() {
+            return Ok(());
+        }
+        if let Err(wrong) = principal.parse::<Principal>() {
+            return Err(Problem::invalid("principal-invalid", wrong.to_string(), "correct it"));
+        }
+        let same =
+            |row: &&HostRow| row.id != host && !row.removed && row.principal.as_deref() == Some(principal);
+        match self.tables.hosts.rows().find(same) {
+            None => Ok(()),
+            Some(other) => {
+                let what = format!("host '{}' has the principal {principal} already", other.name);
+                Err(Problem::conflict("principal-taken", what, "give each host a principal of its own"))
+            }
+        }
+    }
+
     pub(super) fn rename_host(&mut self, host: HostId, name: &str) -> Result<Answer, Problem> {
         self.host_row(host)?;
         self.check_host_name(host, name)?;
@@ -58,9 +78,12 @@ impl Core {
     ) -> Result<Answer, Problem> {
         self.host_row(host)?;
         check_address(address)?;
+        self.check_principal(host, principal.unwrap_or_default())?;
         Ok(Answer::changed(self.tables.hosts.change(&host, |row| {
             address.clone_into(&mut row.address);
-            row.principal = principal.map(str::to_owned);
+            if let Some(principal) = principal {
+                row.principal = Some(principal.to_owned()).filter(|principal| !principal.is_empty());
+            }
         })))
     }
 

@@ -25,7 +25,8 @@ impl Core {
         let secret = format!("{PREFIX}{one:032x}{other:032x}");
         let (id, digest) = (at.id("token"), digest_of(&secret));
         let name = name.to_owned();
-        self.tables.tokens.put(TokenRow { id, name, digest, created_ms: at.wall_ms, expires_ms });
+        let created_ms = at.wall_ms;
+        self.tables.tokens.put(TokenRow { id, name, digest, created_ms, expires_ms, suspended: false });
         Ok(Answer { secret: Some(secret), ..Answer::made(id) })
     }
 
@@ -36,11 +37,29 @@ impl Core {
         Err(Problem::unknown("token", token))
     }
 
+    /// Lets a token that came out of a backup hold again.
+    pub(super) fn confirm_token(&mut self, name: &str) -> Result<Answer, Problem> {
+        let known = self.tables.tokens.rows().find(|row| row.name == name).map(|row| row.id);
+        let Some(id) = known else { return Err(Problem::unknown("token", name)) };
+        Ok(Answer::changed(self.tables.tokens.change(&id, |row| row.suspended = false)))
+    }
+
+    /// After a restore: no token of the backup holds before somebody says so, since it may
+    /// have been removed after the backup. Gives their names.
+    pub fn suspend_tokens(&mut self) -> Vec<String> {
+        let all: Vec<(Uuid, String)> =
+            self.tables.tokens.rows().map(|row| (row.id, row.name.clone())).collect();
+        for (id, _) in &all {
+            self.tables.tokens.change(id, |row| row.suspended = true);
+        }
+        all.into_iter().map(|(_, name)| name).collect()
+    }
+
     /// The token that somebody shows, if it is one and valid at `wall_ms`.
     #[must_use]
     pub fn token_of(&self, shown: &str, wall_ms: u64) -> Option<&TokenRow> {
         let digest = digest_of(shown);
-        let valid = |row: &&TokenRow| row.expires_ms.is_none_or(|until| wall_ms < until);
+        let valid = |row: &&TokenRow| !row.suspended && row.expires_ms.is_none_or(|until| wall_ms < until);
         // Digests are compared, so how long it takes tells nothing of any token.
         self.tables.tokens.rows().find(|row| row.digest == digest).filter(valid)
     }

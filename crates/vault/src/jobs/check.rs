@@ -18,7 +18,7 @@ const FREE_PERCENT_MIN: u64 = 5;
 
 /// What the target said about starting the machine there.
 pub(super) fn verdict(problems: &[(String, String)]) -> Look {
-    let Some((_, advice)) = problems.first() else { return Look::done(Value::Null) };
+    let Some((_, advice)) = problems.first() else { return Look::reached() };
     let all: Vec<&str> = problems.iter().map(|(what, _)| what.as_str()).collect();
     Look::failed(format!("the target could not start the machine: {}", all.join("; ")), advice)
 }
@@ -70,7 +70,7 @@ impl Core {
         }
         let found = self.misfits(host, with);
         match found.first() {
-            None => Look::done(Value::Null),
+            None => Look::reached(),
             Some((_, advice)) => {
                 let all: Vec<&str> = found.iter().map(|(what, _)| what.as_str()).collect();
                 Look::failed(all.join("; "), advice)

@@ -48,7 +48,7 @@ impl farshore_job::Definition for Definition {
         // A host that is away when it is asked is asked until it is back.
         let ask = StepSpec { deadline_ms: Some(ORDER_MS), ..asking(ORDER_MS) };
         let told = StepSpec { on_failure: OnFailure::Stop, ..waiting(ORDER_MS, with_order) };
-        let copy = waiting(COPY_MS, with_order);
+        let copy = StepSpec { on_failure: OnFailure::Stop, ..waiting(COPY_MS, with_order) };
         let check = vec![
             Node::step("ask", &format!("Ask host '{target}' whether it could start there"), ask),
             Node::step("verdict", "It could start there", verdict),

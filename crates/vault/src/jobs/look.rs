@@ -44,6 +44,11 @@ impl Look {
         Look::End(Outcome::Done { result })
     }
 
+    /// Done, and there is nothing to say of it.
+    pub(super) fn reached() -> Look {
+        Look::done(json!({}))
+    }
+
     pub(super) fn failed(what: impl Into<String>, advice: &str) -> Look {
         Look::End(Outcome::Failed { what: what.into(), advice: advice.to_owned(), again: false })
     }
@@ -56,7 +61,7 @@ impl Look {
 impl Core {
     pub(super) fn look(&self, asked: &Asked<'_>, at: &Moment) -> Look {
         match asked.act {
-            Act::Ordered(of) => self.live(of).map_or_else(superseded, |_| Look::done(Value::Null)),
+            Act::Ordered(of) => self.live(of).map_or_else(superseded, |_| Look::reached()),
             Act::Withdraw { of, .. } => self.is_withdrawn(of, asked.for_ms, at),
             Act::Startable(of) => self.is_answered(asked.id, of, at),
             Act::Verdict { problems } => super::check::verdict(problems),
@@ -80,7 +85,7 @@ impl Core {
         let Some(row) = self.live(of) else { return superseded() };
         let host = row.end(end);
         match self.holds(&Key::Protection(of.machine), host) {
-            true => Look::done(Value::Null),
+            true => Look::reached(),
             false => Look::wait(self.why_waiting(host, "takes the order", at)),
         }
     }
@@ -116,7 +121,7 @@ impl Core {
             return Look::wait(silent);
         }
         match self.source_state(row, of) {
-            Some(state) if state.resynced >= number => Look::done(Value::Null),
+            Some(state) if state.resynced >= number => Look::reached(),
             Some(state) => self.under_way(&state.phase),
             None => Look::wait(self.why_waiting(row.source, "begins", at)),
         }
@@ -145,19 +150,19 @@ impl Core {
         }
         let runs = end == End::Source && self.source_state(row, of).is_some();
         match self.holds(&Key::Protection(of.machine), host) && !runs {
-            true => Look::done(Value::Null),
+            true => Look::reached(),
             false => Look::wait(self.why_waiting(host, "stops", at)),
         }
     }
 
     fn is_settled(&self, of: &Of, delete: bool, at: &Moment) -> Look {
         if !delete {
-            return Look::done(Value::Null);
+            return Look::reached();
         }
         let Some(row) = self.row_of(of).filter(|row| !row.is_live()) else { return protected_again() };
         let fate = row.ended.as_ref().map(|ended| ended.replica);
         match fate {
-            Some(ReplicaFate::Deleted) => Look::done(Value::Null),
+            Some(ReplicaFate::Deleted) => Look::reached(),
             Some(ReplicaFate::Kept) | None => {
                 let why = row.note.clone().unwrap_or_else(|| "the replica is kept after all".to_owned());
                 Look::failed(why, "put that right, and order the deletion again")
@@ -191,7 +196,7 @@ impl Core {
         }
         match waits {
             Some(why) => Look::wait(why),
-            None if left.is_empty() => Look::done(Value::Null),
+            None if left.is_empty() => Look::reached(),
             None => Look::done(json!({ "note": left.join("; ") })),
         }
     }

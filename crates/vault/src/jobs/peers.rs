@@ -15,7 +15,7 @@ use crate::{Core, Moment, preflight::SKEW_MS_MAX};
 impl Core {
     pub(super) fn is_configured(&self, host: HostId, for_ms: u64, at: &Moment) -> Look {
         match self.holds(&Key::Host(host), host) {
-            true => Look::done(Value::Null),
+            true => Look::reached(),
             false => self.patience(host, "takes its configuration", for_ms, at),
         }
     }

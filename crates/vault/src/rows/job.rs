@@ -1,6 +1,6 @@
 //! Jobs, each a row.
 
-use farshore_job::Job;
+use farshore_job::{FORMAT, Job, JobError};
 use farshore_types::{CloudId, MachineId, PolicyId};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
@@ -37,5 +37,9 @@ impl JobRow {
 /// A job of a newer format is refused, never guessed at.
 fn known_format<'de, D: Deserializer<'de>>(from: D) -> Result<Job, D::Error> {
     let body = serde_json::Value::deserialize(from)?;
-    Job::parse(&body.to_string()).map_err(D::Error::custom)
+    let format = body["format"].as_u64().and_then(|format| u32::try_from(format).ok());
+    match format {
+        Some(format) if format > FORMAT => Err(D::Error::custom(JobError::Newer { format })),
+        _ => Job::deserialize(body).map_err(D::Error::custom),
+    }
 }

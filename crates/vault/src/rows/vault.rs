@@ -111,6 +111,10 @@ pub struct TokenRow {
     /// Until when it is valid, in milliseconds since the Unix epoch; none: until removed.
     #[serde(default)]
     pub expires_ms: Option<u64>,
+    /// Whether it came out of a backup, and nobody has said since that it still holds: it may
+    /// have been removed after the backup.
+    #[serde(default)]
+    pub suspended: bool,
 }
 
 /// A command that was done under an idempotency key.

@@ -260,3 +260,24 @@ fn a_vault_that_speaks_first_is_caught() {
     let lowered = world.protection(0, 1).settings.retention.daily_secs;
     assert_eq!(lowered, 7 * DAY, "this is what learning first prevents");
 }
+
+#[test]
+fn a_token_that_was_removed_after_the_backup_holds_again_only_when_somebody_says_so() {
+    let mut world = World::new();
+    let add = |name: &str| Command::AddToken { name: name.to_owned(), expires_ms: None };
+    let (kept, removed) = (world.run(&add("kept")), world.run(&add("removed")));
+    let backup = world.stored.clone();
+    world.run(&Command::RemoveToken { token: removed.id.unwrap() });
+    world.start(backup, Start::Restored);
+    let mut names = world.core.suspend_tokens();
+    names.sort_unstable();
+    assert_eq!(names, ["kept", "removed"]);
+    let holds =
+        |world: &World, secret: &Option<String>| world.core.token_of(secret.as_ref().unwrap(), 0).is_some();
+    assert!(!holds(&world, &kept.secret) && !holds(&world, &removed.secret));
+    // Also while it learns: nobody else could say so.
+    let fresh = world.run(&add("fresh"));
+    world.run(&Command::ConfirmToken { name: "kept".to_owned() });
+    assert!(holds(&world, &fresh.secret) && holds(&world, &kept.secret));
+    assert!(!holds(&world, &removed.secret));
+}

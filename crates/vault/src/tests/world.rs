@@ -1,145 +1,25 @@
 //! A small world around a core.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use farshore_control::{
-    Body, Document, Holder, HostReport, Inventory, Key, Verdict,
-    ownership::Lineage,
-    report::{DiskFacts, HostFacts, MachineFacts, ReportReply, Space, StorageClass},
-    request::{self, Action, Ending, Outcome, Request},
+    Body, Document, HostReport, Key, Verdict,
+    report::{DiskFacts, MachineFacts, ReportReply},
     sync::{Cursor, Poll, SiteReport},
 };
 use farshore_policy::PolicyPatch;
-use farshore_types::{CloudId, Epoch, HostId, MachineId, PolicyId, RequestId, SiteId};
+use farshore_types::{CloudId, HostId, MachineId, PolicyId, SiteId};
 use uuid::Uuid;
 
-use crate::{Answer, Command, Core, Enable, Moment, Problem, Start};
+use super::{
+    agent::Agent,
+    kills::{Kill, Strike},
+};
+use crate::{Answer, Bug, Command, Core, Enable, Moment, Problem, Start};
 
 pub(super) const GIB: u64 = 1 << 30;
 
 pub(super) type Stored = BTreeMap<(String, String), Vec<u8>>;
-
-/// What an agent keeps and says.
-#[derive(Clone)]
-pub(super) struct Agent {
-    pub(super) host: HostId,
-    pub(super) site: SiteId,
-    pub(super) holder: Holder,
-    pub(super) lineages: BTreeMap<MachineId, Lineage>,
-    pub(super) machines: Vec<MachineFacts>,
-    pub(super) outcomes: Vec<Outcome>,
-    pub(super) free: u64,
-    /// Whether it carries requests out; else a test does.
-    pub(super) obeys: bool,
-    /// Replicas that it has deleted, with what it held of their protection then.
-    pub(super) deleted: Vec<(MachineId, Option<Body>)>,
-    done: BTreeSet<RequestId>,
-    sequence: u64,
-}
-
-impl Agent {
-    fn new(host: HostId, site: SiteId) -> Agent {
-        Agent {
-            host,
-            site,
-            holder: Holder::default(),
-            lineages: BTreeMap::new(),
-            machines: Vec::new(),
-            outcomes: Vec::new(),
-            free: 500 * GIB,
-            obeys: false,
-            deleted: Vec::new(),
-            done: BTreeSet::new(),
-            sequence: 0,
-        }
-    }
-
-    pub(super) fn report(&mut self, whole: bool) -> HostReport {
-        self.sequence += 1;
-        let inventory = Inventory {
-            host: HostFacts {
-                arch: "x86_64".to_owned(),
-                hypervisor_version: "10.0.2".to_owned(),
-                ..Default::default()
-            },
-            machines: self.machines.clone(),
-            networks: vec!["lan".to_owned(), "far".to_owned()],
-            storage: vec![StorageClass {
-                name: "ssd".to_owned(),
-                path: "/srv/ssd".to_owned(),
-                default: true,
-            }],
-        };
-        let text = serde_json::to_vec(&inventory).unwrap();
-        HostReport {
-            host: self.host,
-            run: Uuid::from_u128(1),
-            sequence: self.sequence,
-            agent_version: "0.1.0".to_owned(),
-            clock_ms: 0,
-            transit_ms: 1,
-            certificate_until_ms: 0,
-            inventory_digest: blake3::hash(&text).to_hex().to_string(),
-            inventory: whole.then_some(inventory),
-            space: vec![Space {
-                path: "/r".to_owned(),
-                of: "replicas".to_owned(),
-                free: self.free,
-                total: self.free,
-            }],
-            sources: Vec::new(),
-            replicas: Vec::new(),
-            lineages: self.lineages.values().cloned().collect(),
-            holds: self.holder.versions(),
-            documents: if whole { self.holder.documents().cloned().collect() } else { Vec::new() },
-            unclaimed: Vec::new(),
-            outcomes: self.outcomes.clone(),
-            problems: Vec::new(),
-        }
-    }
-
-    /// Takes a document as an agent does.
-    pub(super) fn take(&mut self, document: &Document) -> Verdict {
-        let machine = match document.key {
-            Key::Protection(machine) => Some(machine),
-            _ => None,
-        };
-        let known = machine.and_then(|machine| self.lineages.get(&machine)).map(|lineage| lineage.epoch);
-        let verdict = self.holder.take(document, known.as_ref());
-        if let (Verdict::Taken, Body::Protection(body)) = (&verdict, &document.body) {
-            let (epoch, owner) = (body.epoch, body.source.host);
-            let lineage = || Lineage::new(body.machine, epoch, owner);
-            self.lineages.entry(body.machine).or_insert_with(lineage).hear(&epoch, owner);
-        }
-        if let (Verdict::Taken, Body::Request(request), true) = (&verdict, &document.body, self.obeys) {
-            self.carry_out(request);
-        }
-        verdict
-    }
-
-    /// Each request once; a replica only while it is of the epoch that was named.
-    fn carry_out(&mut self, request: &Request) {
-        if let (true, Action::DeleteReplica { machine, epoch }) =
-            (self.done.insert(request.id), &request.action)
-        {
-            let held = self.holder.get(&Key::Protection(*machine)).map(|document| document.body.clone());
-            let same = self.lineages.get(machine).is_some_and(|lineage| lineage.epoch == *epoch);
-            if same {
-                self.deleted.push((*machine, held));
-            }
-        }
-        let result = Ending::Done { answer: request::Answer::Done };
-        self.outcomes.push(Outcome { id: request.id, host: self.host, result });
-    }
-
-    /// A person on the host takes the machine over (R1).
-    pub(super) fn break_glass(&mut self, machine: MachineId, token: u128) {
-        let known = self.lineages.get(&machine).map_or(0, |lineage| lineage.epoch.number);
-        let epoch = Epoch { number: known + 1, token };
-        let host = self.host;
-        self.lineages.entry(machine).or_insert_with(|| Lineage::new(machine, epoch, host)).hear(&epoch, host);
-    }
-}
 
 pub(super) fn machine(n: u128) -> MachineFacts {
     let disk = DiskFacts {
@@ -173,8 +53,12 @@ pub(super) struct World {
     pub(super) clouds: Vec<CloudId>,
     pub(super) hosts: Vec<HostId>,
     pub(super) policy: PolicyId,
-    cursors: BTreeMap<SiteId, Cursor>,
+    pub(super) cursors: BTreeMap<SiteId, Cursor>,
     pub(super) clock: u64,
+    /// Who is killed when a job comes to a step.
+    pub(super) kill: Option<Kill>,
+    /// A mistake that the vault makes from its next start on.
+    pub(super) bug: Option<Bug>,
 }
 
 impl World {
@@ -192,6 +76,8 @@ impl World {
             policy: PolicyId(Uuid::nil()),
             cursors: BTreeMap::new(),
             clock: 0,
+            kill: None,
+            bug: None,
         };
         world.commit();
         for name in ["near", "far"] {
@@ -238,8 +124,16 @@ impl World {
         moment(self.clock)
     }
 
-    /// Stores the open transaction.
-    pub(super) fn commit(&mut self) {
+    /// Stores the open transaction, unless somebody is killed in it; whether it was stored.
+    pub(super) fn commit(&mut self) -> bool {
+        let strike = self.kill.as_mut().map_or(Strike::Nobody, |kill| kill.strike(&self.core, &self.stored));
+        if strike != Strike::BeforeStored {
+            self.store();
+        }
+        self.struck(strike)
+    }
+
+    fn store(&mut self) {
         for change in self.core.changes() {
             let key = (change.kind.to_owned(), change.key);
             match change.body {
@@ -255,6 +149,46 @@ impl World {
         let answer = self.core.run(command, None, &at)?;
         self.commit();
         Ok(answer)
+    }
+
+    /// As an operator does it, who sends an order again until it is answered.
+    pub(super) fn insist(&mut self, command: &Command) -> Answer {
+        for _ in 0..20 {
+            let at = self.moment();
+            if let Ok(answer) = self.core.run(command, Some("once"), &at)
+                && self.commit()
+            {
+                return answer;
+            }
+            self.all_report();
+        }
+        panic!("{command:?} is never answered");
+    }
+
+    /// Agents do what they are told from now on.
+    pub(super) fn live(&mut self) {
+        for agent in self.agents.values_mut() {
+            (agent.obeys, agent.replicates) = (true, true);
+        }
+    }
+
+    /// Everything that is under way arrives once; hosts in `away` are not reached.
+    pub(super) fn round_without(&mut self, away: &[usize]) {
+        let away: Vec<HostId> = away.iter().map(|at| self.hosts[*at]).collect();
+        let gone: Vec<Agent> = away.iter().filter_map(|host| self.agents.remove(host)).collect();
+        self.deliver_all();
+        self.agents.values_mut().for_each(Agent::work);
+        self.all_report();
+        self.tick();
+        if !gone.is_empty() {
+            // Who was away asks for everything when it is back.
+            self.cursors.clear();
+        }
+        self.agents.extend(gone.into_iter().map(|agent| (agent.host, agent)));
+    }
+
+    pub(super) fn round(&mut self) {
+        self.round_without(&[]);
     }
 
     pub(super) fn run(&mut self, command: &Command) -> Answer {
@@ -289,7 +223,9 @@ impl World {
         };
         let at = self.moment();
         let reply = self.core.site_report(&report, &at).unwrap();
-        self.commit();
+        if !self.commit() {
+            return ReportReply::default();
+        }
         let reply = reply.hosts.into_iter().next().map(|(_, reply)| reply).unwrap_or_default();
         let agent = self.agents.get_mut(&host).unwrap();
         agent.outcomes.retain(|outcome| !reply.acknowledged.contains(&outcome.id));
@@ -331,6 +267,9 @@ impl World {
         let given =
             self.stored.iter().map(|((kind, key), body)| (kind.as_str(), key.as_str(), body.as_slice()));
         self.core = Core::load(given, start, &at).unwrap();
+        if let Some(bug) = self.bug {
+            self.core = self.core.clone().with_bug(bug);
+        }
         self.commit();
     }
 

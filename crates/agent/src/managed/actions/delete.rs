@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use farshore_replica::Phase;
-use farshore_types::{Epoch, EpochOrder, MachineId};
+use farshore_types::{Epoch, MachineId};
 
-use super::super::{Managed, wanted};
+use super::super::{Managed, fencing};
 use crate::{Agent, AgentError};
 
 pub(super) async fn delete(
@@ -32,13 +32,12 @@ pub(super) async fn delete(
 }
 
 fn check_wanted(managed: &Managed, machine: MachineId) -> Result<(), AgentError> {
-    let ledger = managed.ledger();
-    match ledger.protection(machine) {
-        Some(protection) if wanted::is_target(protection, managed.me) => Err(AgentError::Request {
+    match fencing::wanted_here(&managed.ledger(), machine) {
+        Some(protection) => Err(AgentError::Request {
             what: format!("machine '{}' is protected to this host: its replica is wanted", protection.name),
             advice: "end its protection, or move it, first".to_owned(),
         }),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -53,15 +52,13 @@ fn check(store: &farshore_replica::Replica, epoch: &Epoch) -> Result<(), AgentEr
     if let Phase::BroughtUp { point } | Phase::BringingUp { point } = store.phase() {
         return refused(format!("machine '{name}' was brought up from this replica, at point {point}"));
     }
-    match held.order_of(epoch) {
-        EpochOrder::Same => Ok(()),
-        // Nothing was ever written to it.
-        _ if held.number == 0 && store.last().is_none() => Ok(()),
-        _ => refused(format!(
-            "the replica of '{name}' is of epoch {}, to be deleted was one of epoch {}",
-            held.number, epoch.number
-        )),
+    if fencing::is_meant(&held, store.last().is_some(), epoch) {
+        return Ok(());
     }
+    refused(format!(
+        "the replica of '{name}' is of epoch {}, to be deleted was one of epoch {}",
+        held.number, epoch.number
+    ))
 }
 
 async fn forget(managed: &Arc<Managed>, machine: MachineId) -> Result<(), AgentError> {

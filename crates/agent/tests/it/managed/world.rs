@@ -77,6 +77,11 @@ impl Pair {
     }
 
     pub(crate) async fn with_disks(disks: &[&str]) -> Pair {
+        Pair::configured(disks, |_| {}).await
+    }
+
+    /// Hosts whose configurations `change` has changed.
+    pub(crate) async fn configured(disks: &[&str], change: impl Fn(&mut Config)) -> Pair {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create("Test CA").unwrap();
         let host = |name: &str, number: u128| {
@@ -85,6 +90,7 @@ impl Pair {
             config.listen = format!("127.0.0.1:{}", free_port());
             let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
             certificate.save(&config.identity_dir).unwrap();
+            change(&mut config);
             Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new() }
         };
         let hosts = [host("source", 1), host("target", 2)];
@@ -177,6 +183,14 @@ impl Pair {
         let Body::Protection(mut protection) = held.body else { panic!("{held:?}") };
         change(&mut protection);
         self.put(Body::Protection(protection));
+    }
+
+    /// Writes the next document so that only the target gets it.
+    pub(crate) fn change_at_target(&self, change: impl FnOnce(&mut Protection)) {
+        let key = Key::Protection(self.machine);
+        let Body::Protection(mut protection) = self.vault.document(&key).unwrap().body else { panic!() };
+        change(&mut protection);
+        self.vault.put(key, &[self.target_id], Body::Protection(protection));
     }
 
     pub(crate) fn remove(&self, why: &str) {

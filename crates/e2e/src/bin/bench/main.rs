@@ -10,6 +10,7 @@ mod lab;
 mod machine;
 mod points;
 mod reading;
+mod sessions;
 mod soak;
 mod table;
 mod writing;
@@ -56,6 +57,8 @@ enum Group {
     Writing,
     /// A thousand points, ten thousand cycles.
     Points,
+    /// Sessions by certificates and by Kerberos.
+    Sessions,
     /// Reading a disk that was brought up.
     Reading,
     /// A guest replicated every second, for long.
@@ -69,6 +72,7 @@ impl Group {
             Group::Cycles => cycles::measure(lab),
             Group::Writing => writing::measure(lab),
             Group::Points => points::measure(lab),
+            Group::Sessions => sessions::measure(lab),
             Group::Reading => reading::measure(lab),
             Group::Soak => soak::measure(lab),
         }
@@ -79,6 +83,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let result = match args.get(1).map(String::as_str) {
         Some(PLACE_MACHINE) => place_machine(&args[2..]),
+        Some(sessions::IN_REALM) => sessions::in_realm(&args[2..]),
         _ => bench(Arguments::parse()),
     };
     match result {

@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(show_site, remove_site))
         .routes(routes!(rename_site))
         .routes(routes!(register_site))
+        .routes(routes!(register_host))
         .routes(routes!(revoke_site))
 }
 
@@ -120,6 +121,22 @@ async fn rename_site(
 async fn register_site(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
     let site = id_of(&api, name).await?;
     let key = api.issuer.register_site(site).await.map_err(refused)?;
+    Ok(Json(KeyView { key: key.reveal().to_string() }))
+}
+
+/// Makes a registration key for a host of a site.
+///
+/// It is for one use, within five days, and shown once; each call makes another one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{site}/host-registration",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "The key.", body = KeyView))
+)]
+async fn register_host(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
+    let site = id_of(&api, name).await?;
+    let key = api.issuer.register_host(site).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 

@@ -19,5 +19,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 )]
 async fn show_status(State(api): State<Api>) -> Answered<StatusView> {
     let uptime = api.desk.uptime().as_secs();
-    api.look(move |core, at| Ok(views::status(core, at, uptime))).await
+    let problems = api.issuer.standing().problems();
+    api.look(move |core, at| Ok(StatusView { problems, ..views::status(core, at, uptime) })).await
 }

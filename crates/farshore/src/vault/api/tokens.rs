@@ -14,7 +14,10 @@ use super::{
 use crate::views::{AddToken, Ordered, Page, TokenView};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list_tokens, add_token)).routes(routes!(remove_token))
+    OpenApiRouter::new()
+        .routes(routes!(list_tokens, add_token))
+        .routes(routes!(remove_token))
+        .routes(routes!(confirm_token))
 }
 
 list_params! {
@@ -65,4 +68,17 @@ async fn add_token(State(api): State<Api>, key: Key, Json(asked): Json<AddToken>
 )]
 async fn remove_token(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
     api.order(key, move |core| Ok(Command::RemoveToken { token: names::token(core, &name)?.id })).await
+}
+
+/// Lets a token that came out of a backup hold again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/tokens/{token}/confirmation",
+    tag = "tokens",
+    params(("token" = String, Path, description = "Name or id of a token.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn confirm_token(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+    api.order(key, move |core| Ok(Command::ConfirmToken { name: names::token(core, &name)?.name.clone() }))
+        .await
 }

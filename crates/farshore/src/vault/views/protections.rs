@@ -16,10 +16,12 @@ use crate::views::{ProtectionState, ProtectionView};
 
 /// What is seen of a protection at its two ends.
 struct Ends<'a> {
-    source: Option<(&'a SourceState, u64)>,
-    replica: Option<(&'a ReplicaState, u64)>,
+    source: Option<&'a SourceState>,
+    replica: Option<&'a ReplicaState>,
     source_silent_ms: u64,
     target_silent_ms: u64,
+    /// The newest point that the target holds for certain, and how old it is now.
+    newest: Option<(farshore_types::PointId, u64)>,
 }
 
 impl<'a> Ends<'a> {
@@ -27,24 +29,14 @@ impl<'a> Ends<'a> {
         let report = |host: HostId| core.observed_of(host);
         let since =
             |seen: Option<&ObservedRow>| seen.map_or(NEVER_MS, |s| at.mono_ms.saturating_sub(s.mono_ms));
-        // How old what a report says is by now.
-        let age = |seen: &ObservedRow| at.mono_ms.saturating_sub(seen.mono_ms).saturating_add(seen.age_ms);
         let (source, target) = (report(row.source), report(row.target));
         Ends {
-            source: source.and_then(|seen| Some((source_of(&seen.report, row.machine)?, age(seen)))),
-            replica: target.and_then(|seen| Some((replica_of(&seen.report, row.machine)?, age(seen)))),
+            source: source.and_then(|seen| source_of(&seen.report, row.machine)),
+            replica: target.and_then(|seen| replica_of(&seen.report, row.machine)),
             source_silent_ms: since(source),
             target_silent_ms: since(target),
+            newest: core.newest_of(row.machine, at),
         }
-    }
-
-    /// The newest point that the target holds for certain, and how old it is now.
-    fn newest(&self) -> Option<(farshore_types::PointId, u64)> {
-        let source = self.source.and_then(|(s, age)| Some((s.newest?, age)));
-        let replica = self.replica.and_then(|(r, age)| Some((r.newest?, age)));
-        let told = [source, replica].into_iter().flatten();
-        told.map(|(point, age)| (point.id, point.age_ms.saturating_add(age)))
-            .max_by_key(|(id, age)| (*id, std::cmp::Reverse(*age)))
     }
 }
 
@@ -69,7 +61,7 @@ impl Seen {
     }
 
     fn at_ends(core: &Core, row: &ProtectionRow, ends: &Ends<'_>, at: &Moment) -> Seen {
-        let (state, progress) = state_of(row, ends.source.map(|(source, _)| &source.phase));
+        let (state, progress) = state_of(row, ends.source.map(|source| &source.phase));
         let objective_secs = row.policy.and_then(|id| core.policy(id)?.policy.rpo_objective_secs);
         let conflict = core.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some());
         Seen { state, progress, health: health_of(row, ends, at, objective_secs, conflict) }
@@ -78,8 +70,8 @@ impl Seen {
 
 pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
     let ends = Ends::of(core, row, at);
-    let (source, replica) = (ends.source.map(|(s, _)| s), ends.replica.map(|(r, _)| r));
-    let newest = ends.newest();
+    let (source, replica) = (ends.source, ends.replica);
+    let newest = ends.newest;
     let Seen { state, progress, health } = Seen::at_ends(core, row, &ends, at);
     ProtectionView {
         machine: row.machine,
@@ -106,8 +98,8 @@ fn health_of(
     objective_secs: Option<u64>,
     conflict: bool,
 ) -> Health {
-    let newest = ends.newest();
-    let phase = ends.source.map(|(s, _)| &s.phase);
+    let newest = ends.newest;
+    let phase = ends.source.map(|s| &s.phase);
     let when = |of: fn(&SourcePhase) -> Option<&str>| phase.and_then(of);
     of_protection(&ProtectionSigns {
         intent: Some(row.intent),
@@ -119,7 +111,7 @@ fn health_of(
         resyncing: when(|p| if let SourcePhase::Resynchronizing { why, .. } = p { Some(why) } else { None }),
         retrying: when(|p| if let SourcePhase::Retrying { why } = p { Some(why) } else { None }),
         failed: when(|p| if let SourcePhase::Failed { why } = p { Some(why) } else { None }),
-        faults: ends.replica.map_or(&[], |(r, _)| &r.faults),
+        faults: ends.replica.map_or(&[], |r| &r.faults),
         source_silent_ms: ends.source_silent_ms,
         target_silent_ms: ends.target_silent_ms,
         conflict,

@@ -22,6 +22,7 @@ pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> St
         term: term.number,
         uptime_secs,
         learning_from: core.silent_hosts().map(|host| host_name(core, host)).collect(),
+        problems: Vec::new(),
         protections: count(&mut live.map(|row| Seen::of(core, row, at).health.level)),
         hosts: count(&mut known.map(|row| health_of_host(core, row, at).level)),
     }

@@ -5,13 +5,11 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header::CONTENT_TYPE},
 };
-use farshore_channel::Keyring;
 use farshore_control::{
     HostReport, Inventory,
     report::{DiskFacts, HostFacts, MachineFacts, SourcePhase, SourceState, Space, StorageClass},
     sync::SiteReport,
 };
-use farshore_pki::Credentials;
 use farshore_store::{Options, Store};
 use farshore_types::{CloudId, Epoch, HostId, MachineId, SiteId};
 use farshore_vault::Command;
@@ -27,7 +25,7 @@ use crate::vault::{
     desk::{Books, Desk},
     init,
     issuer::Issuer,
-    serve,
+    offline, own, serve,
 };
 
 /// A vault and its owner.
@@ -69,11 +67,12 @@ impl World {
         };
         let made = init(&config, "owner").await.unwrap();
         let (store, loaded) = Store::open(config.location().unwrap(), Options::default()).await.unwrap();
-        let (core, papers) = serve::load(&loaded).unwrap();
+        let (core, papers) = offline::load(&loaded).unwrap();
         let authority = serve::unlock(&config, &papers).unwrap();
-        let keyring = Keyring::new(Credentials::load(&config.data_dir).unwrap()).unwrap();
+        let known = papers.clone();
         let stop = CancellationToken::new();
         let desk = Desk::open(core, papers, store, stop.clone());
+        let keyring = own::keyring(&config, &authority, &known, &desk).await.unwrap();
         let issuer = Issuer::new(desk.clone(), authority, keyring, &config).unwrap();
         let router = api::router(desk.clone(), issuer, stop.clone());
         World { router, desk, token: made.token, stop, _dir: dir }

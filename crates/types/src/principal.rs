@@ -3,12 +3,15 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::PRINCIPAL_BYTES_MAX;
+/// Most bytes of a principal.
+const PRINCIPAL_BYTES_MAX: usize = 512;
 
 /// A host's principal, `service/host@REALM`; every part is there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Principal(String);
 
 /// A text that names no host's principal.
@@ -38,6 +41,20 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl From<Principal> for String {
+    fn from(principal: Principal) -> String {
+        principal.0
+    }
+}
+
+impl TryFrom<String> for Principal {
+    type Error = PrincipalError;
+
+    fn try_from(text: String) -> Result<Principal, PrincipalError> {
+        text.parse()
     }
 }
 

@@ -1,0 +1,350 @@
+//! The kill matrix: every job, every step, before and after what it asks for and after that is
+//! recorded, and each of vault, site servers and agents. Whoever is killed, a job ends as it
+//! would have, or cleanly undone, and nothing is asked for twice by two names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use farshore_control::Body;
+use farshore_job::{Ending, Job, JobNode, State};
+use farshore_policy::{Change, OnDisable, PolicyPatch};
+use farshore_types::{JobId, RequestId};
+
+use super::world::{Stored, World, id};
+use crate::{
+    Bug, Command, Core, Enable, Start,
+    jobs::{Kind, registry},
+    rows::ReplicaFate,
+};
+
+/// Most rounds of one story.
+const ROUNDS: usize = 40;
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    Vault,
+    Site,
+    Agent,
+}
+
+/// When.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instant {
+    BeforeEffect,
+    AfterEffect,
+    AfterRecord,
+}
+
+const PROCESSES: [Process; 3] = [Process::Vault, Process::Site, Process::Agent];
+const INSTANTS: [Instant; 3] = [Instant::BeforeEffect, Instant::AfterEffect, Instant::AfterRecord];
+
+/// A kill that is to come.
+#[derive(Clone, Debug)]
+pub(super) struct Kill {
+    kind: Kind,
+    step: String,
+    /// While the step is taken back.
+    undo: bool,
+    process: Process,
+    instant: Instant,
+    fired: bool,
+}
+
+/// What happens to the open transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strike {
+    Nobody,
+    /// It is lost, with whoever was to be killed.
+    BeforeStored,
+    AfterStored,
+    /// Agents die before they have kept the outcome of what they do next.
+    BeforeOutcome,
+}
+
+impl Kill {
+    /// What strikes, now that the core comes from what is stored to what it is.
+    pub(super) fn strike(&mut self, core: &Core, stored: &Stored) -> Strike {
+        let stored = stored.iter().filter(|((kind, _), _)| kind == "job").map(|(_, body)| body);
+        let stored = stored.filter_map(|body| {
+            let row: crate::rows::JobRow = serde_json::from_slice(body).ok()?;
+            (row.job.kind == self.kind.name()).then_some(row.job)
+        });
+        let before: BTreeMap<JobId, Job> = stored.map(|job| (job.id, job)).collect();
+        let jobs = core.jobs().filter(|row| row.job.kind == self.kind.name());
+        let (mut began, mut ended) = (false, false);
+        for row in jobs {
+            let state = |job: &Job| job.node(&self.step).map_or(State::Waiting, |node| node.state);
+            let (was, is) = (before.get(&row.job.id).map_or(State::Waiting, state), state(&row.job));
+            began |= self.has_begun(is) && !self.has_begun(was);
+            ended |= self.has_ended(is) && !self.has_ended(was);
+        }
+        self.choose(began, ended)
+    }
+
+    fn has_begun(&self, state: State) -> bool {
+        match self.undo {
+            true => matches!(state, State::Undoing | State::Undone),
+            false => state != State::Waiting,
+        }
+    }
+
+    fn has_ended(&self, state: State) -> bool {
+        match self.undo {
+            true => state == State::Undone,
+            false => !matches!(state, State::Waiting | State::Running | State::Retrying),
+        }
+    }
+
+    fn choose(&mut self, began: bool, ended: bool) -> Strike {
+        let now = match self.instant {
+            Instant::BeforeEffect => began,
+            Instant::AfterEffect if self.process == Process::Agent => began,
+            Instant::AfterEffect | Instant::AfterRecord => ended,
+        };
+        if self.fired || !now {
+            return Strike::Nobody;
+        }
+        self.fired = true;
+        match (self.process, self.instant) {
+            (Process::Agent, Instant::AfterEffect) => Strike::BeforeOutcome,
+            (Process::Vault, Instant::BeforeEffect) | (_, Instant::AfterEffect) => Strike::BeforeStored,
+            _ => Strike::AfterStored,
+        }
+    }
+}
+
+impl World {
+    /// Lets a kill happen; whether the transaction was stored and its answer arrives.
+    pub(super) fn struck(&mut self, strike: Strike) -> bool {
+        let process = self.kill.as_ref().map(|kill| kill.process);
+        match (strike, process) {
+            (Strike::Nobody, _) | (_, None) => return true,
+            (_, Some(Process::Vault)) => self.start(self.stored.clone(), Start::Continued),
+            // The message that brought it is lost with the site server, and so is where it was.
+            (_, Some(Process::Site)) => {
+                self.cursors.clear();
+                self.core.roll_back();
+            }
+            (Strike::BeforeOutcome, Some(Process::Agent)) => {
+                self.agents.values_mut().for_each(|agent| agent.dies_before_record = true);
+                return true;
+            }
+            (_, Some(Process::Agent)) => {
+                self.agents.values_mut().for_each(super::agent::Agent::kill);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// A world in which what a kind of job needs is there.
+fn set(kind: Kind) -> World {
+    let mut world = World::new();
+    world.live();
+    world.round();
+    match kind {
+        Kind::Enable | Kind::Associate => {}
+        Kind::Disable | Kind::ChangePolicy | Kind::Resync => {
+            world.enable(1);
+            (0..10).for_each(|_| world.round());
+            assert!(world.core.jobs().all(|row| !row.is_open()), "the first copy is made");
+        }
+    }
+    world
+}
+
+fn command(kind: Kind, world: &World) -> Command {
+    let machine = id(1);
+    match kind {
+        Kind::Enable => Command::Enable(Enable { machines: vec![machine], ..Enable::default() }),
+        Kind::Disable => Command::Disable { machine, replica: Some(OnDisable::Delete), force: false },
+        Kind::Associate => Command::Associate { cloud: world.clouds[0], policy: Some(world.policy) },
+        Kind::ChangePolicy => {
+            let settings = PolicyPatch { copy_frequency_secs: Change::Set(7), ..PolicyPatch::default() };
+            Command::ChangePolicy { policy: world.policy, settings }
+        }
+        Kind::Resync => Command::Resync { machine },
+    }
+}
+
+/// How a story went.
+struct Told {
+    world: World,
+    job: Job,
+    fired: bool,
+    /// What agents were asked, in this story.
+    asked: BTreeSet<RequestId>,
+}
+
+/// Plays a job to its end; it is cancelled when it waits in that step.
+fn play(kind: Kind, kill: Option<Kill>, cancel: Option<&str>, bug: Option<Bug>) -> Told {
+    let mut world = set(kind);
+    let before = asked(&world);
+    (world.kill, world.bug) = (kill, bug);
+    let order = command(kind, &world);
+    let made = world.insist(&order).jobs;
+    assert_eq!(made.len(), 1, "{kind:?} names its job");
+    let mut cancelled = false;
+    for _ in 0..ROUNDS {
+        let job = world.core.job(made[0]).unwrap().job.clone();
+        if job.has_ended() {
+            break;
+        }
+        let waits = |step: &str| job.node(step).is_some_and(|node| node.state == State::Running);
+        if !cancelled && cancel.is_some_and(waits) {
+            let command = Command::CancelJob { job: made[0], by: Some("ann".to_owned()) };
+            let at = world.moment();
+            let done = world.core.run(&command, None, &at).is_ok();
+            cancelled = world.commit() && done;
+        }
+        world.round();
+    }
+    // What is left to be said is said.
+    (0..3).for_each(|_| world.round());
+    let job = world.core.job(made[0]).unwrap().job.clone();
+    let asked = asked(&world).difference(&before).copied().collect();
+    Told { fired: world.kill.as_ref().is_some_and(|kill| kill.fired), job, asked, world }
+}
+
+fn asked(world: &World) -> BTreeSet<RequestId> {
+    world.agents.values().flat_map(|agent| agent.worked.keys().copied()).collect()
+}
+
+fn steps(job: &Job) -> Vec<JobNode> {
+    job.nodes.iter().filter(|node| node.spec().is_some()).cloned().collect()
+}
+
+/// What must be so when a job has succeeded.
+fn is_as_ordered(kind: Kind, told: &Told) {
+    let world = &told.world;
+    let row = world.core.protection(id(1));
+    let target = row.map(|row| &world.agents[&row.target]);
+    match kind {
+        Kind::Enable => {
+            assert!(row.unwrap().is_live());
+            assert!(target.unwrap().replicas.contains_key(&id(1)));
+        }
+        Kind::Disable => {
+            let ended = row.unwrap().ended.as_ref().unwrap();
+            assert_eq!(ended.replica, ReplicaFate::Deleted);
+            assert!(target.unwrap().replicas.is_empty());
+            assert!(matches!(world.held(0, 1), Some(Body::Removed { .. })));
+        }
+        Kind::ChangePolicy => assert_eq!(world.protection(0, 1).settings.copy_frequency_secs, 7),
+        Kind::Resync => assert_eq!(world.protection(0, 1).resync, row.unwrap().resync),
+        Kind::Associate => assert!(world.core.policy_of(world.clouds[0]).is_some()),
+    }
+    nothing_is_left_over(told);
+}
+
+/// Enabling was taken back: both hosts have stopped, and what was copied is gone.
+fn is_undone(told: &Told) {
+    let (world, row) = (&told.world, told.world.core.protection(id(1)).unwrap());
+    assert_eq!(row.ended.as_ref().unwrap().replica, ReplicaFate::Deleted);
+    assert!(world.agents.values().all(|agent| agent.replicas.is_empty()));
+    assert!(matches!(world.held(0, 1), Some(Body::Removed { .. })));
+    nothing_is_left_over(told);
+}
+
+fn nothing_is_left_over(told: &Told) {
+    for row in told.world.core.requests() {
+        assert!(!row.is_open(), "{:?} is still asked", row.request.action);
+    }
+    let mut restart = told.world.clone();
+    restart.kill = None;
+    let jobs: Vec<Job> = restart.core.jobs().map(|row| row.job.clone()).collect();
+    restart.start(restart.stored.clone(), Start::Continued);
+    assert!(restart.core.jobs().map(|row| &row.job).eq(&jobs), "an ended job stays as it is");
+}
+
+/// Every kill in every step of a job, the way there or the way back.
+fn kills(kind: Kind, step: &str, undo: bool) -> impl Iterator<Item = Kill> {
+    let step = step.to_owned();
+    PROCESSES.into_iter().flat_map(move |process| {
+        let step = step.clone();
+        INSTANTS.into_iter().map(move |instant| {
+            let step = step.clone();
+            Kill { kind, step, undo, process, instant, fired: false }
+        })
+    })
+}
+
+#[test]
+fn whoever_is_killed_at_whatever_step_every_job_ends_as_ordered() {
+    let mut cases = 0;
+    for kind in Kind::ALL {
+        let plain = play(kind, None, None, None);
+        assert_eq!(plain.job.end.as_ref().unwrap().ending, Ending::Succeeded, "{kind:?}: {:?}", plain.job);
+        is_as_ordered(kind, &plain);
+        for step in steps(&plain.job) {
+            for kill in kills(kind, &step.name, false) {
+                let case = format!("{kill:?}");
+                let told = play(kind, Some(kill), None, None);
+                assert!(told.fired, "{case}: nobody was killed");
+                let end = told.job.end.as_ref().unwrap_or_else(|| panic!("{case}: {:?}", told.job));
+                assert_eq!(end.ending, Ending::Succeeded, "{case}: {end:?}");
+                assert_eq!(told.asked.len(), plain.asked.len(), "{case}: asked by other names");
+                is_as_ordered(kind, &told);
+                cases += 1;
+            }
+        }
+    }
+    assert_eq!(cases, 9 * (5 + 3 + 12 + 1 + 2), "a step has no case, or a new one was added: name it here");
+}
+
+#[test]
+fn cancelled_at_whatever_step_every_job_ends_and_enabling_is_undone_whoever_is_killed() {
+    let mut undone = 0;
+    for kind in Kind::ALL {
+        let plain = play(kind, None, None, None);
+        for step in steps(&plain.job) {
+            let told = play(kind, None, Some(&step.name), None);
+            let end =
+                told.job.end.as_ref().unwrap_or_else(|| panic!("{kind:?} {}: {:?}", step.name, told.job));
+            if end.ending != Ending::Cancelled {
+                // It was over before anybody could say a word.
+                assert_eq!(end.ending, Ending::Succeeded, "{kind:?} {}", step.name);
+                assert!(step.ended_ms == step.started_ms, "{kind:?} {} can be cancelled", step.name);
+                continue;
+            }
+            if kind != Kind::Enable {
+                assert!(end.left.iter().all(|left| left.safe), "{end:?}");
+                continue;
+            }
+            is_undone(&told);
+            for kill in kills(kind, "order", true) {
+                let case = format!("{}: {kill:?}", step.name);
+                let told = play(kind, Some(kill), Some(&step.name), None);
+                assert!(told.fired, "{case}: nobody was killed");
+                assert_eq!(told.job.end.as_ref().map(|end| end.ending), Some(Ending::Cancelled), "{case}");
+                is_undone(&told);
+                undone += 1;
+            }
+        }
+    }
+    assert_eq!(undone, 9 * 3, "asking, preparing, copying");
+}
+
+#[test]
+fn a_vault_that_leaves_its_jobs_after_a_kill_is_caught() {
+    let kill = kills(Kind::Enable, "copy", false).find(|kill| kill.process == Process::Vault);
+    let told = play(Kind::Enable, kill, None, Some(Bug::LeavesJobs));
+    assert!(told.fired && told.job.end.is_none());
+}
+
+/// What no agent plays a part in: each step's effect with each outcome, each crash, each cancel.
+#[test]
+fn every_story_of_every_kind_ends_well() {
+    let kinds: BTreeSet<&str> = registry().kinds().collect();
+    assert_eq!(kinds, Kind::ALL.map(Kind::name).into(), "each kind is in both matrices");
+    for kind in Kind::ALL {
+        let mut job = play(kind, None, None, None).job;
+        if let Some(hosts) = job.input["hosts"].as_array_mut() {
+            hosts.truncate(2);
+        }
+        let tried = farshore_job::matrix::run(registry(), kind.name(), &job.input);
+        let tried = tried.unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+        assert!(tried.stories > 20, "{kind:?}: {tried:?}");
+    }
+}
