@@ -199,28 +199,16 @@ impl Clerk {
     }
 
     async fn store_changes(&mut self) -> Result<(), StoreError> {
-        let mut changes = Changes::new();
-        let mut any = false;
-        for change in self.core.changes() {
-            any = true;
-            let id = RowId::new(change.kind, change.key);
-            changes = match change.body {
-                Some(body) => changes.put(id, Expect::Anything, body),
-                None => changes.delete(id, Expect::Anything),
-            };
-        }
-        for (id, body) in self.papers.changes() {
-            any = true;
-            changes = changes.put(id, Expect::Anything, body);
-        }
-        if self.papers.first_of_term {
-            changes = changes.learned();
-        }
+        let changes = changes_of(&self.core, &self.papers);
         let begun = Instant::now();
-        let stored = if any { self.store.commit(changes).await.map(drop) } else { Ok(()) };
-        if any {
-            self.meters.committed(begun.elapsed(), stored.is_ok());
-        }
+        let stored = match changes {
+            Some(changes) => {
+                let stored = self.store.commit(changes).await.map(drop);
+                self.meters.committed(begun.elapsed(), stored.is_ok());
+                stored
+            }
+            None => Ok(()),
+        };
         match &stored {
             Ok(()) => {
                 self.core.commit();
@@ -238,6 +226,28 @@ impl Clerk {
     fn moment(&self) -> Moment {
         super::moment_since(self.begun)
     }
+}
+
+/// What waits in core and papers, as one transaction of the store; none where nothing does.
+pub(super) fn changes_of(core: &Core, papers: &Papers) -> Option<Changes> {
+    let mut changes = Changes::new();
+    let mut any = false;
+    for change in core.changes() {
+        any = true;
+        let id = RowId::new(change.kind, change.key);
+        changes = match change.body {
+            Some(body) => changes.put(id, Expect::Anything, body),
+            None => changes.delete(id, Expect::Anything),
+        };
+    }
+    for (id, body) in papers.changes() {
+        any = true;
+        changes = changes.put(id, Expect::Anything, body);
+    }
+    if papers.first_of_term {
+        changes = changes.learned();
+    }
+    any.then_some(changes)
 }
 
 fn closed() -> Problem {

@@ -4,12 +4,12 @@
 
 use std::time::Instant;
 
-use farshore_store::{Changes, Expect, LearnReason, Loaded, Options, RowId, Store};
+use farshore_store::{LearnReason, Loaded, Options, Store};
 use farshore_vault::{Core, Moment, Start};
 
 use super::{
     config::VaultConfig,
-    desk::Books,
+    desk::{Books, changes_of},
     moment_since,
     papers::{PREFIX, Papers},
 };
@@ -67,24 +67,10 @@ impl Offline {
 
     /// Stores what was changed, all of it or nothing, and closes.
     pub(super) async fn finish(self) -> Result<(), ProgramError> {
-        let mut changes = Changes::new();
-        let mut any = false;
-        for change in self.core.changes() {
-            any = true;
-            let id = RowId::new(change.kind, change.key);
-            changes = match change.body {
-                Some(body) => changes.put(id, Expect::Anything, body),
-                None => changes.delete(id, Expect::Anything),
-            };
-        }
-        for (id, body) in self.papers.changes() {
-            any = true;
-            changes = changes.put(id, Expect::Anything, body);
-        }
-        if self.papers.first_of_term {
-            changes = changes.learned();
-        }
-        let stored = if any { self.store.commit(changes).await.map(drop) } else { Ok(()) };
+        let stored = match changes_of(&self.core, &self.papers) {
+            Some(changes) => self.store.commit(changes).await.map(drop),
+            None => Ok(()),
+        };
         self.store.close().await;
         Ok(stored?)
     }
