@@ -2,7 +2,6 @@
 //! do with the rows is in the modules below.
 
 mod adopt;
-mod age;
 mod learn;
 mod moves;
 mod poll;

@@ -61,7 +61,7 @@ impl World {
                 *self.truth.counts.entry("conflicts at the end").or_default() += 1;
                 continue;
             }
-            let age = core.newest_of(row.machine, &at).map(|(_, age)| age);
+            let age = core.judge(row, &at).newest.map(|(_, age)| age);
             let most = 900_000 + LATE_MAX;
             assert!(age.is_some_and(|age| age < most), "{} is not current: {age:?}\n{row:#?}", row.name);
             *self.truth.counts.entry("current at the end").or_default() += 1;

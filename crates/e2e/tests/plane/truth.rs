@@ -134,7 +134,7 @@ impl World {
         for row in
             core.protections().filter(|row| row.is_live() && row.hosts().iter().any(|h| hosts.contains(h)))
         {
-            let Some((id, age)) = core.newest_of(row.machine, at) else { continue };
+            let Some((id, age)) = core.judge(row, at).newest else { continue };
             let captured = self.truth.points.get(&(row.machine, id)).copied().expect("it was sealed");
             // A clock that was set back while nobody looked hides its own step: a run that
             // began later cannot know.
