@@ -22,7 +22,9 @@ use crate::{
     Backoff, ChannelError, Expected, Keyring,
     limits::{ATTEMPTS, BODY_MAX, CALL_MAX, IDLE_MAX, IDLE_TIME_MAX},
     places::Places,
+    refusal::ProblemDetails,
 };
+pub use connection::Following;
 use connection::{Connection, Reply};
 
 /// What one that has been superseded says.
@@ -276,6 +278,20 @@ pub(crate) async fn call_alone<T: DeserializeOwned>(
     timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: address.to_owned(), after: CALL_MAX }))
 }
 
+/// A call over a connection of its own whose answer is read as it comes.
+pub(crate) async fn follow_alone(
+    address: &str,
+    tls: Arc<rustls::ClientConfig>,
+    request: Request<Full<Bytes>>,
+) -> Result<Following, ChannelError> {
+    let attempt = async {
+        let connection = Connection::open_with(address, tls).await?;
+        connection.follow(request).await
+    };
+    let timed = timeout(CALL_MAX, attempt).await;
+    timed.unwrap_or_else(|_| Err(ChannelError::Timeout { peer: address.to_owned(), after: CALL_MAX }))
+}
+
 /// Whether another address of the same peer may do better: this one is dead, hangs, or leads
 /// to one that has been superseded.
 fn is_elsewhere(error: &ChannelError) -> bool {
@@ -327,6 +343,12 @@ fn refused(reply: Reply, peer: &str) -> Result<Reply, ChannelError> {
         },
         advice: "compare the versions of both, and check the address".to_owned(),
     };
-    let problem = serde_json::from_slice(&reply.body).unwrap_or_else(|_| unknown());
-    Err(ChannelError::Refused { peer: peer.to_owned(), status: reply.status.as_u16(), problem })
+    let told = serde_json::from_slice(&reply.body).map(ProblemDetails::into_problem);
+    let (problem, findings) = told.unwrap_or_else(|_| (unknown(), Vec::new()));
+    Err(ChannelError::Refused {
+        peer: peer.to_owned(),
+        status: reply.status.as_u16(),
+        problem,
+        findings: findings.into(),
+    })
 }

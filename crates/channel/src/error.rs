@@ -41,6 +41,8 @@ pub enum ChannelError {
         status: u16,
         /// The peer's own words.
         problem: Problem,
+        /// Each thing that it found, where it says more.
+        findings: Box<[serde_json::Value]>,
     },
     /// The peer did not answer in time.
     #[error("{peer} did not answer within {} s", after.as_secs())]

@@ -36,7 +36,7 @@ mod upkeep;
 mod visitor;
 
 pub use backoff::Backoff;
-pub use client::{Call, Client};
+pub use client::{Call, Client, Following};
 pub use enrol::{Applicant, Enroller, Member, Signing, admit, enrol, enrolment_router, renew};
 pub use error::ChannelError;
 pub use json::Json;

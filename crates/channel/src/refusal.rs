@@ -1,13 +1,18 @@
-//! What is answered instead of what was asked for: a status and a [`Problem`], so that
-//! programs read a code and people what to do.
+//! What is answered instead of what was asked for: a status and problem details (RFC 9457),
+//! so that programs read a code and people what to do.
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
 use farshore_control::report::Problem;
 use farshore_pki::RegistrationError;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Media type of a refusal's body.
 pub(crate) const PROBLEM_TYPE: &str = "application/problem+json";
@@ -19,6 +24,45 @@ pub struct Refusal {
     pub status: StatusCode,
     /// What is wrong, and what to do.
     pub problem: Problem,
+    /// Each thing that was found, where there is more than one; as the answerer writes them.
+    pub findings: Vec<Value>,
+}
+
+/// Problem details as they travel. Whoever reads is content with less.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ProblemDetails {
+    #[serde(default)]
+    r#type: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    status: u16,
+    detail: String,
+    code: String,
+    #[serde(default)]
+    advice: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) findings: Vec<Value>,
+}
+
+impl ProblemDetails {
+    fn of(refusal: &Refusal) -> ProblemDetails {
+        let Problem { code, what, advice } = refusal.problem.clone();
+        ProblemDetails {
+            r#type: format!("urn:farshore:problem:{code}"),
+            title: refusal.status.canonical_reason().unwrap_or("Problem").to_owned(),
+            status: refusal.status.as_u16(),
+            detail: what,
+            code,
+            advice,
+            findings: refusal.findings.clone(),
+        }
+    }
+
+    /// What is wrong, and each thing that was found.
+    pub(crate) fn into_problem(self) -> (Problem, Vec<Value>) {
+        (Problem { code: self.code, what: self.detail, advice: self.advice }, self.findings)
+    }
 }
 
 impl Refusal {
@@ -33,6 +77,7 @@ impl Refusal {
         Refusal {
             status,
             problem: Problem { code: code.to_owned(), what: what.into(), advice: advice.into() },
+            findings: Vec::new(),
         }
     }
 
@@ -72,10 +117,13 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let body = serde_json::to_vec(&ProblemDetails::of(&self)).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, Request, header};
 use bytes::Bytes;
 use farshore_pki::{Fingerprint, Role};
+use http_body_util::Full;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ChannelError, Expected, client, tls};
+use crate::{ChannelError, Expected, client, client::Following, tls};
 
 /// Calls a vault with a token.
 #[derive(Clone)]
@@ -33,42 +34,47 @@ impl Visitor {
         Ok(Visitor { address: address.to_owned(), tls: Arc::new(tls), token: value })
     }
 
-    /// Gets a value.
+    /// Asks for something and gets a value; `body` is what is sent, if anything is. Sent again
+    /// under the same `key`, it is done once.
     ///
     /// # Errors
     /// What went wrong, or the server's refusal.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ChannelError> {
-        self.call(&Method::GET, path, Bytes::new(), None).await
-    }
-
-    /// Posts a value and gets one. Sent again under the same `key`, it is done once.
-    ///
-    /// # Errors
-    /// What went wrong, or the server's refusal.
-    pub async fn post<T: DeserializeOwned>(
+    pub async fn call<T: DeserializeOwned>(
         &self,
+        method: &Method,
         path: &str,
-        value: &impl Serialize,
+        body: Option<&impl Serialize>,
         key: Option<&str>,
     ) -> Result<T, ChannelError> {
-        let body = client::encoded(value, &self.address)?;
-        self.call(&Method::POST, path, body, key).await
+        let body = body.map_or_else(|| Ok(Bytes::new()), |value| client::encoded(value, &self.address))?;
+        let mut request = self.request(method, path, body)?;
+        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            request.headers_mut().insert("idempotency-key", key);
+        }
+        client::call_alone(&self.address, Arc::clone(&self.tls), request).await
     }
 
-    async fn call<T: DeserializeOwned>(
+    /// Asks for an answer that goes on, from after the event of this id, where one is given.
+    ///
+    /// # Errors
+    /// What went wrong, or the server's refusal.
+    pub async fn follow(&self, path: &str, last_event: Option<&str>) -> Result<Following, ChannelError> {
+        let mut request = self.request(&Method::GET, path, Bytes::new())?;
+        if let Some(id) = last_event.and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert("last-event-id", id);
+        }
+        client::follow_alone(&self.address, Arc::clone(&self.tls), request).await
+    }
+
+    fn request(
         &self,
         method: &Method,
         path: &str,
         body: Bytes,
-        key: Option<&str>,
-    ) -> Result<T, ChannelError> {
-        let peer = &self.address;
-        let mut request = client::request(method, path, body, peer)?;
+    ) -> Result<Request<Full<Bytes>>, ChannelError> {
+        let mut request = client::request(method, path, body, &self.address)?;
         request.headers_mut().insert(header::AUTHORIZATION, self.token.clone());
-        if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
-            request.headers_mut().insert("idempotency-key", key);
-        }
-        client::call_alone(peer, Arc::clone(&self.tls), request).await
+        Ok(request)
     }
 }
 

@@ -151,6 +151,7 @@ pub enum Intent {
 
 /// How the first copy is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", tag = "how")]
 pub enum InitialCopy {
     /// Over the network, at once.
@@ -169,6 +170,7 @@ pub enum InitialCopy {
 
 /// Whether something is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
     /// As the line needs it.
@@ -182,6 +184,7 @@ pub enum Compression {
 
 /// By what two agents know each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Wire {
     /// Certificates of the vault's authority.

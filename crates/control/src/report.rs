@@ -69,6 +69,8 @@ pub struct ReportReply {
 
 /// Something wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = Fault))]
 pub struct Problem {
     /// A short fixed word for programs, such as `space-low`.
     pub code: String,
@@ -159,6 +161,7 @@ pub struct StorageClass {
 
 /// Room at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Space {
     /// The directory.
     pub path: String,
@@ -257,6 +260,7 @@ pub struct PointAge {
 
 /// Sums of cycles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CycleTotals {
     /// Cycles that were sealed.
     pub cycles: u64,

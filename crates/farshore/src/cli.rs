@@ -2,13 +2,22 @@
 //! of a vault, over the public API alone. This module must never decide anything.
 
 mod alerts;
+mod clouds;
 mod context;
+mod events;
+mod hosts;
 mod jobs;
 mod keeping;
-mod names;
-mod orders;
+mod machines;
+mod manual;
+mod mappings;
+mod operator;
+mod policies;
 mod programs;
+mod protections;
 mod show;
+mod sites;
+mod tokens;
 mod watch;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
@@ -55,50 +64,82 @@ enum Command {
     Vault(programs::VaultCommand),
     /// Sites: adds them, enrols and runs their servers.
     #[command(subcommand)]
-    Site(orders::SiteCommand),
+    Site(sites::SiteCommand),
     /// Clouds: groups of hosts of a site.
     #[command(subcommand)]
-    Cloud(orders::CloudCommand),
+    Cloud(clouds::CloudCommand),
     /// Hosts.
     #[command(subcommand)]
-    Host(orders::HostCommand),
-    /// Lists the machines of all hosts.
-    Machines,
+    Host(hosts::HostCommand),
+    /// Machines, as hosts report them.
+    #[command(subcommand)]
+    Machine(machines::MachineCommand),
     /// Policies: how machines are replicated.
     #[command(subcommand)]
-    Policy(orders::PolicyCommand),
-    /// Maps a network or a storage class of one site to one of another.
-    Map(orders::MapArgs),
-    /// Protects machines.
-    Protect(orders::ProtectArgs),
-    /// Ends the protection of a machine.
-    Unprotect(orders::UnprotectArgs),
-    /// Pauses the protection of a machine.
-    Pause(orders::MachineArgs),
-    /// Lets a paused protection go on.
-    Resume(orders::MachineArgs),
-    /// Compares everything of a machine with its replica, and sends what differs.
-    Resync(orders::ResyncArgs),
+    Policy(policies::PolicyCommand),
+    /// Mappings of networks and storage classes of one site to those of another.
+    #[command(subcommand)]
+    Mapping(mappings::MappingCommand),
+    /// Protections of machines.
+    #[command(subcommand)]
+    Protection(protections::ProtectionCommand),
     /// Shows all protections: state, RPO, health with its reasons.
+    #[command(
+        after_help = "Examples:\n  farshore status\n  farshore status --watch\n  farshore status --site east --health critical"
+    )]
     Status(watch::StatusArgs),
     /// Alerts: what is wrong, and who is told.
     #[command(subcommand)]
     Alert(alerts::AlertCommand),
     /// Shows the past of a protection: RPO over an hour, a day and a week, and its cycles.
+    #[command(after_help = "Example:\n  farshore history web1")]
     History(alerts::HistoryArgs),
     /// Jobs: what was ordered and takes time.
     #[command(subcommand)]
     Job(jobs::JobCommand),
+    /// Lists the machines of all hosts: short for `machine list`.
+    #[command(after_help = "Example:\n  farshore machines --unprotected")]
+    Machines(machines::MachinesArgs),
+    /// Maps a network or a storage class: short for `mapping set`.
+    #[command(after_help = "Example:\n  farshore map storage east/fast west/fast")]
+    Map(mappings::MapArgs),
+    /// Protects machines: short for `protection enable`.
+    ///
+    /// Everything that stands against it is told at once, before anything changes.
+    #[command(
+        after_help = "Examples:\n  farshore protect web1\n  farshore protect web1 db1 --target hostb --exclude vdb\n  farshore protect --all --check"
+    )]
+    Protect(protections::ProtectArgs),
+    /// Ends the protection of a machine: short for `protection disable`.
+    #[command(after_help = "Example:\n  farshore unprotect web1 --keep-replica")]
+    Unprotect(protections::UnprotectArgs),
+    /// Pauses the protection of a machine: short for `protection pause`.
+    #[command(after_help = "Example:\n  farshore pause web1")]
+    Pause(protections::MachineArgs),
+    /// Lets a paused protection go on: short for `protection resume`.
+    #[command(after_help = "Example:\n  farshore resume web1")]
+    Resume(protections::MachineArgs),
+    /// Compares everything of a machine with its replica: short for `protection resync`.
+    #[command(after_help = "Example:\n  farshore resync web1")]
+    Resync(protections::ResyncArgs),
     /// Tokens of the API.
     #[command(subcommand)]
-    Token(orders::TokenCommand),
+    Token(tokens::TokenCommand),
     /// Which vault commands speak to.
     #[command(subcommand)]
     Context(context::ContextCommand),
     /// Writes completions for a shell.
+    #[command(after_help = "Example:\n  farshore completions bash")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+    /// Writes man pages, one for each command, into a folder.
+    #[command(after_help = "Example:\n  farshore man --dir /usr/local/share/man/man1")]
+    Man {
+        /// The folder; it is made where it is missing.
+        #[arg(long)]
+        dir: PathBuf,
     },
 }
 
@@ -111,7 +152,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if output == Output::Json {
-                show::print(&format!("{:#}\n", serde_json::json!({ "error": error.to_string() })));
+                show::print(&format!("{:#}\n", error.as_json()));
+            }
+            if let ProgramError::Refused { findings, .. } = &error {
+                show::findings(findings);
             }
             show::complain(&format!("error: {error}\n"));
             ExitCode::FAILURE
@@ -124,7 +168,7 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
     let serves = matches!(
         command,
         Command::Vault(programs::VaultCommand::Serve { .. })
-            | Command::Site(orders::SiteCommand::Serve { .. })
+            | Command::Site(sites::SiteCommand::Serve { .. })
     );
     start_log(serves);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,15 +178,15 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
     runtime.block_on(async {
         match command {
             Command::Vault(command) => programs::vault(command, &global).await,
-            Command::Site(orders::SiteCommand::Serve { config }) => {
+            Command::Site(sites::SiteCommand::Serve { config }) => {
                 programs::site_serve(config.as_deref()).await
             }
-            Command::Site(orders::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
-            Command::Site(orders::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
-            Command::Site(orders::SiteCommand::HostKey { config }) => {
+            Command::Site(sites::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
+            Command::Site(sites::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
+            Command::Site(sites::SiteCommand::HostKey { config }) => {
                 programs::host_key(config.as_deref(), &global).await
             }
-            Command::Site(orders::SiteCommand::Status { config }) => {
+            Command::Site(sites::SiteCommand::Status { config }) => {
                 programs::site_status(config.as_deref(), &global).await
             }
             Command::Context(command) => context::run(command, &global),
@@ -152,6 +196,11 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
                 show::print(&String::from_utf8_lossy(&text));
                 Ok(())
             }
+            Command::Man { dir } => {
+                manual::write(Cli::command(), &dir)?;
+                show::print(&format!("the man pages are in {}\n", dir.display()));
+                Ok(())
+            }
             command => operate(command, &global).await,
         }
     })
@@ -159,25 +208,28 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
 
 /// Commands that speak to a vault.
 async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> {
-    let operator = context::Operator::of(global)?;
+    let operator = &operator::Operator::of(global)?;
     match command {
-        Command::Site(command) => orders::site(&operator, command).await,
-        Command::Cloud(command) => orders::cloud(&operator, command).await,
-        Command::Host(command) => orders::host(&operator, command).await,
-        Command::Machines => orders::machines(&operator).await,
-        Command::Policy(command) => orders::policy(&operator, command).await,
-        Command::Map(args) => orders::map(&operator, args).await,
-        Command::Protect(args) => orders::protect(&operator, args).await,
-        Command::Unprotect(args) => orders::unprotect(&operator, args).await,
-        Command::Pause(args) => orders::pause(&operator, &args.machine, true).await,
-        Command::Resume(args) => orders::pause(&operator, &args.machine, false).await,
-        Command::Resync(args) => orders::resync(&operator, &args).await,
-        Command::Status(args) => watch::status(&operator, &args).await,
-        Command::Alert(command) => alerts::alert(&operator, command).await,
-        Command::History(args) => alerts::history(&operator, &args).await,
-        Command::Job(command) => jobs::run(&operator, command).await,
-        Command::Token(command) => orders::token(&operator, command).await,
-        Command::Vault(_) | Command::Context(_) | Command::Completions { .. } => Ok(()),
+        Command::Site(command) => sites::run(operator, command).await,
+        Command::Cloud(command) => clouds::run(operator, command).await,
+        Command::Host(command) => hosts::run(operator, command).await,
+        Command::Machine(command) => machines::run(operator, command).await,
+        Command::Machines(args) => machines::list(operator, args).await,
+        Command::Policy(command) => policies::run(operator, command).await,
+        Command::Mapping(command) => mappings::run(operator, command).await,
+        Command::Map(args) => mappings::set(operator, args).await,
+        Command::Protection(command) => protections::run(operator, command).await,
+        Command::Protect(args) => protections::protect(operator, args).await,
+        Command::Unprotect(args) => protections::unprotect(operator, args).await,
+        Command::Pause(args) => protections::pause(operator, args).await,
+        Command::Resume(args) => protections::resume(operator, args).await,
+        Command::Resync(args) => protections::resync(operator, args).await,
+        Command::Status(args) => watch::status(operator, &args).await,
+        Command::Alert(command) => alerts::run(operator, command).await,
+        Command::History(args) => alerts::history(operator, &args).await,
+        Command::Job(command) => jobs::run(operator, command).await,
+        Command::Token(command) => tokens::run(operator, command).await,
+        Command::Vault(_) | Command::Context(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 
@@ -198,5 +250,46 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// All commands that do something, with what they are called by.
+    fn leaves(command: &clap::Command, name: &str, out: &mut Vec<(String, clap::Command)>) {
+        let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        if below.is_empty() {
+            out.push((name.to_owned(), command.clone()));
+        }
+        below.into_iter().for_each(|one| leaves(one, &format!("{name} {}", one.get_name()), out));
+    }
+
+    #[test]
+    fn every_command_has_examples_of_itself_that_are_right() {
+        let mut all = Vec::new();
+        leaves(&Cli::command(), "farshore", &mut all);
+        assert!(all.len() > 40, "there are {}", all.len());
+        for (name, command) in all {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().map(str::trim).filter(|line| line.starts_with("farshore")).collect();
+            assert!(!examples.is_empty(), "{name} has no example");
+            for example in examples {
+                assert!(example.starts_with(&name), "'{example}' is no example of {name}");
+                let parsed = Cli::try_parse_from(example.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_man_page() {
+        let dir = tempfile::tempdir().unwrap();
+        manual::write(Cli::command(), dir.path()).unwrap();
+        let page = std::fs::read_to_string(dir.path().join("farshore-protection-enable.1")).unwrap();
+        assert!(page.contains("farshore protection enable"), "{page}");
+        assert!(page.contains("Examples"), "{page}");
+        let mut all = Vec::new();
+        leaves(&Cli::command(), "farshore", &mut all);
+        for (name, _) in all {
+            assert!(dir.path().join(format!("{}.1", name.replace(' ', "-"))).exists(), "{name}");
+        }
     }
 }

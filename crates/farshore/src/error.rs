@@ -43,6 +43,18 @@ pub enum ProgramError {
     /// The network.
     #[error("{0}; {advice}", advice = .0.advice())]
     Channel(#[from] farshore_channel::ChannelError),
+    /// What the vault answers instead of doing it.
+    #[error("{what}; {advice}")]
+    Refused {
+        /// A short fixed word for programs.
+        code: String,
+        /// What and where.
+        what: String,
+        /// What to do.
+        advice: String,
+        /// Everything that was found, where there is more than one thing.
+        findings: Vec<farshore_vault::Finding>,
+    },
     /// What the vault says.
     #[error(transparent)]
     Problem(#[from] farshore_vault::Problem),
@@ -76,6 +88,16 @@ impl ProgramError {
     ) -> impl FnOnce(io::Error) -> ProgramError + use<'a> {
         let path = path.to_owned();
         move |source| ProgramError::Io { what, path, source }
+    }
+
+    /// For programs.
+    pub(crate) fn as_json(&self) -> serde_json::Value {
+        match self {
+            ProgramError::Refused { code, what, advice, findings } => serde_json::json!({
+                "error": self.to_string(), "code": code, "detail": what, "advice": advice, "findings": findings,
+            }),
+            _ => serde_json::json!({ "error": self.to_string() }),
+        }
     }
 
     pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> ProgramError {

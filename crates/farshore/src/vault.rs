@@ -5,6 +5,7 @@ mod api;
 mod backups;
 mod config;
 mod desk;
+mod events;
 mod init;
 mod issuer;
 mod members;
@@ -26,7 +27,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand;
 use farshore_vault::Moment;
 
-pub use api::Ordered;
+pub use api::document;
 pub use backups::backup;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
 pub use init::{Made, init};
@@ -52,7 +53,7 @@ fn moment_since(begun: Instant) -> Moment {
 }
 
 /// Milliseconds since the Unix epoch.
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,24 +4,30 @@
 
 mod alerts;
 mod clouds;
+mod events;
 mod history;
 mod hosts;
 mod jobs;
 mod machines;
 mod mappings;
+mod orders;
 mod policies;
 mod protections;
 mod sites;
 mod status;
+mod tokens;
 
-pub use alerts::AlertView;
-pub use clouds::CloudView;
+pub use alerts::{AlertView, Noted};
+pub use clouds::{AddCloud, CloudView, Follow, PairWith};
+pub use events::EventView;
 pub use history::HistoryView;
-pub use hosts::HostView;
+pub use hosts::{HostView, PutInto, ReachedAt};
 pub use jobs::{CauseView, JobState, JobView, StepView};
 pub use machines::MachineView;
-pub use mappings::MappingView;
-pub use policies::PolicyView;
-pub use protections::ProtectionView;
-pub use sites::{KeyView, SiteView};
+pub use mappings::{Mapped, MappingView};
+pub use orders::{Ordered, Page, ProblemView, Rename};
+pub use policies::{AddPolicy, PolicyView};
+pub use protections::{EnableMachines, ProtectionState, ProtectionView};
+pub use sites::{AddSite, KeyView, Revoked, SiteView};
 pub use status::StatusView;
+pub use tokens::{AddToken, TokenView};

@@ -33,6 +33,7 @@ pub const SKEW_CRITICAL_MS: u64 = 240_000;
 
 /// How bad.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Nothing is wrong.
@@ -46,6 +47,7 @@ pub enum Level {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Reason {
     /// A short fixed word for programs, such as `rpo-missed`.
     pub code: String,
@@ -59,6 +61,7 @@ pub struct Reason {
 
 /// The worst of its reasons, and all of them, worst first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Health {
     /// The worst.
     pub level: Level,

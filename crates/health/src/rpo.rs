@@ -53,6 +53,7 @@ pub struct Replaced {
 
 /// Ages below which the newest point was for a share of the time, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Percentiles {
     /// Half of the time.
     pub p50_ms: u64,

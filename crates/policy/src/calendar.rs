@@ -11,6 +11,8 @@ const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A minute of the local day: 00:00 to 24:00. As text `HH:MM`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = String, pattern = "^[0-9]{1,2}:[0-9]{2}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Minute(u16);
 
@@ -55,6 +57,8 @@ impl FromStr for Minute {
 
 /// Days of the week: bit 0 is Monday. As text `mon-fri`, `sat,sun` or `daily`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = String))]
 #[serde(try_from = "String", into = "String")]
 pub struct Days(u8);
 
@@ -129,6 +133,7 @@ impl FromStr for Days {
 
 /// A part of every day. With its end before its beginning it goes over midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Window {
     /// From this minute on.
     pub from: Minute,
@@ -138,6 +143,7 @@ pub struct Window {
 
 /// Another bandwidth limit at some time of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct RateWindow {
     /// Days on which it begins.
     pub days: Days,

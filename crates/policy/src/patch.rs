@@ -49,13 +49,29 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Change<T> {
     }
 }
 
+#[cfg(feature = "schema")]
+impl<T: utoipa::PartialSchema> Change<T> {
+    /// A value, or `null`.
+    fn described() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        let null =
+            utoipa::openapi::schema::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::Null);
+        utoipa::openapi::schema::AnyOfBuilder::new().item(null).item(T::schema()).into()
+    }
+}
+
 macro_rules! patch {
     ($($(#[$doc:meta])* $field:ident: $kind:ty,)*) => {
         /// A change of some settings of a policy; see [`Policy`] for what each means.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(default, deny_unknown_fields)]
         pub struct PolicyPatch {
-            $($(#[$doc])* #[serde(skip_serializing_if = "Change::is_keep")] pub $field: Change<$kind>,)*
+            $(
+                $(#[$doc])*
+                #[serde(skip_serializing_if = "Change::is_keep")]
+                #[cfg_attr(feature = "schema", schema(schema_with = Change::<$kind>::described, required = false))]
+                pub $field: Change<$kind>,
+            )*
         }
 
         impl PolicyPatch {

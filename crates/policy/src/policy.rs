@@ -8,6 +8,7 @@ use crate::{Minute, RateWindow, Window};
 /// How machines are replicated. Ranges are in [`crate::limits`], words for people in
 /// [`crate::SETTINGS`]; [`Policy::check`] tells whether all hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Policy {
     /// Seconds from one cycle to the next.
@@ -75,6 +76,7 @@ impl Default for Policy {
 
 /// How the first copy of a machine is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", tag = "how")]
 pub enum InitialMethod {
     /// Over the network, at once.
@@ -93,6 +95,7 @@ pub enum InitialMethod {
 
 /// What becomes of a replica when its protection is disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDisable {
     /// It stays where it is.

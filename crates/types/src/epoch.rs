@@ -132,6 +132,20 @@ impl<'de> Deserialize<'de> for PointId {
     }
 }
 
+#[cfg(feature = "schema")]
+impl utoipa::PartialSchema for PointId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::schema::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .description(Some("Name of a recovery point: the epoch's number, a dash, the point's number."))
+            .pattern(Some("^[0-9]+-[0-9]+$"))
+            .into()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl utoipa::ToSchema for PointId {}
+
 /// A point together with the digest of its content: equal references mean equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PointRef {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 /// The hypervisor's UUID of a machine; it stays the same on both sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct MachineId(pub Uuid);
 
@@ -40,6 +41,8 @@ impl FromStr for MachineId {
 ///
 /// It becomes part of file names and arrives from the network, so it is always checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = String, pattern = "^[a-z0-9_-]{1,32}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct DiskKey(String);
 

@@ -2,8 +2,9 @@
 
 use super::Source;
 
-/// Largest file in bytes; what is larger is built or downloaded, not checked in.
-const BLOB_BYTES: usize = 256 * 1024;
+/// Largest file in bytes; what is larger is built or downloaded, not checked in. The largest
+/// is the API's document, which is checked in so that a change of the API is seen.
+const BLOB_BYTES: usize = 512 * 1024;
 /// Most lines of a Rust file, with its tests.
 const FILE_LINES: usize = 600;
 /// Most lines of a function, from its first to its closing brace.

@@ -33,6 +33,28 @@ pub(super) struct Connection {
     driver: JoinSet<hyper::Result<()>>,
 }
 
+/// An answer that goes on, read as it comes.
+pub struct Following {
+    body: Incoming,
+    connection: Connection,
+}
+
+impl Following {
+    /// The next bytes; none when the peer has ended it.
+    ///
+    /// # Errors
+    /// That the connection broke.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ChannelError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| broken(&error, &self.connection.address))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// An answer, whole.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -125,6 +147,22 @@ impl Connection {
             Ok(response) => read(response, &self.address).await,
             Err(error) => Err(self.explain(&error).await),
         }
+    }
+
+    /// Sends a request whose answer has no end: it is read as it comes.
+    pub(super) async fn follow(mut self, request: Request<Full<Bytes>>) -> Result<Following, ChannelError> {
+        let response = match self.sender.send_request(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(self.explain(&error).await),
+        };
+        if response.status().is_success() {
+            return Ok(Following { body: response.into_body(), connection: self });
+        }
+        let reply = read(response, &self.address).await?;
+        Err(match super::refused(reply, &self.address) {
+            Err(refusal) => refusal,
+            Ok(_) => ChannelError::Broken { peer: self.address, why: "its answer has no sense".to_owned() },
+        })
     }
 
     /// TLS 1.3 lets a client send before the server has judged its certificate, so a

@@ -2,25 +2,30 @@
 
 use clap::Subcommand;
 
-use super::{Output, context::Operator, names::find as find_by_name, show};
+use super::{
+    Output,
+    operator::{ListArgs, Operator, Query, path},
+    show,
+};
 use crate::{
     ProgramError,
     vault::Tested,
-    views::{AlertView, HistoryView, ProtectionView},
+    views::{AlertView, HistoryView, Noted},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
     /// Lists alerts, the newest first.
-    ///
-    /// Example: farshore alert list --level critical
+    #[command(after_help = "Example:\n  farshore alert list --level critical")]
     List(Filter),
     /// Shows one, with what to do about it.
+    #[command(after_help = "Example:\n  farshore alert show 3f2a91c0")]
     Show {
         /// Its id, or how that begins.
         alert: String,
     },
     /// Takes note of one: it stays open until what is wrong is over.
+    #[command(after_help = "Example:\n  farshore alert acknowledge 3f2a91c0 --by kim")]
     Acknowledge {
         /// Its id, or how that begins.
         alert: String,
@@ -29,22 +34,23 @@ pub(crate) enum AlertCommand {
         by: Option<String>,
     },
     /// Sends a test message by every channel, and says what became of it.
+    #[command(after_help = "Example:\n  farshore alert test")]
     Test,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Filter {
-    /// `open`, `resolved` or `all`.
-    #[arg(long, default_value = "open")]
+    /// Which.
+    #[arg(long, default_value = "open", value_parser = ["open", "resolved", "all"])]
     state: String,
-    /// `warning` or `critical`.
-    #[arg(long)]
+    /// How bad.
+    #[arg(long, value_parser = ["warning", "critical"])]
     level: Option<String>,
     /// The reason's code, such as `rpo-missed`.
     #[arg(long)]
     code: Option<String>,
-    /// `protection`, `host` or `site`.
-    #[arg(long)]
+    /// About what.
+    #[arg(long, value_parser = ["protection", "host", "site"])]
     of: Option<String>,
     /// Name or id of what it is about.
     #[arg(long)]
@@ -52,6 +58,8 @@ pub(crate) struct Filter {
     /// Only those of which somebody has, or has not, taken note.
     #[arg(long)]
     acknowledged: Option<bool>,
+    #[command(flatten)]
+    list: ListArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,7 +68,7 @@ pub(crate) struct HistoryArgs {
     machine: String,
 }
 
-pub(super) async fn alert(operator: &Operator, command: AlertCommand) -> Result<(), ProgramError> {
+pub(super) async fn run(operator: &Operator, command: AlertCommand) -> Result<(), ProgramError> {
     match command {
         AlertCommand::List(filter) => list(operator, &filter).await,
         AlertCommand::Show { alert } => {
@@ -71,8 +79,8 @@ pub(super) async fn alert(operator: &Operator, command: AlertCommand) -> Result<
         AlertCommand::Acknowledge { alert, by } => {
             let id = find(operator, &alert).await?.id;
             let by = by.unwrap_or_else(|| "somebody".to_owned());
-            let path = format!("alerts/{id}/acknowledge");
-            let alert: AlertView = operator.post(&path, &serde_json::json!({ "by": by })).await?;
+            let path = path(&["alerts", &id.to_string(), "acknowledge"]);
+            let alert: AlertView = operator.post(&path, Some(&Noted { by })).await?;
             show::one(operator.output, &alert, "taken note of; it resolves itself when it is over");
             Ok(())
         }
@@ -81,18 +89,14 @@ pub(super) async fn alert(operator: &Operator, command: AlertCommand) -> Result<
 }
 
 async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> {
-    let acknowledged = filter.acknowledged.map(|flag| flag.to_string());
-    let wanted = [
-        ("state", Some(&filter.state)),
-        ("level", filter.level.as_ref()),
-        ("code", filter.code.as_ref()),
-        ("of", filter.of.as_ref()),
-        ("about", filter.about.as_ref()),
-        ("acknowledged", acknowledged.as_ref()),
-    ];
-    let query: Vec<String> =
-        wanted.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value?)))).collect();
-    let alerts: Vec<AlertView> = operator.get(&format!("alerts?{}", query.join("&"))).await?;
+    let query = Query::default()
+        .with("state", Some(&filter.state))
+        .with("level", filter.level.as_ref())
+        .with("code", filter.code.as_ref())
+        .with("of", filter.of.as_ref())
+        .with("about", filter.about.as_ref())
+        .with("acknowledged", filter.acknowledged.map(|flag| flag.to_string()));
+    let alerts: Vec<AlertView> = operator.list("alerts", &filter.list, query).await?;
     show::list(operator.output, &alerts, &["alert", "level", "of", "name", "what", "noted by"], |alert| {
         vec![
             alert.id.to_string()[..8].to_owned(),
@@ -108,7 +112,8 @@ async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> 
 
 /// An alert by its id, or by how that begins.
 async fn find(operator: &Operator, begin: &str) -> Result<AlertView, ProgramError> {
-    let alerts: Vec<AlertView> = operator.get("alerts?state=all").await?;
+    let query = Query::default().with("state", Some("all"));
+    let alerts: Vec<AlertView> = operator.list("alerts", &ListArgs::default(), query).await?;
     let begin = begin.to_lowercase();
     let mut found = alerts.into_iter().filter(|alert| alert.id.to_string().starts_with(&begin));
     match (found.next().filter(|_| !begin.is_empty()), found.next()) {
@@ -125,7 +130,7 @@ async fn find(operator: &Operator, begin: &str) -> Result<AlertView, ProgramErro
 }
 
 async fn test(operator: &Operator) -> Result<(), ProgramError> {
-    let tested: Vec<Tested> = operator.post("alerts/test", &serde_json::json!({})).await?;
+    let tested: Vec<Tested> = operator.post("alerts/test", None::<&()>).await?;
     show::list(operator.output, &tested, &["channel", "result"], |one| {
         let result = one.fault.as_ref().map_or_else(|| "sent".to_owned(), |why| format!("not sent: {why}"));
         vec![one.channel.clone(), result]
@@ -145,11 +150,7 @@ async fn test(operator: &Operator) -> Result<(), ProgramError> {
 
 /// `farshore history MACHINE`.
 pub(super) async fn history(operator: &Operator, args: &HistoryArgs) -> Result<(), ProgramError> {
-    let all: Vec<ProtectionView> = operator.get("protections").await?;
-    let machine =
-        find_by_name("protected machine", &args.machine, &all, |view| view.machine.0, |view| &view.name)?;
-    let machine = machine.machine;
-    let view: HistoryView = operator.get(&format!("protections/{machine}/history")).await?;
+    let view: HistoryView = operator.get(&path(&["protections", &args.machine, "history"])).await?;
     if operator.output == Output::Json {
         show::one(operator.output, &view, "");
         return Ok(());
@@ -201,10 +202,4 @@ fn whole(alert: &AlertView) -> String {
 
 fn level(alert: &AlertView) -> String {
     format!("{:?}", alert.level).to_lowercase()
-}
-
-/// A value as it may stand in a query.
-fn escaped(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    value.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -8,11 +8,10 @@ use std::{
 
 use clap::Subcommand;
 use farshore_channel::Visitor;
-use farshore_vault::Command as Order;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use super::{Global, Output, show};
-use crate::{ProgramError, settings, vault::Ordered};
+use crate::{ProgramError, settings};
 
 /// What is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +27,12 @@ pub(crate) struct Context {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// Shows it, without the token.
+    #[command(after_help = "Example:\n  farshore context show")]
     Show,
     /// Sets it.
-    ///
-    /// Example: farshore context set --address vault:7400 --fingerprint 3f… --token fsh-…
+    #[command(
+        after_help = "Example:\n  farshore context set --address vault:7400 --fingerprint 3fa9 --token farshore_12"
+    )]
     Set {
         /// Where the vault is, HOST:PORT.
         #[arg(long)]
@@ -93,43 +94,12 @@ impl Context {
         settings::write_private(path, &text)
     }
 
-    fn visitor(&self) -> Result<Visitor, ProgramError> {
+    pub(crate) fn visitor(&self) -> Result<Visitor, ProgramError> {
         let advice = "copy it as `farshore vault init` showed it";
         let fingerprint = self
             .fingerprint
             .parse()
             .map_err(|_| ProgramError::usage(format!("'{}' is no fingerprint", self.fingerprint), advice))?;
         Ok(Visitor::new(&self.address, fingerprint, &self.token)?)
-    }
-}
-
-/// Asks a vault, and orders.
-pub(crate) struct Operator {
-    vault: Visitor,
-    pub(crate) output: Output,
-}
-
-impl Operator {
-    pub(crate) fn of(global: &Global) -> Result<Operator, ProgramError> {
-        let context = Context::load(&path_of(global))?;
-        Ok(Operator { vault: context.visitor()?, output: global.output })
-    }
-
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ProgramError> {
-        Ok(self.vault.get(&format!("/api/v1/{path}")).await?)
-    }
-
-    pub(crate) async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        value: &impl Serialize,
-    ) -> Result<T, ProgramError> {
-        Ok(self.vault.post(&format!("/api/v1/{path}"), value, None).await?)
-    }
-
-    /// Orders something; sent again by a retry, it is done once.
-    pub(crate) async fn order(&self, order: &Order) -> Result<Ordered, ProgramError> {
-        let key = uuid::Uuid::new_v4().to_string();
-        Ok(self.vault.post("/api/v1/commands", order, Some(&key)).await?)
     }
 }

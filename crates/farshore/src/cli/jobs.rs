@@ -3,46 +3,55 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use axum::http::Method;
 use clap::Subcommand;
 use farshore_types::JobId;
 
-use super::{Output, context::Operator, show};
+use super::{
+    Output,
+    operator::{ListArgs, Operator, Query, path},
+    show,
+};
 use crate::{
     ProgramError,
-    vault::Ordered,
-    views::{JobState, JobView, StepView},
+    views::{JobState, JobView, Ordered, StepView},
 };
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// How jobs can stand: the API's words.
+const STATES: [&str; 8] =
+    ["open", "ended", "running", "undoing", "succeeded", "partly", "failed", "cancelled"];
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
     /// Lists jobs, the newest first.
-    ///
-    /// Example: farshore job list --state open --machine web1
+    #[command(after_help = "Example:\n  farshore job list --state open --machine web1 --limit 10")]
     List {
-        /// Only those that are: open, ended, running, undoing, succeeded, partly, failed, cancelled.
-        #[arg(long)]
+        /// Only those that stand so.
+        #[arg(long, value_parser = STATES)]
         state: Option<String>,
         /// Only those about this machine.
         #[arg(long)]
         machine: Option<String>,
-        /// Only so many.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        #[command(flatten)]
+        list: ListArgs,
     },
     /// Shows a job with its steps.
+    #[command(after_help = "Example:\n  farshore job show 5f0c2a10-3b7e-4c55-9d62-1e8f4b7a9c03")]
     Show {
         /// Its id.
         job: JobId,
     },
     /// Follows a job to its end.
+    #[command(after_help = "Example:\n  farshore job watch 5f0c2a10-3b7e-4c55-9d62-1e8f4b7a9c03")]
     Watch {
         /// Its id.
         job: JobId,
     },
     /// Cancels a job where that is safe; what it did is taken back.
+    #[command(after_help = "Example:\n  farshore job cancel 5f0c2a10-3b7e-4c55-9d62-1e8f4b7a9c03")]
     Cancel {
         /// Its id.
         job: JobId,
@@ -62,7 +71,7 @@ pub(crate) struct Waiting {
 
 pub(super) async fn run(operator: &Operator, command: JobCommand) -> Result<(), ProgramError> {
     match command {
-        JobCommand::List { state, machine, limit } => list(operator, state, machine, limit).await,
+        JobCommand::List { state, machine, list } => list_jobs(operator, state, machine, list).await,
         JobCommand::Show { job } => {
             let job = get(operator, job).await?;
             show::one(operator.output, &job, text_of(&job).trim_end());
@@ -76,8 +85,9 @@ pub(super) async fn run(operator: &Operator, command: JobCommand) -> Result<(), 
             ended
         }
         JobCommand::Cancel { job, no_wait } => {
-            let done: Ordered = operator.post(&format!("jobs/{}/cancel", job.0), &()).await?;
-            show::one(operator.output, &done, "it is being cancelled");
+            let path = path(&["jobs", &job.0.to_string(), "cancel"]);
+            let done = operator.order_bare(Method::POST, &path).await?;
+            operator.told(&done, "it is being cancelled");
             if no_wait {
                 return Ok(());
             }
@@ -97,17 +107,14 @@ async fn get(operator: &Operator, job: JobId) -> Result<JobView, ProgramError> {
     operator.get(&format!("jobs/{}", job.0)).await
 }
 
-async fn list(
+async fn list_jobs(
     operator: &Operator,
     state: Option<String>,
     machine: Option<String>,
-    limit: usize,
+    list: ListArgs,
 ) -> Result<(), ProgramError> {
-    let mut query = format!("jobs?limit={limit}");
-    for (key, value) in [("state", state), ("machine", machine)] {
-        query += &value.map(|value| format!("&{key}={}", escaped(&value))).unwrap_or_default();
-    }
-    let jobs: Vec<JobView> = operator.get(&query).await?;
+    let query = Query::default().with("state", state).with("machine", machine);
+    let jobs: Vec<JobView> = operator.list("jobs", &list, query).await?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     show::list(operator.output, &jobs, &["job", "state", "done", "age", "what"], |job| {
@@ -116,14 +123,6 @@ async fn list(
         vec![job.id.to_string(), job.state.word().to_owned(), done, age, job.title.clone()]
     });
     Ok(())
-}
-
-/// With every byte that is no letter, digit, dash or underscore as `%XX`.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 /// A job and its steps, for people.
@@ -159,12 +158,12 @@ pub(crate) async fn wait_for(
     waiting: Waiting,
 ) -> Result<(), ProgramError> {
     if waiting.no_wait {
-        for job in done.answer.jobs.iter().filter(|_| operator.output == Output::Table) {
+        for job in done.jobs.iter().filter(|_| operator.output == Output::Table) {
             show::complain(&format!("it goes on; look with: farshore job watch {job}\n"));
         }
         return Ok(());
     }
-    until_ended(operator, &done.answer.jobs).await
+    until_ended(operator, &done.jobs).await
 }
 
 /// Follows jobs to their ends; an error where one of them failed or was cancelled.
@@ -292,10 +291,5 @@ mod tests {
             text.ends_with("  no room\n  make room\n  not taken back: order: host 'b' is gone\n"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn names_travel_in_a_query_whatever_is_in_them() {
-        assert_eq!(escaped("a b&c-1"), "a%20b%26c-1");
     }
 }

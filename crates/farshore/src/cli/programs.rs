@@ -8,9 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Global, Output,
     context::{self, Context},
-    keeping,
-    orders::{EnrolArgs, FollowArgs},
-    show,
+    keeping, show,
+    sites::{EnrolArgs, FollowArgs},
 };
 use crate::{
     ProgramError, site,
@@ -20,6 +19,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum VaultCommand {
     /// Makes a vault: its authority, its certificate, the owner's token.
+    #[command(after_help = "Example:\n  farshore vault init --config /etc/farshore/vault.toml")]
     Init {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
@@ -29,32 +29,46 @@ pub(crate) enum VaultCommand {
         owner: String,
     },
     /// Runs the vault.
+    #[command(after_help = "Example:\n  farshore vault serve")]
     Serve {
         /// The configuration.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Makes a backup of the vault's store, whether or not the vault runs, and reads it back.
+    #[command(after_help = "Example:\n  farshore vault backup")]
     Backup(keeping::BackupArgs),
     /// Reads a backup whole and says what is in it.
+    #[command(after_help = "Example:\n  farshore vault verify vault.backup")]
     Verify {
         /// The backup.
         file: PathBuf,
     },
     /// Makes a vault of a backup; it learns from its hosts and sites before it commands.
+    #[command(after_help = "Example:\n  farshore vault restore vault.backup")]
     Restore(keeping::RestoreArgs),
     /// Opens the authority's key with the recovery key, and lets this machine start the vault.
+    #[command(after_help = "Example:\n  farshore vault recover-authority")]
     RecoverAuthority(keeping::RecoverArgs),
     /// Makes a token of the API on the vault's own machine, while the vault stands still.
+    #[command(after_help = "Example:\n  farshore vault token")]
     Token(keeping::TokenArgs),
     /// Writes a commented sample of the configuration.
+    #[command(after_help = "Example:\n  farshore vault sample")]
     Sample,
+    /// Writes the document of the public API, OpenAPI 3.1.
+    #[command(after_help = "Example:\n  farshore vault openapi")]
+    Openapi,
 }
 
 pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), ProgramError> {
     match command {
         VaultCommand::Sample => {
             show::print(vault::SAMPLE);
+            Ok(())
+        }
+        VaultCommand::Openapi => {
+            show::print(&vault::document());
             Ok(())
         }
         VaultCommand::Backup(args) => keeping::backup(args, global).await,

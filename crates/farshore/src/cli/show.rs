@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use comfy_table::{Table, presets::NOTHING};
+use farshore_health::{Health, Reason};
 use farshore_vault::{Finding, Severity};
 use serde::Serialize;
 
@@ -35,6 +36,41 @@ pub(crate) fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> 
         table.add_row(row);
     });
     format!("{table}\n")
+}
+
+/// One thing with what is known of it, a line each, or JSON.
+pub(crate) fn record(output: Output, value: &impl Serialize, heads: &[&str], row: Vec<String>) {
+    let width = heads.iter().map(|head| head.len()).max().unwrap_or(0);
+    let lines: Vec<String> =
+        heads.iter().zip(row).map(|(head, value)| format!("{head:width$}  {value}")).collect();
+    one(output, value, &lines.join("\n"));
+}
+
+/// Why something is not well, for people; programs have it in the value.
+pub(crate) fn reasons(output: Output, name: &str, health: &Health) {
+    if output == Output::Table {
+        for reason in &health.reasons {
+            print(&reason_line(name, reason));
+        }
+    }
+}
+
+/// One reason, as a line.
+pub(crate) fn reason_line(name: &str, reason: &Reason) -> String {
+    format!("  {name}: {} ({})\n", reason.what, reason.advice)
+}
+
+/// How well something can be.
+pub(crate) const LEVELS: [&str; 3] = ["normal", "warning", "critical"];
+
+/// Health in a word.
+pub(crate) fn health(health: &Health) -> String {
+    LEVELS[health.level as usize].to_owned()
+}
+
+/// A text, or a dash where there is none.
+pub(crate) fn or_dash(text: &Option<String>) -> String {
+    text.clone().unwrap_or_else(|| "-".to_owned())
 }
 
 /// One value, or a sentence about it.

@@ -1,73 +1,80 @@
 //! `status`: how well everything is, once or followed.
 
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
-use farshore_health::{Health, Level};
+use farshore_channel::ChannelError;
 
-use super::{Output, context::Operator, show};
-use crate::{ProgramError, views::*};
+use super::{
+    Output,
+    events::Events,
+    operator::Operator,
+    protections::{self, ProtectionsArgs},
+    show,
+};
+use crate::{
+    ProgramError,
+    views::{ProtectionView, StatusView},
+};
 
-/// Between two looks.
-const EVERY: Duration = Duration::from_secs(2);
+/// It is shown anew after so long at the latest: ages grow though nothing changes.
+const EVERY: Duration = Duration::from_secs(5);
+/// Not more often than this, however much happens.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Takes a terminal's cursor home and clears what is below.
+const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows all protections: state, RPO, health with its reasons.
-///
-/// Examples:
-///   farshore status
-///   farshore status --watch
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct StatusArgs {
-    /// Shows it anew every two seconds, until Ctrl-C.
+    /// Shows it anew whenever something changes, until Ctrl-C.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    which: ProtectionsArgs,
 }
 
 pub(super) async fn status(operator: &Operator, args: &StatusArgs) -> Result<(), ProgramError> {
+    if !args.watch {
+        return look(operator, args).await.map(|text| show::print(&text));
+    }
+    let mut events = Events::of(operator);
     loop {
-        let vault: StatusView = operator.get("status").await?;
-        let protections: Vec<ProtectionView> = operator.get("protections").await?;
-        match operator.output {
-            Output::Json => {
-                let all = serde_json::json!({ "vault": vault, "protections": protections });
-                show::print(&format!("{all}\n"));
-            }
-            Output::Table => show::print(&table(&vault, &protections)),
-        }
-        if !args.watch {
-            return Ok(());
+        match look(operator, args).await {
+            Ok(text) if std::io::stdout().is_terminal() => show::print(&format!("{CLEAR}{text}")),
+            Ok(text) => show::print(&text),
+            // A vault that is away comes back.
+            Err(ProgramError::Channel(error)) if is_away(&error) => show::complain(&format!("{error}\n")),
+            Err(error) => return Err(error),
         }
         tokio::select! {
+            heard = events.next() => drop(heard?),
             () = tokio::time::sleep(EVERY) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
+        tokio::time::sleep(SETTLE).await;
     }
 }
 
+fn is_away(error: &ChannelError) -> bool {
+    matches!(
+        error,
+        ChannelError::Unreachable { .. } | ChannelError::Timeout { .. } | ChannelError::Broken { .. }
+    )
+}
+
+async fn look(operator: &Operator, args: &StatusArgs) -> Result<String, ProgramError> {
+    let vault: StatusView = operator.get("status").await?;
+    let protections = protections::list(operator, &args.which).await?;
+    Ok(match operator.output {
+        Output::Json => format!("{}\n", serde_json::json!({ "vault": vault, "protections": protections })),
+        Output::Table => table(&vault, &protections),
+    })
+}
+
 fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
-    let heads = ["machine", "source", "target", "state", "rpo", "points", "missed", "health"];
-    let rows = protections.iter().map(|p| {
-        let state = match p.progress {
-            Some(share) => format!("{} {:.0} %", p.state, share * 100.0),
-            None => p.state.clone(),
-        };
-        let rpo = p.rpo_ms.map_or_else(|| "-".to_owned(), show::time);
-        let (points, missed) = (p.points.to_string(), p.cycles.missed.to_string());
-        vec![
-            p.name.clone(),
-            p.source.clone(),
-            p.target.clone(),
-            state,
-            rpo,
-            points,
-            missed,
-            health(&p.health),
-        ]
-    });
-    let mut text = show::table(&heads, rows);
+    let mut text = show::table(&protections::HEADS, protections.iter().map(protections::row));
     for protection in protections {
         for reason in &protection.health.reasons {
-            text += &format!("  {}: {} ({})\n", protection.name, reason.what, reason.advice);
+            text += &show::reason_line(&protection.name, reason);
         }
     }
     if !vault.learning_from.is_empty() {
@@ -75,14 +82,4 @@ fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
             &format!("learning: {} have not been heard of in this term\n", vault.learning_from.join(", "));
     }
     text
-}
-
-/// Health in a word.
-pub(crate) fn health(health: &Health) -> String {
-    match health.level {
-        Level::Normal => "normal",
-        Level::Warning => "warning",
-        Level::Critical => "critical",
-    }
-    .to_owned()
 }

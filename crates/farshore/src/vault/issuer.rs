@@ -370,5 +370,6 @@ pub(crate) fn refused(problem: Problem) -> Refusal {
         ProblemKind::Refused => StatusCode::FORBIDDEN,
         ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
-    Refusal::new(status, &problem.code, problem.what, problem.advice)
+    let findings = problem.details.iter().filter_map(|finding| serde_json::to_value(finding).ok()).collect();
+    Refusal { findings, ..Refusal::new(status, &problem.code, problem.what, problem.advice) }
 }

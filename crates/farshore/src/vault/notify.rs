@@ -58,7 +58,7 @@ pub(crate) trait Channel: Send + Sync {
 pub(crate) struct Channels(Vec<Arc<dyn Channel>>);
 
 /// What became of a test message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Tested {
     /// The channel.
     pub channel: String,

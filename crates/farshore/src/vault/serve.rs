@@ -98,7 +98,7 @@ async fn with_store(
     }
     let upkeep = Arc::new(Upkeep::new(keyring.clone(), &config.data_dir, Arc::new(SystemClock::default())));
     issuer.standing().watch(Arc::clone(&upkeep));
-    let api = api::router(desk.clone(), issuer.clone(), channels.clone());
+    let api = api::router(desk.clone(), issuer.clone(), channels.clone(), turn.clone());
     let api = api.layer(from_fn_with_state(desk.meters().clone(), metrics::measured));
     let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api);
     let members = members::router(desk.clone(), issuer.clone());

@@ -16,16 +16,16 @@ mod status;
 use farshore_types::{CloudId, HostId, SiteId};
 use farshore_vault::Core;
 
-pub(super) use alerts::{alert, alerts};
-pub(super) use clouds::clouds;
+pub(super) use alerts::alert;
+pub(super) use clouds::cloud;
 pub(super) use history::history;
-pub(super) use hosts::hosts;
+pub(super) use hosts::{host, machines_by_host};
 pub(super) use jobs::{job, job_state};
-pub(super) use machines::machines;
-pub(super) use mappings::mappings;
-pub(super) use policies::policies;
-pub(super) use protections::protections;
-pub(super) use sites::sites;
+pub(super) use machines::machine;
+pub(super) use mappings::{mapping, mappings};
+pub(super) use policies::policy;
+pub(super) use protections::{Seen, protection};
+pub(super) use sites::site;
 pub(super) use status::status;
 
 fn site_name(core: &Core, id: SiteId) -> String {

@@ -2,10 +2,11 @@
 
 use farshore_health::Level;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// An alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AlertView {
     /// Its id.
     pub id: Uuid,
@@ -33,4 +34,14 @@ pub struct AlertView {
     pub acknowledged_by: Option<String>,
     /// When.
     pub acknowledged_ms: Option<u64>,
+}
+
+/// Somebody takes note of an alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Noted {
+    /// Who; may be left out.
+    #[serde(default)]
+    #[schema(max_length = 128)]
+    pub by: String,
 }

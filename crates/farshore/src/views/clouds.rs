@@ -2,9 +2,10 @@
 
 use farshore_types::CloudId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A cloud.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CloudView {
     /// Its id.
     pub id: CloudId,
@@ -20,4 +21,31 @@ pub struct CloudView {
     pub policy: Option<String>,
     /// How many hosts it has.
     pub hosts: usize,
+}
+
+/// A cloud to add.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddCloud {
+    /// Name or id of its site.
+    pub site: String,
+    /// Its name; unique within the site.
+    #[schema(min_length = 1, max_length = 128)]
+    pub name: String,
+}
+
+/// With what a cloud is paired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PairWith {
+    /// Name or id of the cloud that keeps the replicas.
+    pub target: String,
+}
+
+/// What holds for a cloud.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Follow {
+    /// Name or id of the policy.
+    pub policy: String,
 }

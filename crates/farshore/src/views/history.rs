@@ -4,9 +4,10 @@ use farshore_control::report::CycleTotals;
 use farshore_health::Percentiles;
 use farshore_types::MachineId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How old the newest point was, and the cycles of the last 12 hours.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryView {
     /// The machine.
     pub machine: MachineId,

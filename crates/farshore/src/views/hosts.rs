@@ -4,9 +4,10 @@ use farshore_control::report::Space;
 use farshore_health::Health;
 use farshore_types::HostId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
     /// Its id.
     pub id: HostId,
@@ -32,4 +33,23 @@ pub struct HostView {
     pub space: Vec<Space>,
     /// How well it is.
     pub health: Health,
+}
+
+/// Where a host belongs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutInto {
+    /// Name or id of a cloud of its site.
+    pub cloud: String,
+}
+
+/// How a host is reached for replication.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReachedAt {
+    /// `HOST:PORT`, as the other site's hosts reach it.
+    pub address: String,
+    /// Its Kerberos principal; empty: it has none; left out: it stays.
+    #[serde(default)]
+    pub principal: Option<String>,
 }

@@ -2,9 +2,10 @@
 
 use farshore_types::{CloudId, JobId, MachineId, PolicyId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobView {
     /// Its id.
     pub id: JobId,
@@ -41,7 +42,7 @@ pub struct JobView {
 }
 
 /// Where a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
     /// It goes on.
@@ -80,7 +81,7 @@ impl JobState {
 }
 
 /// What went wrong, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CauseView {
     /// What and where.
     pub what: String,
@@ -89,7 +90,7 @@ pub struct CauseView {
 }
 
 /// A step, or a group of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepView {
     /// Unique within the job.
     pub name: String,

@@ -2,9 +2,10 @@
 
 use farshore_types::MachineId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A machine on a host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MachineView {
     /// Its id.
     pub id: MachineId,

@@ -1,12 +1,15 @@
 //! Protections. This module must never know where they come from.
 
-use farshore_control::report::CycleTotals;
+use std::collections::BTreeSet;
+
+use farshore_control::{InitialCopy, report::CycleTotals};
 use farshore_health::Health;
-use farshore_types::{MachineId, PointId};
+use farshore_types::{DiskKey, MachineId, PointId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A machine's protection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProtectionView {
     /// The machine.
     pub machine: MachineId,
@@ -18,8 +21,8 @@ pub struct ProtectionView {
     pub target: String,
     /// The policy's name.
     pub policy: Option<String>,
-    /// What it does, in a word: `replicating`, `seeding`, …
-    pub state: String,
+    /// What it does.
+    pub state: ProtectionState,
     /// Share of the first copy or the comparison that is done, from 0 to 1.
     pub progress: Option<f64>,
     /// The epoch of its owner.
@@ -36,4 +39,65 @@ pub struct ProtectionView {
     pub cycles: CycleTotals,
     /// How well it is.
     pub health: Health,
+}
+
+/// What a protection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProtectionState {
+    /// Its source's agent has not begun yet, or was not heard of.
+    Starting,
+    /// The first copy is made.
+    Seeding,
+    /// Every cycle makes a point.
+    Replicating,
+    /// Everything is being compared.
+    Resynchronizing,
+    /// Everything must be compared, which waits.
+    ResyncNeeded,
+    /// It is paused.
+    Paused,
+    /// Something else has to end first.
+    Waiting,
+    /// The last try failed; it is tried again.
+    Retrying,
+    /// It cannot go on without a person.
+    Failed,
+}
+
+impl ProtectionState {
+    /// In a word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ProtectionState::Starting => "starting",
+            ProtectionState::Seeding => "seeding",
+            ProtectionState::Replicating => "replicating",
+            ProtectionState::Resynchronizing => "resynchronizing",
+            ProtectionState::ResyncNeeded => "resync-needed",
+            ProtectionState::Paused => "paused",
+            ProtectionState::Waiting => "waiting",
+            ProtectionState::Retrying => "retrying",
+            ProtectionState::Failed => "failed",
+        }
+    }
+}
+
+/// Machines to protect: by name or id, or all of some clouds that nothing protects yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnableMachines {
+    /// Names or ids of machines.
+    pub machines: Vec<String>,
+    /// Names or ids of source clouds, all of whose machines are meant.
+    pub clouds: Vec<String>,
+    /// All machines of all source clouds with a policy.
+    pub all: bool,
+    /// Name or id of the host for their replicas; none: by room.
+    pub target: Option<String>,
+    /// Disks that are left out of each.
+    #[schema(value_type = Vec<DiskKey>)]
+    pub excluded: BTreeSet<DiskKey>,
+    /// How the first copy is made; none: as the policy says.
+    pub initial: Option<InitialCopy>,
 }

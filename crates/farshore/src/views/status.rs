@@ -2,9 +2,10 @@
 
 use farshore_types::VaultId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The vault as a whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatusView {
     /// Its version.
     pub version: String,

@@ -2,20 +2,9 @@
 
 use std::fs;
 
-use farshore_channel::Visitor;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::world::{World, free_address};
-
-/// Posts to the API as the context's user does.
-fn post(world: &World, path: &str, value: &Value) -> Value {
-    let context: toml::Table = fs::read_to_string(world.path("context.toml")).unwrap().parse().unwrap();
-    let text = |key: &str| context[key].as_str().unwrap().to_owned();
-    let visitor =
-        Visitor::new(&text("address"), text("fingerprint").parse().unwrap(), &text("token")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(visitor.post(path, value, None)).unwrap()
-}
 
 /// Speaks with another token, and comes back.
 fn with_token<T>(world: &World, token: &str, ask: impl FnOnce(&World) -> T) -> T {
@@ -65,7 +54,7 @@ fn a_restore_learns_and_what_was_taken_back_after_the_backup_stays_so() {
     assert!(world.fails(&["vault", "verify", &damaged.display().to_string()]).contains("no whole backup"));
 
     // After the backup: a token is taken back.
-    post(&world, "/api/v1/commands", &json!({ "command": "remove-token", "token": stolen["id"] }));
+    world.ok(&["token", "remove", stolen["id"].as_str().unwrap()]);
     assert!(with_token(&world, &stolen_token, |world| world.fails(&["site", "list"])).contains("token"));
     world.ok(&["policy", "add", "after"]);
     world.ok(&["site", "revoke", "west"]);

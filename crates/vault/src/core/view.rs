@@ -54,6 +54,8 @@ views! {
     notices, notice, u64, NoticeRow;
     /// Tokens of the API.
     tokens, token, uuid::Uuid, TokenRow;
+    /// Commands that were done under an idempotency key.
+    operations, operation, String, OperationRow;
     /// What hosts said last.
     observed, observed_of, HostId, ObservedRow;
 }

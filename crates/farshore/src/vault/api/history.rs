@@ -1,29 +1,23 @@
 //! A protection's past: how old its newest point was, and its cycles.
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::get,
-};
-use farshore_channel::{Json, Refusal};
-use farshore_types::MachineId;
-use uuid::Uuid;
+use axum::extract::State;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, caller::Token};
-use crate::{
-    vault::{issuer::refused, views},
-    views::HistoryView,
-};
+use super::{Answered, Api, asking::Named, names};
+use crate::{vault::views, views::HistoryView};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/protections/{machine}/history", get(show))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(show_history))
 }
 
-async fn show(
-    State(api): State<Api>,
-    _token: Token,
-    Path(machine): Path<Uuid>,
-) -> Result<Json<HistoryView>, Refusal> {
-    let found = api.desk.look(move |core, _, at| views::history(core, MachineId(machine), at)).await;
-    found.and_then(std::convert::identity).map(Json).map_err(refused)
+/// Shows a protection's past: RPO over an hour, a day and a week, and its cycles.
+#[utoipa::path(
+    get,
+    path = "/api/v1/protections/{machine}/history",
+    tag = "protections",
+    params(("machine" = String, Path, description = "Name or id of a machine.")),
+    responses((status = 200, description = "It.", body = HistoryView))
+)]
+async fn show_history(State(api): State<Api>, Named(name): Named) -> Answered<HistoryView> {
+    api.look(move |core, at| names::protection(core, &name).map(|row| views::history(core, row, at))).await
 }

@@ -1,28 +1,223 @@
-//! Hosts.
+//! Hosts. They come by enrolment at their site server, never by an order.
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, post},
-};
-use farshore_channel::{Json, Refusal};
+use axum::extract::State;
+use farshore_channel::Json;
+use farshore_health::Level;
 use farshore_pki::Role;
 use farshore_types::HostId;
-use uuid::Uuid;
+use farshore_vault::Command;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, caller::Token, list};
-use crate::vault::{issuer::refused, views};
+use super::{
+    Answered, Api, Listed,
+    asking::{Key, Named, Params},
+    lists::{Place, list_params},
+    names,
+};
+use crate::{
+    vault::{issuer::refused, views},
+    views::{HostView, Ordered, Page, PutInto, ReachedAt, Rename, Revoked},
+};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/hosts", get(|api, key: Token| list(api, key, views::hosts)))
-        .route("/api/v1/hosts/{host}/revocation", post(revoke_host))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list_hosts))
+        .routes(routes!(show_host, remove_host))
+        .routes(routes!(rename_host))
+        .routes(routes!(put_host))
+        .routes(routes!(reach_host))
+        .routes(routes!(begin_maintenance, end_maintenance))
+        .routes(routes!(revoke_host))
 }
 
-async fn revoke_host(
+list_params! {
+    /// Which hosts are listed.
+    HostParams {
+        /// Only those of this site.
+        site: String,
+        /// Only those of this cloud.
+        cloud: String,
+        /// Only those that are so well.
+        #[param(inline)]
+        health: Level,
+    }
+}
+
+/// Lists the hosts.
+#[utoipa::path(
+    get,
+    path = "/api/v1/hosts",
+    tag = "hosts",
+    params(HostParams),
+    responses((status = 200, description = "A page of them.", body = Page<HostView>))
+)]
+async fn list_hosts(State(api): State<Api>, Params(params): Params<HostParams>) -> Listed<HostView> {
+    api.look(move |core, at| {
+        let (part, machines) = (params.part(), views::machines_by_host(core));
+        let site =
+            params.site.as_deref().map(|site| names::site(core, site).map(|row| row.id)).transpose()?;
+        let cloud = names::cloud_id(core, params.cloud.as_deref())?;
+        let rows = core.hosts().filter(|row| {
+            !row.removed
+                && part.has(&row.name)
+                && site.is_none_or(|site| row.site == site)
+                && (cloud.is_none() || row.cloud == cloud)
+        });
+        part.page(
+            rows,
+            |row| Place::new(&row.name, row.id.0),
+            |row| {
+                let view = views::host(core, row, machines.get(&row.id).copied().unwrap_or(0), at);
+                params.health.is_none_or(|level| view.health.level == level).then_some(view)
+            },
+        )
+    })
+    .await
+}
+
+/// Shows a host.
+#[utoipa::path(
+    get,
+    path = "/api/v1/hosts/{host}",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    responses((status = 200, description = "It.", body = HostView))
+)]
+async fn show_host(State(api): State<Api>, Named(name): Named) -> Answered<HostView> {
+    api.look(move |core, at| {
+        let row = names::host(core, &name)?;
+        let machines = core.machines().filter(|machine| machine.host == row.id).count();
+        Ok(views::host(core, row, machines, at))
+    })
+    .await
+}
+
+/// Removes a host that has no role, and revokes its certificates.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/hosts/{host}",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn remove_host(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+    let id = id_of(&api, name.clone()).await;
+    // First what can be refused: a host that still has a role stays as it is.
+    let done =
+        api.order(key, move |core| Ok(Command::RemoveHost { host: names::host(core, &name)?.id })).await?;
+    if let Ok(id) = id {
+        api.issuer.revoke(Role::Host, id.0).await.map_err(refused)?;
+    }
+    Ok(done)
+}
+
+/// Gives a host another name: that of its certificate.
+#[utoipa::path(
+    put,
+    path = "/api/v1/hosts/{host}/name",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    request_body = Rename,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn rename_host(
     State(api): State<Api>,
-    _token: Token,
-    Path(host): Path<Uuid>,
-) -> Result<Json<usize>, Refusal> {
-    api.issuer.revoke(Role::Host, HostId(host).0).await.map(Json).map_err(refused)
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<Rename>,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        Ok(Command::RenameHost { host: names::host(core, &name)?.id, name: asked.name })
+    })
+    .await
+}
+
+/// Puts a host into a cloud of its site.
+#[utoipa::path(
+    put,
+    path = "/api/v1/hosts/{host}/cloud",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    request_body = PutInto,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn put_host(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<PutInto>,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        let (host, cloud) = (names::host(core, &name)?.id, names::cloud(core, &asked.cloud)?.id);
+        Ok(Command::SetHostCloud { host, cloud })
+    })
+    .await
+}
+
+/// Says where a host takes replication, and its Kerberos principal.
+#[utoipa::path(
+    put,
+    path = "/api/v1/hosts/{host}/address",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    request_body = ReachedAt,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn reach_host(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<ReachedAt>,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        let host = names::host(core, &name)?.id;
+        Ok(Command::SetHostAddress { host, address: asked.address, principal: asked.principal })
+    })
+    .await
+}
+
+/// Lets a host take no new role.
+#[utoipa::path(
+    put,
+    path = "/api/v1/hosts/{host}/maintenance",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn begin_maintenance(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+    api.order(key, move |core| Ok(Command::SetMaintenance { host: names::host(core, &name)?.id, on: true }))
+        .await
+}
+
+/// Lets a host take roles again.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/hosts/{host}/maintenance",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn end_maintenance(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+    api.order(key, move |core| Ok(Command::SetMaintenance { host: names::host(core, &name)?.id, on: false }))
+        .await
+}
+
+/// Revokes a host's certificates.
+///
+/// It is refused within a minute by all that are in contact.
+#[utoipa::path(
+    post,
+    path = "/api/v1/hosts/{host}/revocation",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host.")),
+    responses((status = 200, description = "How many.", body = Revoked))
+)]
+async fn revoke_host(State(api): State<Api>, Named(name): Named) -> Answered<Revoked> {
+    let host = id_of(&api, name).await?;
+    let certificates = api.issuer.revoke(Role::Host, host.0).await.map_err(refused)?;
+    Ok(Json(Revoked { certificates }))
+}
+
+async fn id_of(api: &Api, name: String) -> Result<HostId, farshore_channel::Refusal> {
+    api.look(move |core, _| names::host(core, &name).map(|row| row.id)).await.map(|Json(id)| id)
 }

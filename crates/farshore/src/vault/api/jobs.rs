@@ -1,81 +1,95 @@
-//! Jobs: what goes on and what has ended lately, newest first.
+//! Jobs: what goes on and what has ended lately, the newest first.
 
-use axum::{
-    Router,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
-    routing::{get, post},
-};
-use farshore_channel::{Json, Refusal};
-use farshore_types::{JobId, MachineId};
+use axum::extract::State;
+use farshore_types::MachineId;
 use farshore_vault::{
     Command, Core,
     rows::{About, JobRow},
 };
 use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{Api, Ordered, caller::Token, commands};
+use super::{
+    Answered, Api, Listed,
+    asking::{Key, Named, Params},
+    lists::{Place, list_params},
+    names,
+};
 use crate::{
-    vault::{issuer::refused, views},
-    views::JobView,
+    vault::views,
+    views::{JobState, JobView, Ordered, Page},
 };
 
-/// Jobs of an answer, unless asked for otherwise.
-const LIMIT_DEFAULT: usize = 100;
-/// Most jobs of an answer.
-const LIMIT_MAX: usize = 1000;
-
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/jobs", get(list_jobs))
-        .route("/api/v1/jobs/{id}", get(show_job))
-        .route("/api/v1/jobs/{id}/cancel", post(cancel_job))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list_jobs)).routes(routes!(show_job)).routes(routes!(cancel_job))
 }
 
-/// Which jobs are listed.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct JobParams {
-    /// `open`, `ended`, or a state's word.
-    state: Option<String>,
-    /// A machine's name or id.
-    machine: Option<String>,
-    /// Most of them, newest first.
-    limit: Option<usize>,
+/// How jobs can stand, and two words for several of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Standing {
+    /// They have not ended.
+    Open,
+    /// They have.
+    Ended,
+    Running,
+    Undoing,
+    Succeeded,
+    Partly,
+    Failed,
+    Cancelled,
 }
 
-const STATES: &str = "open, ended, running, undoing, succeeded, partly, failed, cancelled";
-
-async fn list_jobs(
-    State(api): State<Api>,
-    _token: Token,
-    params: Result<Query<JobParams>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Vec<JobView>>, Refusal> {
-    let Query(params) = params.map_err(|error| Refusal::bad_request(error.body_text()))?;
-    if let Some(state) = params.state.as_deref().filter(|state| !STATES.split(", ").any(|s| s == *state)) {
-        return Err(Refusal::bad_request(format!("no job is '{state}'; use one of: {STATES}")));
+impl Standing {
+    fn has(self, state: JobState) -> bool {
+        match self {
+            Standing::Open => state.is_open(),
+            Standing::Ended => !state.is_open(),
+            Standing::Running => state == JobState::Running,
+            Standing::Undoing => state == JobState::Undoing,
+            Standing::Succeeded => state == JobState::Succeeded,
+            Standing::Partly => state == JobState::Partly,
+            Standing::Failed => state == JobState::Failed,
+            Standing::Cancelled => state == JobState::Cancelled,
+        }
     }
-    let look = move |core: &Core, at: &farshore_vault::Moment| {
-        let limit = params.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
+}
+
+list_params! {
+    /// Which jobs are listed.
+    JobParams {
+        /// Only those that stand so.
+        #[param(inline)]
+        state: Standing,
+        /// Only those about machines of this name or id, also of the past.
+        machine: String,
+    }
+}
+
+/// Lists jobs, the newest first; ended ones are kept for a week.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs",
+    tag = "jobs",
+    params(JobParams),
+    responses((status = 200, description = "A page of them.", body = Page<JobView>))
+)]
+async fn list_jobs(State(api): State<Api>, Params(params): Params<JobParams>) -> Listed<JobView> {
+    api.look(move |core, at| {
+        let part = params.part();
         let machines = params.machine.as_deref().map(|name| machines_named(core, name));
-        let wanted = |row: &&JobRow| {
-            let state = views::job_state(&row.job);
-            let in_state = match params.state.as_deref() {
-                None => true,
-                Some("open") => state.is_open(),
-                Some("ended") => !state.is_open(),
-                Some(word) => state.word() == word,
-            };
+        let rows = core.jobs().filter(|row| {
             let of = |ids: &Vec<MachineId>| matches!(row.about, About::Machine(id) if ids.contains(&id));
-            in_state && machines.as_ref().is_none_or(of)
-        };
-        let mut rows: Vec<&JobRow> = core.jobs().filter(wanted).collect();
-        rows.sort_unstable_by_key(|row| (std::cmp::Reverse(row.job.created_ms), row.job.id));
-        let now = rows.into_iter().take(limit).filter_map(|row| core.job_now(row.job.id, at));
-        now.map(|now| views::job(&now)).collect()
-    };
-    api.desk.look(move |core, _, at| look(core, at)).await.map(Json).map_err(refused)
+            params.state.is_none_or(|wanted| wanted.has(views::job_state(&row.job)))
+                && machines.as_ref().is_none_or(of)
+                && part.has(&row.job.title)
+        });
+        let place = |row: &&JobRow| Place::newest_first(row.job.created_ms, row.job.id.0);
+        part.page(rows, place, |row| core.job_now(row.job.id, at).map(|now| views::job(&now)))
+    })
+    .await
 }
 
 /// Machines by name or id: those that are, and those that were protected.
@@ -86,27 +100,30 @@ fn machines_named(core: &Core, name: &str) -> Vec<MachineId> {
     id.into_iter().chain(there).chain(known).collect()
 }
 
-async fn show_job(
-    State(api): State<Api>,
-    _token: Token,
-    Path(id): Path<Uuid>,
-) -> Result<Json<JobView>, Refusal> {
-    let look = move |core: &Core, at: &farshore_vault::Moment| {
-        core.job_now(JobId(id), at).map(|now| views::job(&now))
-    };
-    let found = api.desk.look(move |core, _, at| look(core, at)).await.map_err(refused)?;
-    found.map(Json).ok_or_else(|| {
-        let what = format!("there is no job {id}");
-        let advice = "`farshore job list` lists them; they are kept for a week after their end";
-        Refusal::new(StatusCode::NOT_FOUND, "job-unknown", what, advice)
+/// Shows a job with its steps.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{job}",
+    tag = "jobs",
+    params(("job" = String, Path, description = "Id of a job.")),
+    responses((status = 200, description = "It.", body = JobView))
+)]
+async fn show_job(State(api): State<Api>, Named(id): Named) -> Answered<JobView> {
+    api.look(move |core, at| {
+        let id = names::job(core, &id)?;
+        core.job_now(id, at).map(|now| views::job(&now)).ok_or_else(|| names::no_job(&id.to_string()))
     })
+    .await
 }
 
-async fn cancel_job(
-    State(api): State<Api>,
-    _token: Token,
-    headers: HeaderMap,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Ordered>, Refusal> {
-    commands::order(&api, &headers, Command::CancelJob { job: JobId(id), by: None }).await
+/// Cancels a job where that is safe; what it did is taken back.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{job}/cancel",
+    tag = "jobs",
+    params(("job" = String, Path, description = "Id of a job.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn cancel_job(State(api): State<Api>, key: Key, Named(id): Named) -> Answered<Ordered> {
+    api.order(key, move |core| Ok(Command::CancelJob { job: names::job(core, &id)?, by: None })).await
 }

@@ -1,51 +1,161 @@
 //! Sites, and the servers of sites.
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    routing::{get, post},
-};
-use farshore_channel::{Json, Refusal};
+use axum::extract::State;
+use farshore_channel::Json;
 use farshore_pki::Role;
 use farshore_types::SiteId;
-use uuid::Uuid;
+use farshore_vault::{Command, rows::SiteRow};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, caller::Token, list};
+use super::{
+    Answered, Api, Listed,
+    asking::{Key, Named, Params},
+    lists::{Place, list_params},
+    names,
+};
 use crate::{
     vault::{issuer::refused, views},
-    views::KeyView,
+    views::{AddSite, KeyView, Ordered, Page, Rename, Revoked, SiteView},
 };
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/api/v1/sites", get(|api, key: Token| list(api, key, |core, _| views::sites(core))))
-        .route("/api/v1/sites/{site}/registration", post(register))
-        .route("/api/v1/sites/{site}/host-registration", post(register_host))
-        .route("/api/v1/sites/{site}/revocation", post(revoke_site))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list_sites, add_site))
+        .routes(routes!(show_site, remove_site))
+        .routes(routes!(rename_site))
+        .routes(routes!(register_site))
+        .routes(routes!(register_host))
+        .routes(routes!(revoke_site))
 }
 
-async fn register(
+list_params! {
+    /// Which sites are listed.
+    SiteParams {}
+}
+
+/// Lists the sites.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sites",
+    tag = "sites",
+    params(SiteParams),
+    responses((status = 200, description = "A page of them.", body = Page<SiteView>))
+)]
+async fn list_sites(State(api): State<Api>, Params(params): Params<SiteParams>) -> Listed<SiteView> {
+    let page = move |core: &farshore_vault::Core| {
+        let part = params.part();
+        let rows = core.sites().filter(|row| part.has(&row.name));
+        part.page(rows, |row| Place::new(&row.name, row.id.0), |row| Some(views::site(core, row)))
+    };
+    api.look(move |core, _| page(core)).await
+}
+
+/// Adds a site.
+///
+/// Its server is enrolled with a registration key, which is asked for on its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites",
+    tag = "sites",
+    request_body = AddSite,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn add_site(State(api): State<Api>, key: Key, Json(asked): Json<AddSite>) -> Answered<Ordered> {
+    api.order(key, move |_| Ok(Command::AddSite { name: asked.name, ahead_minutes: asked.ahead_minutes }))
+        .await
+}
+
+/// Shows a site.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sites/{site}",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "It.", body = SiteView))
+)]
+async fn show_site(State(api): State<Api>, Named(name): Named) -> Answered<SiteView> {
+    api.look(move |core, _| names::site(core, &name).map(|row| views::site(core, row))).await
+}
+
+/// Removes a site without clouds and hosts.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sites/{site}",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn remove_site(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+    api.order(key, move |core| Ok(Command::RemoveSite { site: names::site(core, &name)?.id })).await
+}
+
+/// Gives a site another name.
+#[utoipa::path(
+    put,
+    path = "/api/v1/sites/{site}/name",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    request_body = Rename,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn rename_site(
     State(api): State<Api>,
-    _token: Token,
-    Path(site): Path<Uuid>,
-) -> Result<Json<KeyView>, Refusal> {
-    let key = api.issuer.register_site(SiteId(site)).await.map_err(refused)?;
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<Rename>,
+) -> Answered<Ordered> {
+    let rename = |site: &SiteRow| Command::RenameSite { site: site.id, name: asked.name };
+    api.order(key, move |core| names::site(core, &name).map(rename)).await
+}
+
+/// Makes a registration key for a site's server.
+///
+/// It is for one use, within five days, and shown once; each call makes another one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{site}/registration",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "The key.", body = KeyView))
+)]
+async fn register_site(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
+    let site = id_of(&api, name).await?;
+    let key = api.issuer.register_site(site).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 
-async fn register_host(
-    State(api): State<Api>,
-    _token: Token,
-    Path(site): Path<Uuid>,
-) -> Result<Json<KeyView>, Refusal> {
-    let key = api.issuer.register_host(SiteId(site)).await.map_err(refused)?;
+/// Makes a registration key for a host of a site.
+///
+/// It is for one use, within five days, and shown once; each call makes another one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{site}/host-registration",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "The key.", body = KeyView))
+)]
+async fn register_host(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
+    let site = id_of(&api, name).await?;
+    let key = api.issuer.register_host(site).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 
-async fn revoke_site(
-    State(api): State<Api>,
-    _token: Token,
-    Path(site): Path<Uuid>,
-) -> Result<Json<usize>, Refusal> {
-    api.issuer.revoke(Role::Site, SiteId(site).0).await.map(Json).map_err(refused)
+/// Revokes the certificates of a site's server.
+///
+/// It is refused within a minute by all that are in contact. Done again, it revokes what was issued since.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{site}/revocation",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site.")),
+    responses((status = 200, description = "How many.", body = Revoked))
+)]
+async fn revoke_site(State(api): State<Api>, Named(name): Named) -> Answered<Revoked> {
+    let site = id_of(&api, name).await?;
+    let certificates = api.issuer.revoke(Role::Site, site.0).await.map_err(refused)?;
+    Ok(Json(Revoked { certificates }))
+}
+
+async fn id_of(api: &Api, name: String) -> Result<SiteId, farshore_channel::Refusal> {
+    api.look(move |core, _| names::site(core, &name).map(|row| row.id)).await.map(|Json(id)| id)
 }

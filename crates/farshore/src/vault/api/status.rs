@@ -1,20 +1,24 @@
 //! The vault as a whole.
 
-use axum::{Router, extract::State, routing::get};
-use farshore_channel::{Json, Refusal};
+use axum::extract::State;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, caller::Token};
-use crate::{
-    vault::{issuer::refused, views},
-    views::StatusView,
-};
+use super::{Answered, Api};
+use crate::{vault::views, views::StatusView};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/api/v1/status", get(status))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(show_status))
 }
 
-async fn status(State(api): State<Api>, _token: Token) -> Result<Json<StatusView>, Refusal> {
+/// Shows the vault as a whole.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "status",
+    responses((status = 200, description = "It.", body = StatusView))
+)]
+async fn show_status(State(api): State<Api>) -> Answered<StatusView> {
     let uptime = api.desk.uptime().as_secs();
-    let view = api.desk.look(move |core, _, at| views::status(core, at, uptime)).await.map_err(refused)?;
-    Ok(Json(StatusView { problems: api.issuer.standing().problems(), ..view }))
+    let problems = api.issuer.standing().problems();
+    api.look(move |core, at| Ok(StatusView { problems, ..views::status(core, at, uptime) })).await
 }

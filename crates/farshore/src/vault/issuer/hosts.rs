@@ -32,7 +32,7 @@ impl Issuer {
             let Some(address) = books.papers.place_of(site) else {
                 let what = format!("the server of site '{name}' has not said yet where hosts reach it");
                 let advice = "enrol it and start it: farshore site serve; it says so by itself then";
-                return Err(problem(ProblemKind::Unavailable, "site-unseen", what, advice));
+                return Err(problem(ProblemKind::Conflict, "site-unseen", what, advice));
             };
             let issuer = Identity { role: Role::Site, id: site.0, name };
             let now = books.at.wall_ms;

@@ -8,8 +8,8 @@ use farshore_vault::{
 use super::{cloud_name, site_name};
 use crate::views::CloudView;
 
-pub(in crate::vault) fn clouds(core: &Core) -> Vec<CloudView> {
-    let view = |row: &CloudRow| CloudView {
+pub(in crate::vault) fn cloud(core: &Core, row: &CloudRow) -> CloudView {
+    CloudView {
         id: row.id,
         name: row.name.clone(),
         site: site_name(core, row.site),
@@ -17,6 +17,5 @@ pub(in crate::vault) fn clouds(core: &Core) -> Vec<CloudView> {
         role: row.pair.map(|(_, role)| if role == Role::Source { "source" } else { "target" }.to_owned()),
         policy: core.policy_of(row.id).map(|policy| policy.name.clone()),
         hosts: core.hosts().filter(|h| h.cloud == Some(row.id) && !h.removed).count(),
-    };
-    core.clouds().map(view).collect()
+    }
 }

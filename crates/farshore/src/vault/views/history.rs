@@ -1,28 +1,16 @@
 //! A protection's past.
 
 use farshore_health::{DAY_MS, HOUR_MS};
-use farshore_types::MachineId;
-use farshore_vault::{Core, Moment, Problem, ProblemKind};
+use farshore_vault::{Core, Moment, rows::ProtectionRow};
 
 use crate::views::HistoryView;
 
-/// # Errors
-/// The machine is not protected.
-pub(in crate::vault) fn history(
-    core: &Core,
-    machine: MachineId,
-    at: &Moment,
-) -> Result<HistoryView, Problem> {
-    let row = core.protection(machine).filter(|row| row.is_live()).ok_or_else(|| Problem {
-        kind: ProblemKind::NotFound,
-        code: "protection-unknown".to_owned(),
-        what: format!("machine {machine} is not protected"),
-        advice: "list what is: farshore status".to_owned(),
-        details: Vec::new(),
-    })?;
+/// A protection's past as it is shown.
+pub(in crate::vault) fn history(core: &Core, row: &ProtectionRow, at: &Moment) -> HistoryView {
+    let machine = row.machine;
     let over = |span_ms| core.rpo_over(machine, span_ms, at);
     let cycles = core.cycles_of(machine, at);
-    Ok(HistoryView {
+    HistoryView {
         machine,
         name: row.name.clone(),
         hour: over(HOUR_MS),
@@ -34,5 +22,5 @@ pub(in crate::vault) fn history(
         mean_ms: cycles.mean_ms(),
         missed_share: cycles.missed_share(),
         pending: core.judge(row, at).source.map_or(0, |source| source.pending),
-    })
+    }
 }

@@ -1,15 +1,22 @@
 //! Hosts: what was said of them, and what they said last.
 
+use std::collections::HashMap;
+
+use farshore_types::HostId;
 use farshore_vault::{Core, Moment, rows::HostRow};
 
 use super::{cloud_name, site_name};
 use crate::views::HostView;
 
-pub(in crate::vault) fn hosts(core: &Core, at: &Moment) -> Vec<HostView> {
-    core.hosts().filter(|row| !row.removed).map(|row| host(core, row, at)).collect()
+/// How many machines each host has.
+pub(in crate::vault) fn machines_by_host(core: &Core) -> HashMap<HostId, usize> {
+    let mut counts = HashMap::new();
+    core.machines().for_each(|machine| *counts.entry(machine.host).or_default() += 1);
+    counts
 }
 
-fn host(core: &Core, row: &HostRow, at: &Moment) -> HostView {
+/// A host with so many machines.
+pub(in crate::vault) fn host(core: &Core, row: &HostRow, machines: usize, at: &Moment) -> HostView {
     let seen = core.observed_of(row.id);
     let report = seen.map(|seen| &seen.report);
     HostView {
@@ -22,7 +29,7 @@ fn host(core: &Core, row: &HostRow, at: &Moment) -> HostView {
         agent: report.map(|r| r.agent_version.clone()),
         heard_secs: core.heard_ms(row.id, at).map(|ms| ms / 1000),
         skew_ms: seen.map(|seen| seen.skew_ms),
-        machines: core.machines().filter(|m| m.host == row.id).count(),
+        machines,
         space: report.map(|r| r.space.clone()).unwrap_or_default(),
         health: core.host_health(row, at),
     }

@@ -1,29 +1,37 @@
 //! Protections: what is wanted, and what is seen at both ends.
 
 use farshore_control::{Intent, report::SourcePhase};
+use farshore_health::Health;
 use farshore_vault::{Core, Moment, rows::ProtectionRow, watch::Judged};
 
 use super::host_name;
-use crate::views::ProtectionView;
+use crate::views::{ProtectionState, ProtectionView};
 
-pub(in crate::vault) fn protections(core: &Core, at: &Moment) -> Vec<ProtectionView> {
-    core.protections().filter(|row| row.is_live()).map(|row| protection(core, row, at)).collect()
+/// What a protection does and how well it is: what events tell, and filters ask for.
+pub(in crate::vault) struct Seen {
+    pub(in crate::vault) state: ProtectionState,
+    pub(in crate::vault) health: Health,
 }
 
-fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
+impl Seen {
+    pub(in crate::vault) fn of(core: &Core, row: &ProtectionRow, at: &Moment) -> Seen {
+        let Judged { source, health, .. } = core.judge(row, at);
+        Seen { state: state_of(row, source.map(|s| &s.phase)).0, health }
+    }
+}
+
+pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
     let Judged { source, replica, newest, health } = core.judge(row, at);
-    let epoch = core.epoch(row.machine);
-    let policy = row.policy.and_then(|id| core.policy(id));
     let (state, progress) = state_of(row, source.map(|s| &s.phase));
     ProtectionView {
         machine: row.machine,
         name: row.name.clone(),
         source: host_name(core, row.source),
         target: host_name(core, row.target),
-        policy: policy.map(|p| p.name.clone()),
+        policy: row.policy.and_then(|id| core.policy(id)).map(|policy| policy.name.clone()),
         state,
         progress,
-        epoch: epoch.map_or(0, |e| e.epoch.number),
+        epoch: core.epoch(row.machine).map_or(0, |epoch| epoch.epoch.number),
         rpo_ms: newest.map(|(_, age)| age),
         newest: newest.map(|(id, _)| id),
         points: replica.map_or(0, |r| r.points),
@@ -33,21 +41,23 @@ fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
     }
 }
 
-/// What a protection does, in a word, and how far it is.
-fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (String, Option<f64>) {
+/// What a protection does, and how far it is.
+fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (ProtectionState, Option<f64>) {
     #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
     let share = |done: u64, total: u64| (total > 0).then(|| done as f64 / total as f64);
     let (state, progress) = match phase {
-        _ if row.intent == Intent::Pause => ("paused", None),
-        None | Some(SourcePhase::Starting) => ("starting", None),
-        Some(SourcePhase::Seeding { done, total }) => ("seeding", share(*done, *total)),
-        Some(SourcePhase::Replicating) => ("replicating", None),
-        Some(SourcePhase::Resynchronizing { done, total, .. }) => ("resynchronizing", share(*done, *total)),
-        Some(SourcePhase::ResyncNeeded { .. }) => ("resync-needed", None),
-        Some(SourcePhase::Paused) => ("paused", None),
-        Some(SourcePhase::Waiting { .. }) => ("waiting", None),
-        Some(SourcePhase::Retrying { .. }) => ("retrying", None),
-        Some(SourcePhase::Failed { .. }) => ("failed", None),
+        _ if row.intent == Intent::Pause => (ProtectionState::Paused, None),
+        None | Some(SourcePhase::Starting) => (ProtectionState::Starting, None),
+        Some(SourcePhase::Seeding { done, total }) => (ProtectionState::Seeding, share(*done, *total)),
+        Some(SourcePhase::Replicating) => (ProtectionState::Replicating, None),
+        Some(SourcePhase::Resynchronizing { done, total, .. }) => {
+            (ProtectionState::Resynchronizing, share(*done, *total))
+        }
+        Some(SourcePhase::ResyncNeeded { .. }) => (ProtectionState::ResyncNeeded, None),
+        Some(SourcePhase::Paused) => (ProtectionState::Paused, None),
+        Some(SourcePhase::Waiting { .. }) => (ProtectionState::Waiting, None),
+        Some(SourcePhase::Retrying { .. }) => (ProtectionState::Retrying, None),
+        Some(SourcePhase::Failed { .. }) => (ProtectionState::Failed, None),
     };
-    (state.to_owned(), progress)
+    (state, progress)
 }

@@ -3,7 +3,7 @@
 use farshore_health::Level;
 use farshore_vault::{Core, Moment};
 
-use super::{host_name, hosts, protections};
+use super::{Seen, host_name};
 use crate::views::StatusView;
 
 pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> StatusView {
@@ -14,6 +14,8 @@ pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> St
         })
     };
     let term = core.term();
+    let live = core.protections().filter(|row| row.is_live());
+    let known = core.hosts().filter(|row| !row.removed);
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         vault: term.vault,
@@ -21,7 +23,7 @@ pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> St
         uptime_secs,
         learning_from: core.silent_hosts().map(|host| host_name(core, host)).collect(),
         problems: Vec::new(),
-        protections: count(&mut protections(core, at).iter().map(|p| p.health.level)),
-        hosts: count(&mut hosts(core, at).iter().map(|h| h.health.level)),
+        protections: count(&mut live.map(|row| Seen::of(core, row, at).health.level)),
+        hosts: count(&mut known.map(|row| core.host_health(row, at).level)),
     }
 }

@@ -1,0 +1,172 @@
+//! Hosts.
+
+use axum::http::Method;
+use clap::Subcommand;
+
+use super::{
+    operator::{ListArgs, Operator, Query, path},
+    show,
+};
+use crate::{
+    ProgramError,
+    views::{HostView, KeyView, PutInto, ReachedAt, Rename, Revoked},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Lists the hosts.
+    #[command(
+        after_help = "Examples:\n  farshore host list\n  farshore host list --site east --health critical"
+    )]
+    List {
+        /// Only those of this site.
+        #[arg(long)]
+        site: Option<String>,
+        /// Only those of this cloud.
+        #[arg(long)]
+        cloud: Option<String>,
+        /// Only those that are so well.
+        #[arg(long, value_parser = show::LEVELS)]
+        health: Option<String>,
+        #[command(flatten)]
+        list: ListArgs,
+    },
+    /// Shows a host.
+    #[command(after_help = "Example:\n  farshore host show hosta")]
+    Show {
+        /// Name or id.
+        host: String,
+    },
+    /// Shows a registration key for a host of a site; valid for five days, for one use.
+    #[command(after_help = "Example:\n  farshore host key east")]
+    Key {
+        /// Name or id of the site.
+        site: String,
+    },
+    /// Gives a host another name: that of its certificate.
+    #[command(after_help = "Example:\n  farshore host rename hosta hostx")]
+    Rename {
+        /// Name or id.
+        host: String,
+        /// Its new name.
+        name: String,
+    },
+    /// Puts a host into a cloud of its site.
+    #[command(after_help = "Example:\n  farshore host move hosta --cloud databases")]
+    Move {
+        /// Name or id.
+        host: String,
+        /// The cloud.
+        #[arg(long)]
+        cloud: String,
+    },
+    /// Lets a host take no new role, or ends that.
+    #[command(
+        after_help = "Examples:\n  farshore host maintenance hosta\n  farshore host maintenance hosta --end"
+    )]
+    Maintenance {
+        /// Name or id.
+        host: String,
+        /// Ends it.
+        #[arg(long)]
+        end: bool,
+    },
+    /// Says where a host takes replication.
+    #[command(after_help = "Example:\n  farshore host address hosta 10.1.0.5:7411")]
+    Address {
+        /// Name or id.
+        host: String,
+        /// HOST:PORT.
+        address: String,
+        /// Its Kerberos principal; "" takes it away, left out leaves it as it is.
+        #[arg(long)]
+        principal: Option<String>,
+    },
+    /// Revokes a host's certificates: it is refused within a minute.
+    #[command(after_help = "Example:\n  farshore host revoke hosta")]
+    Revoke {
+        /// Name or id.
+        host: String,
+    },
+    /// Removes a host that has no role, and revokes its certificates.
+    #[command(after_help = "Example:\n  farshore host remove hosta")]
+    Remove {
+        /// Name or id.
+        host: String,
+    },
+}
+
+pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(), ProgramError> {
+    let (done, text) = match command {
+        HostCommand::List { site, cloud, health, list } => {
+            let query = Query::default().with("site", site).with("cloud", cloud).with("health", health);
+            let hosts: Vec<HostView> = operator.list("hosts", &list, query).await?;
+            show::list(operator.output, &hosts, &HEADS, row);
+            return Ok(());
+        }
+        HostCommand::Show { host } => {
+            let host: HostView = operator.get(&path(&["hosts", &host])).await?;
+            show::record(operator.output, &host, &HEADS, row(&host));
+            show::reasons(operator.output, &host.name, &host.health);
+            return Ok(());
+        }
+        HostCommand::Key { site } => {
+            let key: KeyView =
+                operator.post(&path(&["sites", &site, "host-registration"]), None::<&()>).await?;
+            let text = format!(
+                "on the host, run\n  farshore-agent enrol --key {}\nthe key is for one use, within five days",
+                key.key
+            );
+            show::one(operator.output, &key, &text);
+            return Ok(());
+        }
+        HostCommand::Revoke { host } => {
+            let revoked: Revoked = operator.post(&path(&["hosts", &host, "revocation"]), None::<&()>).await?;
+            let text = format!("{} certificates of host '{host}' are revoked", revoked.certificates);
+            show::one(operator.output, &revoked, &text);
+            return Ok(());
+        }
+        HostCommand::Rename { host, name } => {
+            let body = Rename { name: name.clone() };
+            let done = operator.order(Method::PUT, &path(&["hosts", &host, "name"]), Some(&body)).await?;
+            (done, format!("host '{host}' is '{name}'"))
+        }
+        HostCommand::Move { host, cloud } => {
+            let body = PutInto { cloud: cloud.clone() };
+            let done = operator.order(Method::PUT, &path(&["hosts", &host, "cloud"]), Some(&body)).await?;
+            (done, format!("host '{host}' belongs to '{cloud}'"))
+        }
+        HostCommand::Maintenance { host, end } => {
+            let (method, text) =
+                if end { (Method::DELETE, "takes roles again") } else { (Method::PUT, "takes no new role") };
+            let done = operator.order_bare(method, &path(&["hosts", &host, "maintenance"])).await?;
+            (done, format!("host '{host}' {text}"))
+        }
+        HostCommand::Address { host, address, principal } => {
+            let body = ReachedAt { address: address.clone(), principal };
+            let done = operator.order(Method::PUT, &path(&["hosts", &host, "address"]), Some(&body)).await?;
+            (done, format!("host '{host}' takes replication at {address}"))
+        }
+        HostCommand::Remove { host } => {
+            let done = operator.order_bare(Method::DELETE, &path(&["hosts", &host])).await?;
+            (done, format!("host '{host}' is removed, and its certificates are revoked"))
+        }
+    };
+    operator.told(&done, &text);
+    Ok(())
+}
+
+const HEADS: [&str; 7] = ["host", "site", "cloud", "address", "machines", "heard", "health"];
+
+fn row(host: &HostView) -> Vec<String> {
+    let heard = host.heard_secs.map_or_else(|| "never".to_owned(), |secs| format!("{secs} s ago"));
+    vec![
+        host.name.clone(),
+        host.site.clone(),
+        show::or_dash(&host.cloud),
+        host.address.clone(),
+        host.machines.to_string(),
+        heard,
+        show::health(&host.health),
+    ]
+}

@@ -1,0 +1,8 @@
+//! The API as a whole: the real routes, over a real core, a real desk and a real store.
+
+mod bad_input;
+mod fuzz;
+mod large;
+mod schema;
+mod stream;
+mod world;

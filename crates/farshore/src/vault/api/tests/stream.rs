@@ -1,0 +1,67 @@
+//! The stream of events.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{Method, StatusCode},
+};
+use farshore_control::report::SourcePhase;
+use http_body_util::BodyExt;
+use serde_json::json;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::world::World;
+
+/// Longest wait for an event.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Reads a stream until some text is in it.
+async fn read(body: &mut Body, until: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(until) {
+        let frame = timeout(PATIENCE, body.frame()).await;
+        let frame = frame.unwrap_or_else(|_| panic!("no '{until}' in {text}")).unwrap().unwrap();
+        text += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
+    }
+    text
+}
+
+async fn follow(world: &World, last: Option<&str>) -> Body {
+    let mut request = world.request(Method::GET, "events");
+    if let Some(last) = last {
+        request = request.header("last-event-id", last);
+    }
+    let response = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    response.into_body()
+}
+
+fn last_id(text: &str) -> &str {
+    text.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap()
+}
+
+#[tokio::test]
+async fn what_changes_is_heard_and_nothing_of_it_is_missed_over_a_cut() {
+    let world = World::with_machines(2).await;
+    let mut stream = follow(&world, None).await;
+    let begin = read(&mut stream, "event: reset").await;
+    world.ok(Method::POST, "protections", &json!({ "machines": ["m0", "m1"] })).await;
+    let enabled = read(&mut stream, "\"name\":\"m1\"").await;
+    assert!(enabled.contains("\"state\":\"starting\""), "{enabled}");
+    // Cut off; what happens meanwhile is told to who comes back.
+    drop(stream);
+    world.says(0, SourcePhase::Replicating).await;
+    let mut stream = follow(&world, Some(last_id(&enabled))).await;
+    let changed = read(&mut stream, "\"state\":\"replicating\"").await;
+    assert!(changed.contains("\"name\":\"m0\"") && !changed.contains("reset"), "{changed}");
+    world.ok(Method::DELETE, "protections/m1?replica=keep", &json!(null)).await;
+    read(&mut stream, "event: protection-ended").await;
+    // From the beginning on, everything again; after what is not known, a reset.
+    let mut again = follow(&world, Some(last_id(&begin))).await;
+    let all = read(&mut again, "protection-ended").await;
+    assert!(all.contains("\"state\":\"starting\"") && all.contains("\"state\":\"replicating\""), "{all}");
+    let mut lost = follow(&world, Some("another-7")).await;
+    assert!(read(&mut lost, "\n\n").await.contains("event: reset"));
+}

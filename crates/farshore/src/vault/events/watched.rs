@@ -1,0 +1,47 @@
+//! What is watched: how it was at the last look, and so what is new. A noun more is a field
+//! more.
+
+use std::collections::HashMap;
+
+use farshore_health::Level;
+use farshore_types::MachineId;
+use farshore_vault::{Core, Moment, rows::ProtectionRow};
+
+use crate::{
+    vault::views::Seen,
+    views::{EventView, ProtectionState},
+};
+
+/// How everything was.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    protections: HashMap<MachineId, (ProtectionState, Level)>,
+}
+
+impl Watched {
+    /// What differs from before, and is how it was from now on.
+    pub(super) fn changes(&mut self, core: &Core, at: &Moment) -> Vec<EventView> {
+        let mut found = Vec::new();
+        self.protections(core, at, &mut found);
+        found
+    }
+
+    fn protections(&mut self, core: &Core, at: &Moment, found: &mut Vec<EventView>) {
+        for row in core.protections().filter(|row| row.is_live()) {
+            let seen = Seen::of(core, row, at);
+            let now = (seen.state, seen.health.level);
+            if self.protections.insert(row.machine, now) != Some(now) {
+                let (machine, name) = (row.machine, row.name.clone());
+                found.push(EventView::Protection { machine, name, state: now.0, health: now.1 });
+            }
+        }
+        let is_live = |machine: &MachineId| core.protection(*machine).is_some_and(ProtectionRow::is_live);
+        self.protections.retain(|machine, _| {
+            let live = is_live(machine);
+            if !live {
+                found.push(EventView::ProtectionEnded { machine: *machine });
+            }
+            live
+        });
+    }
+}
