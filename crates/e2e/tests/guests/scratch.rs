@@ -50,7 +50,7 @@ fn a_guest_stopped_by_its_scratch_file_runs_again_although_the_agent_was_killed(
     let disk = SmallDisk::mount(&site.dir.path().join("disk"), &site.home.dir.join("run"), 320);
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     site.replicate("1s", "");
     site.next_point();
 
@@ -82,7 +82,7 @@ fn a_guest_stopped_by_its_scratch_file_runs_again_although_the_agent_was_killed(
 fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     let mut site = Site::new(busy());
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     site.replicate("1s", "");
     site.next_point();
     site.home.kill_agent();
@@ -107,7 +107,7 @@ fn an_agent_killed_while_it_begins_a_backup_keeps_nobody_from_the_next() {
     let mut site = Site::new(busy());
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     for _ in 0..2 {
         site.replicate("1s", "");
         site.next_point();
@@ -264,7 +264,7 @@ async fn a_cycle_whose_scratch_file_fills_up_does_not_leave_the_guest_standing()
     let disk = SmallDisk::mount(&site.dir.path().join("disk"), &site.home.dir.join("run"), 24);
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     let mut source = Source::start(&site).await;
     source.until("the first point", |s| s.last_point.is_some()).await;
 

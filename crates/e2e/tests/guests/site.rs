@@ -17,6 +17,10 @@ pub(crate) const MACHINE: &str = "guest";
 /// Longest wait for anything that must happen, on a machine that does other things, too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Points that the target keeps: few, so that pruning goes on beneath all that happens, and
+/// judging every one of them takes seconds.
+pub(crate) const POINTS_MAX: usize = 4;
+
 /// Two hosts; everything ends with it.
 pub(crate) struct Site {
     pub(crate) home: TestHost,
@@ -60,6 +64,12 @@ impl Site {
         let xml = self.home.dir.join("guest.xml");
         run(Command::new(program()).arg("place").args([self.home.config(), xml])).unwrap();
         self.until_guest_goes_on();
+    }
+
+    /// Starts the agent of the host that keeps the replica, and [`POINTS_MAX`] points.
+    pub(crate) fn start_target(&mut self) {
+        self.away.configure_more(&format!("[retention]\npoints_max = {POINTS_MAX}\n")).unwrap();
+        self.away.start_agent().unwrap();
     }
 
     /// Starts the guest again while the agent runs.
