@@ -42,6 +42,8 @@ const FREQUENCY: u64 = 30;
 const CHANGES: u64 = 5;
 /// Longest wait for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Longest wait for a program to be known to another.
+const STARTS: Duration = Duration::from_secs(30);
 /// How long everything is left alone before it is measured.
 const SETTLES: Duration = Duration::from_secs(45);
 /// What is to be reached: of a core, bytes, seconds of a page, seconds of a change.
@@ -107,7 +109,8 @@ impl World {
             let host = |n: u64| {
                 let name = format!("{site}-{n:03}");
                 let path = format!("sites/{site}/host-registration");
-                let key: KeyView = operator.call(&Method::POST, &path, None::<&Value>)?;
+                // Until the site server has said where it is, there is none.
+                let key = in_time(|| operator.call::<KeyView>(&Method::POST, &path, None::<&Value>))?;
                 let first = n * MACHINES_A_HOST;
                 let machines = if at == 0 { first..first + MACHINES_A_HOST } else { 0..0 };
                 Ok(PlannedHost { dir: dir.path().join("hosts").join(&name), name, key: key.key, machines })
@@ -193,6 +196,17 @@ impl World {
         // What follows of it is over when the next one is made.
         sleep(SETTLES / 3);
         Ok(took)
+    }
+}
+
+/// Tries until it works, for a while.
+fn in_time<T>(mut work: impl FnMut() -> Outcome<T>) -> Outcome<T> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(_) if begun.elapsed() < STARTS => sleep(Duration::from_millis(100)),
+            done => return done,
+        }
     }
 }
 
