@@ -233,6 +233,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
         reach,
         reached: Some(reached),
     };
+    let Read { walks, oldest_ms, .. } = figures.pages;
     let mut pages = figures.pages.pages.clone();
     pages.sort_by(f64::total_cmp);
     let (p50, p99) = (median(&pages), quantile(&pages, 0.99));
@@ -271,7 +272,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
         bound(
             "… a page of 100 of the list of all, new connection included: p99",
             ms(p99),
-            format!("p50 {}, {} walks", ms(p50), figures.pages.walks),
+            format!("p50 {}, {} walks; no RPO over {} s", ms(p50), walks, oldest_ms.div_ceil(1000)),
             "≤ 30 ms",
             p99 <= page,
         ),

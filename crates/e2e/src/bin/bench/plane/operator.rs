@@ -86,6 +86,8 @@ pub(super) struct Read {
     pub(super) walks: usize,
     /// What each page took, in seconds.
     pub(super) pages: Vec<f64>,
+    /// The oldest that any machine's newest point ever was, in milliseconds: points arrive.
+    pub(super) oldest_ms: u64,
 }
 
 impl Reader {
@@ -101,6 +103,8 @@ impl Reader {
                     return Err(format!("the list has {} protections, not {count}", all.len()));
                 }
                 read.walks += 1;
+                let oldest = all.iter().map(|one| one.rpo_ms.unwrap_or(u64::MAX)).max();
+                read.oldest_ms = read.oldest_ms.max(oldest.unwrap_or(u64::MAX));
                 read.pages.extend(took.iter().map(Duration::as_secs_f64));
             }
             Ok(read)
