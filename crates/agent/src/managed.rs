@@ -54,6 +54,7 @@ use ledger::Ledger;
 use report::Seen;
 use room::Room;
 
+pub(crate) use admission::unproved;
 pub use talk::run;
 pub(crate) use target::check_proof;
 pub use upstream::{Upstream, UpstreamError};
