@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use farshore_channel::{Refusal, Signing, admit};
 use farshore_control::{
     enrolment::{Enrolled, Enrolment, Introduction},
-    hello::{ADDRESS_BYTES_MAX, HelloReply, PROBLEMS_MAX, SiteHello},
+    hello::{ADDRESS_BYTES_MAX, HelloReply, SiteHello},
 };
 use farshore_pki::{Identity, REGISTRATION_LIFETIME, Registration, RegistrationError, RegistrationKey, Role};
 use farshore_types::{HostId, SiteId};
@@ -87,11 +87,10 @@ impl Issuer {
     ///
     /// # Errors
     /// A store that cannot be written; revocations that no authority of ours signed.
-    pub(crate) async fn hello(&self, mut hello: SiteHello) -> Result<HelloReply, Refusal> {
+    pub(crate) async fn hello(&self, hello: SiteHello) -> Result<HelloReply, Refusal> {
         if hello.address.len() > ADDRESS_BYTES_MAX {
             return Err(Refusal::bad_request("the address is too long"));
         }
-        hello.problems.truncate(PROBLEMS_MAX);
         let (site, address) = (hello.site, hello.address.clone());
         let keep = move |books: &mut Books<'_>| {
             if !address.is_empty() && books.papers.place_of(site).as_deref() != Some(&*address) {
