@@ -119,7 +119,6 @@ fn sum(before: CycleTotals, now: Totals, took_ms: u64) -> CycleTotals {
         sent: before.sent + now.sent,
         took_ms: before.took_ms + took_ms,
         resyncs: before.resyncs + now.resyncs,
-        app_failed: before.app_failed,
     }
 }
 

@@ -33,11 +33,13 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>) -> Result
             // It is reported as unusable.
             continue;
         };
-        let (pruning, halted) = {
+        let (pruning, halted, wire) = {
             let ledger = managed.ledger();
-            (wanted::pruning(&ledger, machine), admission::halted(&ledger, machine))
+            let wire = ledger.protection(machine).map(|protection| protection.settings.wire);
+            (wanted::pruning(&ledger, machine), admission::halted(&ledger, machine), wire)
         };
         replica.set_pruning(pruning);
+        replica.set_wire(wire);
         replica.set_halted(halted);
         fence(managed, &replica).await?;
     }
