@@ -51,6 +51,7 @@ use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{Agent, AgentError, replicas::blocking};
+use age::Aged;
 use contact::Contact;
 use kept::Kept;
 use ledger::Ledger;
@@ -111,6 +112,8 @@ pub struct Managed {
     /// Something happened that is worth a report.
     news: Arc<Notify>,
     rooms: Mutex<BTreeMap<MachineId, Room>>,
+    /// What rooms that were closed in this run knew of their newest point's age.
+    left: Mutex<BTreeMap<MachineId, Aged>>,
     /// Bytes done and in all of requests under way.
     progress: Mutex<BTreeMap<RequestId, (u64, u64)>>,
     contact: Mutex<Contact>,
@@ -146,6 +149,7 @@ impl Managed {
             wanted: Notify::new(),
             news: Arc::default(),
             rooms: Mutex::default(),
+            left: Mutex::default(),
             progress: Mutex::default(),
             contact: Mutex::default(),
             begun: Instant::now(),

@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    age::Aged,
     calendar::{self, LocalTime},
     shown::Shown,
     wanted::{Role, Wanted},
@@ -65,9 +66,16 @@ struct Work {
 }
 
 impl Room {
-    /// Begins to see to a machine; `news` is told of what is worth a report.
-    pub(super) fn open(agent: &Arc<Agent>, machine: MachineId, role: Role, news: Arc<Notify>) -> Room {
-        let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch())));
+    /// Begins to see to a machine; `news` is told of what is worth a report. `aged` is what an
+    /// earlier room of this run knew of its newest point's age.
+    pub(super) fn open(
+        agent: &Arc<Agent>,
+        machine: MachineId,
+        role: Role,
+        news: Arc<Notify>,
+        aged: Aged,
+    ) -> Room {
+        let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch(), aged)));
         let stop = CancellationToken::new();
         let (role, wanted) = watch::channel(role);
         let work = Work {
@@ -92,6 +100,11 @@ impl Room {
     /// As it is reported.
     pub(super) fn state(&self, now: (u64, Duration)) -> SourceState {
         locked(&self.shown).state(now)
+    }
+
+    /// What it knows of its newest point's age.
+    pub(super) fn aged(&self) -> Aged {
+        locked(&self.shown).aged()
     }
 
     /// Ends it in good order: cycles and sessions are over when this returns.

@@ -10,11 +10,9 @@ use farshore_types::PointId;
 
 use crate::{
     ledger::Judge,
-    site::{MACHINE, Site, now_ms, wait},
+    site::{MACHINE, POINTS_MAX, Site, now_ms, wait},
 };
 
-/// Points that are kept: few, so that pruning goes on beneath the kills.
-const POINTS_MAX: usize = 10;
 /// Longest time that a round lets pass before it kills, in milliseconds: over one cycle.
 const INSTANT_MAX_MS: u64 = 2_500;
 
@@ -62,8 +60,7 @@ fn seed() -> u64 {
 fn replicated() -> Site {
     let mut site = Site::new(Load::default());
     site.start_guest();
-    site.away.configure_more(&format!("[retention]\npoints_max = {POINTS_MAX}\n")).unwrap();
-    site.away.start_agent().unwrap();
+    site.start_target();
     site.replicate("1s", "");
     site
 }
@@ -84,12 +81,13 @@ fn the_ledger_is_whole_at_every_point_after_ten_rounds_of_kills() {
         let gap = site.until_guest_goes_on();
         let written = site.last_known();
         let point = site.next_point();
+        // Before the judge reads, for which time goes by: later all that was is pruned.
+        acknowledged_is_kept(&site, &before, &told);
         // What an agent's death may have spoilt is judged anew; what came since, every time.
         let all = !matches!(victim, Qemu | Agent) || round + 1 == ROUNDS.len();
         let last = judge.check(&site, all).unwrap_or_else(|why| panic!("{told}: {why}"));
         println!("  guest on after {gap:?}, point {} ends at record {last}", point.id);
         assert!(last >= written, "{told}: the newest point ends at {last}, the guest had written {written}");
-        acknowledged_is_kept(&site, &before, &told);
         if victim == Qemu {
             only_differences_were_sent(&site, &before, &told);
         }

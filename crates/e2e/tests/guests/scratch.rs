@@ -50,7 +50,7 @@ fn a_guest_stopped_by_its_scratch_file_runs_again_although_the_agent_was_killed(
     let disk = SmallDisk::mount(&site.dir.path().join("disk"), &site.home.dir.join("run"), 320);
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     site.replicate("1s", "");
     site.next_point();
 
@@ -82,7 +82,7 @@ fn a_guest_stopped_by_its_scratch_file_runs_again_although_the_agent_was_killed(
 fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     let mut site = Site::new(busy());
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     site.replicate("1s", "");
     site.next_point();
     site.home.kill_agent();
@@ -92,7 +92,7 @@ fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     wait("QEMU to be gone", || site.home.machine_pids().is_empty().then_some(()));
 
     site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
-    wait("the machine to be started for a cycle", || is_open(&site).then_some(()));
+    wait("the machine to be started for a cycle", || site.is_cycle_open().then_some(()));
     assert_eq!(site.home.machine_pids().len(), 1);
     site.home.kill_agent();
     wait("the watchdog to stop it again", || site.home.machine_pids().is_empty().then_some(()));
@@ -107,12 +107,12 @@ fn an_agent_killed_while_it_begins_a_backup_keeps_nobody_from_the_next() {
     let mut site = Site::new(busy());
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     for _ in 0..2 {
         site.replicate("1s", "");
         site.next_point();
         let begun = Instant::now();
-        while !is_open(&site) {
+        while !site.is_cycle_open() {
             assert!(begun.elapsed() < PATIENCE, "no cycle begins");
         }
         site.home.kill_agent();
@@ -129,20 +129,13 @@ fn kill_agent_of_a_stopped_guest(site: &mut Site, disk: &SmallDisk, bug: &str) {
     site.home.kill_agent();
     site.home.set_environment(&[("FARSHORE_BUG", bug)]);
     site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
-    wait("a cycle to be open", || is_open(site).then_some(()));
+    wait("a cycle to be open", || site.is_cycle_open().then_some(()));
     sleep(Duration::from_secs(1));
-    assert!(is_open(site), "the cycle is a slow one");
+    assert!(site.is_cycle_open(), "the cycle is a slow one");
     signal(site.home.agent_pid().unwrap(), "STOP");
     disk.fill_but(0);
     wait("the guest to stand still", || stands_still(site).then_some(()));
     site.home.kill_agent();
-}
-
-/// Whether a backup runs: its scratch files are there.
-fn is_open(site: &Site) -> bool {
-    let dir = site.home.dir.join("run").join(&site.uuid);
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("scratch-"))
 }
 
 /// Whether the guest says nothing and its QEMU does nothing for three seconds.
@@ -264,7 +257,7 @@ async fn a_cycle_whose_scratch_file_fills_up_does_not_leave_the_guest_standing()
     let disk = SmallDisk::mount(&site.dir.path().join("disk"), &site.home.dir.join("run"), 24);
     let mut judge = Judge::default();
     site.start_guest();
-    site.away.start_agent().unwrap();
+    site.start_target();
     let mut source = Source::start(&site).await;
     source.until("the first point", |s| s.last_point.is_some()).await;
 

@@ -17,6 +17,10 @@ pub(crate) const MACHINE: &str = "guest";
 /// Longest wait for anything that must happen, on a machine that does other things, too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Points that the target keeps: few, so that pruning goes on beneath all that happens, and
+/// judging every one of them takes seconds.
+pub(crate) const POINTS_MAX: usize = 4;
+
 /// Two hosts; everything ends with it.
 pub(crate) struct Site {
     pub(crate) home: TestHost,
@@ -62,6 +66,12 @@ impl Site {
         self.until_guest_goes_on();
     }
 
+    /// Starts the agent of the host that keeps the replica, and [`POINTS_MAX`] points.
+    pub(crate) fn start_target(&mut self) {
+        self.away.configure_more(&format!("[retention]\npoints_max = {POINTS_MAX}\n")).unwrap();
+        self.away.start_agent().unwrap();
+    }
+
     /// Starts the guest again while the agent runs.
     pub(crate) fn order_start(&self) {
         let at = |name: &str| self.home.dir.join(name);
@@ -84,6 +94,12 @@ impl Site {
 
     fn points_now(&self) -> Option<Vec<ReplicaPoints>> {
         self.away.command(&["points", MACHINE]).ok()
+    }
+
+    /// Whether a backup runs at home: its scratch files are there.
+    pub(crate) fn is_cycle_open(&self) -> bool {
+        let names = fs::read_dir(self.home.dir.join("run").join(&self.uuid)).into_iter().flatten().flatten();
+        names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("scratch-"))
     }
 
     /// What home says of the guest's replication.
