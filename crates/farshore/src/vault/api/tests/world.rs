@@ -137,20 +137,6 @@ impl World {
         self.desk.change(say).await.unwrap();
     }
 
-    /// Lets the first host say that its clock is so far ahead.
-    pub(super) async fn clock_ahead(&self, ms: u64) {
-        let say = move |books: &mut Books<'_>| {
-            let at = books.at;
-            let site = books.core.host(host_id(0)).unwrap().site;
-            let mut report = report(0, site, at.wall_ms, Vec::new());
-            report.hosts[0].1.inventory = None;
-            report.hosts[0].1.sequence = at.mono_ms + 2;
-            report.hosts[0].1.clock_ms += ms;
-            books.core.site_report(&report, &at).map(drop)
-        };
-        self.desk.change(say).await.unwrap();
-    }
-
     /// Asks as the owner.
     pub(super) async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
         let body = body.map_or_else(Vec::new, |body| serde_json::to_vec(body).unwrap());
