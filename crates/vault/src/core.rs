@@ -160,6 +160,13 @@ impl Core {
         self.tables.changes()
     }
 
+    /// How often rows that are kept were touched in the open transaction: at least as often as
+    /// there are changes to write.
+    #[must_use]
+    pub fn touched(&self) -> usize {
+        self.tables.mark_of_kept()
+    }
+
     /// The open transaction was stored.
     pub fn commit(&mut self) {
         self.tables.commit();

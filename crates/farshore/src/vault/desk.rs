@@ -19,6 +19,9 @@ use super::{metrics::Meters, papers::Papers};
 
 /// Most works that are written as one transaction.
 const BATCH_MAX: usize = 256;
+/// Rows touched after which no further work comes into the same transaction: a store takes
+/// 20,000 at once, and one work alone may be some thousand.
+const TOUCHED_MAX: usize = 8_000;
 /// Most works that wait; whoever comes then waits to be let in.
 const INBOX_MAX: usize = 1024;
 /// How often the core is let know that time passes.
@@ -177,14 +180,13 @@ impl Clerk {
                 Ask::Work(work) => {
                     let at = self.moment();
                     finishes.push(work(&mut Books { core: &mut self.core, papers: &mut self.papers, at }));
+                    if self.core.touched() > TOUCHED_MAX {
+                        self.settle(std::mem::take(&mut finishes)).await?;
+                    }
                 }
             }
         }
-        let stored = self.store_changes().await;
-        let problem = stored.as_ref().err().map(unavailable);
-        for finish in finishes {
-            finish(problem.as_ref().map_or(Ok(()), Err));
-        }
+        let settled = self.settle(finishes).await;
         self.keep_history(false);
         let at = self.moment();
         for look in looks {
@@ -192,6 +194,16 @@ impl Clerk {
         }
         let sequence = self.core.sequence();
         self.tell.send_if_modified(|known| std::mem::replace(known, sequence) != sequence);
+        settled
+    }
+
+    /// Stores what works have changed, and answers them.
+    async fn settle(&mut self, finishes: Vec<Finish>) -> Result<(), Arc<StoreError>> {
+        let stored = self.store_changes().await;
+        let problem = stored.as_ref().err().map(unavailable);
+        for finish in finishes {
+            finish(problem.as_ref().map_or(Ok(()), Err));
+        }
         match stored {
             Err(error) if error.is_final() => Err(Arc::new(error)),
             _ => Ok(()),

@@ -13,9 +13,14 @@ use crate::{
     rows::{HostRow, MachineRow, ObservedRow},
 };
 
+/// Rows touched by what hosts say after which no further host is heard in one transaction:
+/// what follows of an outcome is some five rows more, and a store takes 20,000 at once.
+const HEARD_MAX: usize = 2_000;
+
 impl Core {
     /// Takes a site server's report, and gives its answer, which may leave only after the
-    /// commit: it acknowledges what is durable then.
+    /// commit: it acknowledges what is durable then. Hosts that the answer does not name were
+    /// not heard, because those before them had so much to say: they are told of again.
     ///
     /// # Errors
     /// An unknown site.
@@ -31,7 +36,11 @@ impl Core {
             // Another vault speaks: what this one acknowledged would be lost to that one.
             return Ok(SiteReply { term: self.term(), hosts });
         }
+        let begun = self.tables.mark_of_kept();
         for (age_ms, host) in &report.hosts {
+            if self.tables.mark_of_kept().saturating_sub(begun) > HEARD_MAX {
+                break;
+            }
             let age_ms = age_ms.saturating_add(host.transit_ms).saturating_add(report.transit_ms);
             self.adopt_unknown_host(report, host);
             if self.tables.hosts.get(&host.host).is_some_and(|row| !row.removed) {

@@ -17,6 +17,9 @@ use crate::{
 
 /// Most rounds of one job at one look: each brings a step on, or is the last.
 const ROUNDS_MAX: usize = 4 * farshore_job::STEPS_MAX;
+/// Rows touched in one transaction after which no further job is moved on in it: it is at the
+/// next look, a second later. A store takes 20,000 at once.
+const MOVED_MAX: usize = 10_000;
 /// Milliseconds for which a job is kept after its end.
 pub(crate) const KEPT_MS: u64 = 7 * super::DAY_MS;
 /// Most jobs that are kept after their end; the oldest go first.
@@ -63,6 +66,9 @@ impl Core {
             return;
         }
         for id in self.open_jobs() {
+            if self.tables.mark_of_kept() > MOVED_MAX {
+                break;
+            }
             self.drive_job(id, at);
         }
     }
