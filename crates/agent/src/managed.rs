@@ -72,6 +72,9 @@ pub struct Timing {
     pub report: Duration,
     /// Shortest time between two reports.
     pub report_gap: Duration,
+    /// The same where only a new point is to be told; it is, of machines whose copy frequency
+    /// is shorter than `report`: of the others, the usual report tells it soon enough.
+    pub cycle_gap: Duration,
     /// How often the host is looked at, and everything compared with what is wanted.
     pub look: Duration,
 }
@@ -84,9 +87,19 @@ impl Default for Timing {
             retry_most: Duration::from_secs(15),
             report: Duration::from_secs(10),
             report_gap: Duration::from_secs(1),
+            cycle_gap: Duration::from_secs(2),
             look: Duration::from_secs(30),
         }
     }
+}
+
+/// What is worth a report.
+#[derive(Default)]
+struct News {
+    /// As soon as one may be made.
+    soon: Notify,
+    /// A new point of a machine that is copied often.
+    cycle: Notify,
 }
 
 /// What makes an agent a managed one.
@@ -103,7 +116,7 @@ pub struct Managed {
     /// Something else may be wanted.
     wanted: Notify,
     /// Something happened that is worth a report.
-    news: Arc<Notify>,
+    news: Arc<News>,
     rooms: Mutex<BTreeMap<MachineId, Room>>,
     /// Bytes done and in all of requests under way.
     progress: Mutex<BTreeMap<RequestId, (u64, u64)>>,
@@ -198,7 +211,7 @@ impl Managed {
         let (outcome, dirty) = blocking(changed).await?;
         if dirty {
             self.wanted.notify_one();
-            self.news.notify_one();
+            self.news.soon.notify_one();
         }
         Ok(outcome)
     }

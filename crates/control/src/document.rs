@@ -73,6 +73,9 @@ pub struct HostDocument {
     pub name: String,
     /// Whether its roles are moved away or paused, and no new one comes.
     pub maintenance: bool,
+    /// Whether its machines are replicated in maintenance all the same, until they have moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub machines_go_on: bool,
     /// The hosts it may replicate with.
     pub peers: Vec<Peer>,
 }
@@ -141,8 +144,6 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Intent {
-    /// The target makes itself ready to be written by this epoch; the source does nothing.
-    Prepare,
     /// Cycles run.
     Replicate,
     /// Nothing is sent; changes go on being recorded.

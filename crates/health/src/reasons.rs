@@ -69,6 +69,12 @@ pub const REASONS: &[Known] = &[
         "points of the last 12 hours are not application-consistent as wanted",
     ),
     known(
+        "maintenance",
+        "protection, host",
+        "normal",
+        "its host is in maintenance; of a protection, it stands still until that ends, and nobody is alerted",
+    ),
+    known(
         "agent-silent",
         "host",
         "critical",

@@ -33,11 +33,13 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>) -> Result
             // It is reported as unusable.
             continue;
         };
-        let (pruning, halted) = {
+        let (pruning, halted, plain) = {
             let ledger = managed.ledger();
-            (wanted::pruning(&ledger, machine), admission::halted(&ledger, machine))
+            let halted = admission::halted(&ledger, machine);
+            (wanted::pruning(&ledger, machine), halted, wanted::is_plain(&ledger, machine))
         };
         replica.set_pruning(pruning);
+        replica.set_plain(plain);
         replica.set_halted(halted);
         fence(managed, &replica).await?;
     }

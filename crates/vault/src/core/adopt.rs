@@ -50,7 +50,7 @@ impl Core {
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
                     row.name.clone_from(&body.name);
-                    row.maintenance = body.maintenance;
+                    (row.maintenance, row.machines_go_on) = (body.maintenance, body.machines_go_on);
                 });
             }
             (Key::Trust(_), Body::Trust(body)) => self.adopt_trust(body),
@@ -117,6 +117,7 @@ impl Core {
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
             ended: None,
+            leaving: None,
         };
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host));

@@ -178,7 +178,8 @@ fn wanted_of_host(host: &HostRow, peers: &BTreeMap<HostId, BTreeMap<HostId, Peer
         Body::Removed { why: "the host was removed from the vault".to_owned() }
     } else {
         let peers = peers.get(&host.id).map(|peers| peers.values().cloned().collect()).unwrap_or_default();
-        Body::Host(HostDocument { name: host.name.clone(), maintenance: host.maintenance, peers })
+        let (name, maintenance) = (host.name.clone(), host.maintenance);
+        Body::Host(HostDocument { name, maintenance, machines_go_on: host.machines_go_on, peers })
     };
     (Key::Host(host.id), ([host.id].into(), body))
 }

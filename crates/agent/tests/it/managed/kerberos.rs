@@ -32,7 +32,7 @@ fn assign(pair: &Pair, source: Option<&str>, target: Option<&str>) {
     };
     let hosts = [(&ends.source, peer(&ends.target, target)), (&ends.target, peer(&ends.source, source))];
     for (host, peer) in hosts {
-        let document = HostDocument { name: host.name.clone(), maintenance: false, peers: vec![peer] };
+        let document = HostDocument { name: host.name.clone(), peers: vec![peer], ..HostDocument::default() };
         pair.vault.put(Key::Host(host.host), &[host.host], Body::Host(document));
     }
 }
