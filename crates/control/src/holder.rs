@@ -3,7 +3,7 @@
 //! not mentioned (R5), and no epoch ever goes back (R2). This module must never know what
 //! is done about a document.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use farshore_types::{Epoch, EpochOrder};
 
@@ -46,10 +46,10 @@ pub enum Verdict {
     },
 }
 
-/// Documents by key.
+/// Documents by key. A clone shares them: a change can be tried on one for little.
 #[derive(Clone, Debug, Default)]
 pub struct Holder {
-    documents: BTreeMap<Key, Document>,
+    documents: BTreeMap<Key, Arc<Document>>,
     term: Option<Term>,
 }
 
@@ -60,7 +60,7 @@ impl Holder {
         let mut holder = Holder::default();
         for document in documents {
             holder.raise(document.version.term);
-            holder.documents.insert(document.key.clone(), document);
+            holder.documents.insert(document.key.clone(), Arc::new(document));
         }
         holder
     }
@@ -71,7 +71,7 @@ impl Holder {
         if !arriving.is_consistent() {
             return Verdict::Refused { why: "its body is not of its key's kind" };
         }
-        let held = self.documents.get(&arriving.key);
+        let held = self.get(&arriving.key);
         if let Some(held) = held {
             match held.version.order_of(&arriving.version) {
                 Order::Same => return Verdict::Known,
@@ -89,7 +89,7 @@ impl Holder {
             return verdict;
         }
         self.raise(arriving.version.term);
-        self.documents.insert(arriving.key.clone(), arriving.clone());
+        self.documents.insert(arriving.key.clone(), Arc::new(arriving.clone()));
         Verdict::Taken
     }
 
@@ -126,12 +126,12 @@ impl Holder {
     /// The document of a key.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&Document> {
-        self.documents.get(key)
+        self.documents.get(key).map(AsRef::as_ref)
     }
 
     /// All of them, by key.
     pub fn documents(&self) -> impl Iterator<Item = &Document> {
-        self.documents.values()
+        self.documents.values().map(AsRef::as_ref)
     }
 
     /// The version held of each key: what is reported upwards.
@@ -143,7 +143,7 @@ impl Holder {
     /// Forgets a document that says that nothing is to be done any more, once its sender
     /// knows that it was carried out. Any other stays.
     pub fn forget_removed(&mut self, key: &Key) -> bool {
-        let removed = self.documents.get(key).is_some_and(|d| matches!(d.body, Body::Removed { .. }));
+        let removed = self.get(key).is_some_and(|d| matches!(d.body, Body::Removed { .. }));
         if removed {
             self.documents.remove(key);
         }

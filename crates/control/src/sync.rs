@@ -23,7 +23,7 @@ pub const SITE_REPORT_PATH: &str = "/site/v1/report";
 pub const POLL_SECS_MAX: u64 = 30;
 
 /// Most documents in one answer; the asker asks again at once.
-pub const BATCH_MAX: usize = 500;
+pub const BATCH_MAX: usize = 1000;
 
 /// Most reports in one message.
 pub const REPORTS_MAX: usize = 500;

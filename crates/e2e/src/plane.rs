@@ -140,6 +140,12 @@ impl Plane {
         Ok(())
     }
 
+    /// The process of `name`, while it runs.
+    #[must_use]
+    pub fn pid(&self, name: &str) -> Option<u32> {
+        self.running.iter().find(|(known, _)| known == name).map(|(_, child)| child.id())
+    }
+
     /// Ends the program of `name` as a power cut would.
     pub fn kill(&mut self, name: &str) {
         for (_, child) in self.running.iter_mut().filter(|(known, _)| known == name) {

@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
 #![allow(clippy::print_stdout, reason = "a round that failed is to be read, and played again")]
 
+#[path = "guests/daemon.rs"]
+mod daemon;
 #[path = "guests/ledger.rs"]
 mod ledger;
+#[path = "guests/moved.rs"]
+mod moved;
 #[path = "guests/net.rs"]
 mod net;
 #[path = "guests/partitions.rs"]

@@ -8,6 +8,7 @@ mod inbox;
 mod problems;
 mod serving;
 mod silence;
+mod taken;
 mod upward;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -23,6 +24,7 @@ use crate::journal::Record;
 use clock::VaultClock;
 use inbox::{Inbox, Sent};
 use silence::{Hearing, Turn};
+use taken::Taken;
 
 /// After so long without an answer the vault counts as silent: two long polls and a little.
 pub const VAULT_SILENT: Duration = Duration::from_secs(75);
@@ -69,9 +71,7 @@ pub struct Core {
     /// Tells this run's cursors from another's.
     run: u32,
     holder: Holder,
-    /// When each document was taken, counted.
-    taken: BTreeMap<Key, u32>,
-    last: u32,
+    taken: Taken,
     /// The highest term that anybody has heard of; a superseded vault is to learn of it.
     heard: Option<Term>,
     hosts: BTreeMap<HostId, Host>,
@@ -125,8 +125,7 @@ impl Core {
             site,
             run,
             holder: Holder::default(),
-            taken: BTreeMap::new(),
-            last: 0,
+            taken: Taken::default(),
             heard: None,
             hosts: BTreeMap::new(),
             registrations: BTreeMap::new(),
@@ -170,7 +169,7 @@ impl Core {
             Record::Document(document) => self.hold(&document, now),
             Record::Forgotten(key) => {
                 self.holder.forget_removed(&key);
-                self.taken.remove(&key);
+                self.taken.forget(&key);
             }
             Record::Registration(registration) => {
                 self.registrations.insert(registration.id, registration);
@@ -203,8 +202,7 @@ impl Core {
         if self.holder.take(document, None) != Verdict::Taken {
             return;
         }
-        self.last += 1;
-        self.taken.insert(document.key.clone(), self.last);
+        self.taken.put(document);
         if let (Key::Host(host), Body::Host(_)) = (&document.key, &document.body) {
             // From now on it is to be heard of.
             self.host(*host, now);
@@ -290,11 +288,8 @@ impl Core {
     /// Requests that were held back while there was no contact are offered again: the vault
     /// has said by now which of them it still wants.
     fn offer_anew(&mut self) {
-        let drastic: Vec<Key> =
-            self.holder.documents().filter(|d| is_drastic(d)).map(|d| d.key.clone()).collect();
-        for key in drastic {
-            self.last += 1;
-            self.taken.insert(key, self.last);
+        for document in self.holder.documents().filter(|document| is_drastic(document)) {
+            self.taken.put(document);
         }
     }
 

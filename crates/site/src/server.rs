@@ -212,6 +212,11 @@ impl Server {
         problems
     }
 
+    /// Lets hosts that wait look for what is new.
+    fn wake_hosts(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
     fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,7 +31,7 @@ pub(super) struct Seen {
 }
 
 /// How much sooner than usual the host is looked at where something happened.
-const LOOK_SOONER: u32 = 6;
+pub(super) const LOOK_SOONER: u32 = 15;
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

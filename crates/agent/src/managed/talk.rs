@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Managed, Upstream, UpstreamError, locked, reconcile, report};
+use super::{Managed, Timing, Upstream, UpstreamError, locked, reconcile, report};
 use crate::{Agent, AgentError};
 
 /// Code of the problem that nobody above answers.
@@ -49,6 +49,13 @@ async fn watch_host(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellat
 }
 
 impl Managed {
+    /// Where something happened too soon after the last look, the next one is not put off.
+    fn until_next_report(&self) -> Duration {
+        let changed = self.host_changed.load(Ordering::Relaxed);
+        let Timing { report, look, .. } = self.timing;
+        if changed { report.min(look / report::LOOK_SOONER) } else { report }
+    }
+
     fn upstream(&self) -> Option<Arc<dyn Upstream>> {
         let mut contact = locked(&self.contact);
         contact.go_home(self.since_start());
@@ -174,7 +181,7 @@ async fn reports(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellation
             Some(Ok(true)) => (managed.timing.report_gap.min(pause), Duration::ZERO),
             Some(Ok(false)) => {
                 pause = managed.timing.retry;
-                (managed.timing.report_gap, managed.timing.report)
+                (managed.timing.report_gap, managed.until_next_report())
             }
             Some(Err(error)) => {
                 tracing::debug!(error = error.fault().what, "the report is made again");

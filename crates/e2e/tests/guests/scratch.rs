@@ -92,7 +92,7 @@ fn a_machine_that_is_off_is_off_again_after_its_agent_was_killed_in_a_cycle() {
     wait("QEMU to be gone", || site.home.machine_pids().is_empty().then_some(()));
 
     site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
-    wait("the machine to be started for a cycle", || is_open(&site).then_some(()));
+    wait("the machine to be started for a cycle", || site.is_cycle_open().then_some(()));
     assert_eq!(site.home.machine_pids().len(), 1);
     site.home.kill_agent();
     wait("the watchdog to stop it again", || site.home.machine_pids().is_empty().then_some(()));
@@ -112,7 +112,7 @@ fn an_agent_killed_while_it_begins_a_backup_keeps_nobody_from_the_next() {
         site.replicate("1s", "");
         site.next_point();
         let begun = Instant::now();
-        while !is_open(&site) {
+        while !site.is_cycle_open() {
             assert!(begun.elapsed() < PATIENCE, "no cycle begins");
         }
         site.home.kill_agent();
@@ -129,20 +129,13 @@ fn kill_agent_of_a_stopped_guest(site: &mut Site, disk: &SmallDisk, bug: &str) {
     site.home.kill_agent();
     site.home.set_environment(&[("FARSHORE_BUG", bug)]);
     site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
-    wait("a cycle to be open", || is_open(site).then_some(()));
+    wait("a cycle to be open", || site.is_cycle_open().then_some(()));
     sleep(Duration::from_secs(1));
-    assert!(is_open(site), "the cycle is a slow one");
+    assert!(site.is_cycle_open(), "the cycle is a slow one");
     signal(site.home.agent_pid().unwrap(), "STOP");
     disk.fill_but(0);
     wait("the guest to stand still", || stands_still(site).then_some(()));
     site.home.kill_agent();
-}
-
-/// Whether a backup runs: its scratch files are there.
-fn is_open(site: &Site) -> bool {
-    let dir = site.home.dir.join("run").join(&site.uuid);
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("scratch-"))
 }
 
 /// Whether the guest says nothing and its QEMU does nothing for three seconds.

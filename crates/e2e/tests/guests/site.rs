@@ -96,6 +96,12 @@ impl Site {
         self.away.command(&["points", MACHINE]).ok()
     }
 
+    /// Whether a backup runs at home: its scratch files are there.
+    pub(crate) fn is_cycle_open(&self) -> bool {
+        let names = fs::read_dir(self.home.dir.join("run").join(&self.uuid)).into_iter().flatten().flatten();
+        names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("scratch-"))
+    }
+
     /// What home says of the guest's replication.
     pub(crate) fn source(&self) -> Option<SourceLine> {
         self.home.source().ok()

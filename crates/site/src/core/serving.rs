@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use farshore_control::{
-    Document, HostReport, Order,
+    Document, HostReport, Key, Order,
     report::ReportReply,
     sync::{BATCH_MAX, Cursor, Documents, Poll},
 };
@@ -24,21 +24,21 @@ impl Core {
         let term = self.holder.term()?;
         let since = self.since(poll.cursor, term);
         let may_drastic = self.is_in_contact(now);
+        let held = |(at, key): (u32, &Key)| Some((at, self.holder.get(key)?));
         let mut fresh: Vec<(u32, &Document)> = self
-            .holder
-            .documents()
-            .filter(|document| document.hosts.contains(&host) && (may_drastic || !is_drastic(document)))
-            .map(|document| (self.taken.get(&document.key).copied().unwrap_or(0), document))
-            .filter(|(at, _)| since.is_none_or(|since| *at > since))
+            .taken
+            .since(host, since)
+            .filter_map(held)
+            .filter(|(_, document)| may_drastic || !is_drastic(document))
+            .take(BATCH_MAX + 1)
             .collect();
         // A new asker, or one of another run or term, is told so even where there is nothing.
         if fresh.is_empty() && since.is_some() {
             return None;
         }
-        fresh.sort_by_key(|(at, _)| *at);
         let more = fresh.len() > BATCH_MAX;
         fresh.truncate(BATCH_MAX);
-        let upto = if more { fresh.last().map_or(0, |(at, _)| *at) } else { self.last };
+        let upto = if more { fresh.last().map_or(0, |(at, _)| *at) } else { self.taken.last() };
         let documents = fresh.into_iter().map(|(_, document)| document.clone()).collect();
         Some(self.answer(term, upto, documents, more, now))
     }
@@ -55,7 +55,7 @@ impl Core {
     fn since(&self, cursor: Option<Cursor>, term: farshore_control::Term) -> Option<u32> {
         let cursor = cursor.filter(|cursor| term.order_of(&cursor.term) == Order::Same)?;
         let count = u32::try_from(cursor.sequence & u64::from(u32::MAX)).ok()?;
-        (cursor.sequence >> COUNT_BITS == u64::from(self.run) && count <= self.last).then_some(count)
+        (cursor.sequence >> COUNT_BITS == u64::from(self.run) && count <= self.taken.last()).then_some(count)
     }
 
     fn answer(

@@ -41,6 +41,8 @@ pub(super) async fn documents(server: &Arc<Server>, stop: &CancellationToken) {
                     told_why = why;
                 }
                 server.core().vault_failed();
+                // There may be some of what it had to say.
+                server.wake_hosts();
                 pause
             }
         };
@@ -55,7 +57,8 @@ async fn fetch(server: &Arc<Server>) -> Result<Duration, String> {
     let (asked, begun) = (server.clock.monotonic(), Instant::now());
     let question = server.core().question(server.timing.poll.as_secs());
     let answer = server.above.poll(&question).await.map_err(|error| told(&error))?;
-    let quick = begun.elapsed() < server.timing.report_gap && !answer.more && answer.documents.is_empty();
+    let more = answer.more;
+    let quick = begun.elapsed() < server.timing.report_gap && !more && answer.documents.is_empty();
     let judge = |core: &mut crate::Core| match core.judge(answer, asked) {
         Some(mut judged) => (std::mem::take(&mut judged.records), (true, Some(judged))),
         None => (Vec::new(), (false, None)),
@@ -69,12 +72,15 @@ async fn fetch(server: &Arc<Server>) -> Result<Duration, String> {
                 }
                 core.take(judged, now);
             }
+            if !more {
+                // Once for all of it: every host that is woken asks, and costs an answer.
+                server.wake_hosts();
+            }
         };
     let (followed, _) = server.commit(judge, take).await.map_err(|error| error.to_string())?;
     if !followed {
         return Err("it is not followed".to_owned());
     }
-    server.changed.send_modify(|count| *count += 1);
     follow_trust(server).await;
     Ok(if quick { server.timing.report_gap } else { Duration::ZERO })
 }

@@ -32,6 +32,11 @@ impl Lab {
         Ok(Lab { arguments, dir, agent })
     }
 
+    /// The program of vault, site servers and operators: it is beside the agent's.
+    pub(crate) fn farshore(&self) -> PathBuf {
+        self.agent.with_file_name("farshore")
+    }
+
     /// Two hosts of their own; the target's agent runs. Everything goes with the directory.
     pub(crate) fn pair(&self) -> Outcome<Pair> {
         let dir = tempfile::Builder::new().prefix("pair-").tempdir_in(&self.dir).map_err(text)?;

@@ -6,8 +6,10 @@
 
 mod copying;
 mod cycles;
+mod enabling;
 mod lab;
 mod machine;
+mod plane;
 mod points;
 mod reading;
 mod sessions;
@@ -38,6 +40,9 @@ pub(crate) struct Arguments {
     /// Minutes that a guest is replicated every second.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) soak_minutes: u64,
+    /// Minutes that the control plane is measured at its full size.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) plane_minutes: u64,
     /// Where everything is made and thrown away again: several copies of a 4 GiB disk.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
@@ -59,6 +64,10 @@ enum Group {
     Points,
     /// Sessions by certificates and by Kerberos.
     Sessions,
+    /// The control plane with 5,000 machines on 200 hosts.
+    Plane,
+    /// From the order to protect a machine to its first cycle.
+    Enabling,
     /// Reading a disk that was brought up.
     Reading,
     /// A guest replicated every second, for long.
@@ -73,6 +82,8 @@ impl Group {
             Group::Writing => writing::measure(lab),
             Group::Points => points::measure(lab),
             Group::Sessions => sessions::measure(lab),
+            Group::Plane => plane::measure(lab),
+            Group::Enabling => enabling::measure(lab),
             Group::Reading => reading::measure(lab),
             Group::Soak => soak::measure(lab),
         }
@@ -83,6 +94,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let result = match args.get(1).map(String::as_str) {
         Some(PLACE_MACHINE) => place_machine(&args[2..]),
+        Some(plane::SWARM) => plane::swarm(&args[2..]),
         Some(sessions::IN_REALM) => sessions::in_realm(&args[2..]),
         _ => bench(Arguments::parse()),
     };
