@@ -386,7 +386,9 @@ fn what_the_stories_are_about_happens_in_them() {
         often.iter_mut().zip(seen.all()).for_each(|(sum, times)| *sum += times);
     }
     println!("as in Seen: {often:?}");
-    assert!(often.iter().all(|times| *times >= 10), "{often:?}");
+    // Agents copy nothing here, so that few replicas can be moved; `moving` has the rest.
+    let [most @ .., moved] = often;
+    assert!(most.iter().all(|times| *times >= 10) && moved > 0, "{often:?}");
 }
 
 proptest! {
