@@ -74,11 +74,19 @@ enum Command {
     Cert(cert::CertArgs),
     Config(config::ConfigArgs),
     /// Prints completions for a shell.
-    ///
-    /// Example: farshore-agent completions bash > /etc/bash_completion.d/farshore-agent
+    #[command(
+        after_help = "Example:\n  farshore-agent completions bash > /etc/bash_completion.d/farshore-agent"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
+    },
+    /// Writes man pages, one for each command, into a folder.
+    #[command(after_help = "Example:\n  farshore-agent man --dir /usr/local/share/man/man1")]
+    Man {
+        /// The folder; it is made where it is missing.
+        #[arg(long)]
+        dir: PathBuf,
     },
     /// Waits for the agent's death and mends what it leaves; started by `serve`.
     #[command(hide = true)]
@@ -130,6 +138,12 @@ fn dispatch(cli: Cli) -> Result<(), AgentError> {
             clap_complete::generate(shell, &mut Cli::command(), "farshore-agent", &mut text);
             show::print(&String::from_utf8_lossy(&text))
         }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir).map_err(AgentError::io("create", &dir))?;
+            clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), &dir)
+                .map_err(AgentError::io("write man pages into", &dir))?;
+            show::print(&format!("the man pages are in {}\n", dir.display()))
+        }
         Command::Watchdog => serve::watchdog(&global),
     }
 }
@@ -162,5 +176,50 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// All commands that people run, with what they are called by.
+    fn leaves(command: &clap::Command, name: &str, out: &mut Vec<(String, clap::Command)>) {
+        let shown = |c: &&clap::Command| c.get_name() != "help" && !c.is_hide_set();
+        let below: Vec<_> = command.get_subcommands().filter(shown).collect();
+        if below.is_empty() {
+            out.push((name.to_owned(), command.clone()));
+        }
+        below.into_iter().for_each(|one| leaves(one, &format!("{name} {}", one.get_name()), out));
+    }
+
+    fn all() -> Vec<(String, clap::Command)> {
+        let mut all = Vec::new();
+        leaves(&Cli::command(), "farshore-agent", &mut all);
+        assert!(all.len() > 16, "there are {}", all.len());
+        all
+    }
+
+    #[test]
+    fn every_command_has_examples_of_itself_that_are_right() {
+        for (name, command) in all() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().map(str::trim).filter(|line| line.starts_with("farshore-agent")).collect();
+            assert!(!examples.is_empty(), "{name} has no example");
+            for example in examples {
+                assert!(example.starts_with(&name), "'{example}' is no example of {name}");
+                // What the shell does with files is not ours.
+                let words = example.split_whitespace().take_while(|word| *word != ">" && *word != "<");
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_man_page() {
+        let dir = tempfile::tempdir().unwrap();
+        clap_mangen::generate_to(Cli::command().disable_help_subcommand(true), dir.path()).unwrap();
+        let page = std::fs::read_to_string(dir.path().join("farshore-agent-bring-up.1")).unwrap();
+        assert!(page.contains("bring\\-up") && page.contains("Examples"), "{page}");
+        for (name, _) in all() {
+            assert!(dir.path().join(format!("{}.1", name.replace(' ', "-"))).exists(), "{name}");
+        }
     }
 }

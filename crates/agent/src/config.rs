@@ -59,6 +59,9 @@ pub struct Config {
     /// The socket for local commands; none: in `runtime_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<PathBuf>,
+    /// Where figures for Prometheus are read, `address:port`; none: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
     /// Hosts that may replicate to here; empty: all with a certificate of our authority.
     pub peers: Vec<String>,
     /// What compressed data is checked for when it arrives.
@@ -199,6 +202,7 @@ impl Default for Config {
             kerberos: None,
             listen: "0.0.0.0:7411".to_owned(),
             socket: None,
+            metrics_listen: None,
             peers: Vec::new(),
             check_received: CheckReceived::default(),
             scrub_interval: Period::secs(7 * 24 * 3600),

@@ -22,6 +22,7 @@ mod lock;
 pub mod managed;
 mod medium;
 pub mod membership;
+mod metrics;
 mod probe;
 mod replicas;
 mod scrub;

@@ -41,19 +41,26 @@ use std::{
     time::Duration,
 };
 
-use farshore_control::{TrustDocument, report::Problem};
+use farshore_control::{
+    TrustDocument,
+    report::{Problem, SourceState},
+};
 use farshore_env::Files;
 use farshore_types::{HostId, MachineId, RequestId};
 use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{Agent, AgentError, replicas::blocking};
+use age::Aged;
 use contact::Contact;
 use kept::Kept;
 use ledger::Ledger;
 use report::Seen;
 use room::Room;
 
+pub(crate) use admission::unproved;
+pub(crate) use inventory::space;
+pub(crate) use report::certificate_until;
 pub use talk::run;
 pub(crate) use target::check_proof;
 pub use upstream::{Upstream, UpstreamError};
@@ -118,6 +125,8 @@ pub struct Managed {
     /// Something happened that is worth a report.
     news: Arc<News>,
     rooms: Mutex<BTreeMap<MachineId, Room>>,
+    /// What rooms that were closed in this run knew of their newest point's age.
+    left: Mutex<BTreeMap<MachineId, Aged>>,
     /// Bytes done and in all of requests under way.
     progress: Mutex<BTreeMap<RequestId, (u64, u64)>>,
     contact: Mutex<Contact>,
@@ -153,6 +162,7 @@ impl Managed {
             wanted: Notify::new(),
             news: Arc::default(),
             rooms: Mutex::default(),
+            left: Mutex::default(),
             progress: Mutex::default(),
             contact: Mutex::default(),
             begun: Instant::now(),
@@ -185,6 +195,20 @@ impl Managed {
     /// Time since this run began: what the conversation is timed by.
     fn since_start(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// Milliseconds that nobody above has answered; 0 while somebody does.
+    pub(crate) fn silent_ms(&self) -> u64 {
+        age::millis(locked(&self.contact).silent_for(self.since_start()))
+    }
+
+    /// What the vault wants replicated from here, with its names, as it is reported.
+    pub(crate) fn source_states(&self, agent: &Agent) -> Vec<(String, SourceState)> {
+        let now = now(agent);
+        let states: Vec<SourceState> = locked(&self.rooms).values().map(|room| room.state(now)).collect();
+        let ledger = self.ledger();
+        let name = |machine: MachineId| ledger.protection(machine).map(|known| known.name.clone());
+        states.into_iter().map(|one| (name(one.machine).unwrap_or_default(), one)).collect()
     }
 
     fn take_host_changed(&self) -> bool {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use farshore_control::Wire;
 use farshore_env::{Clock, Files};
 use farshore_replica::{Options, Replica};
 use farshore_types::MachineId;
@@ -45,6 +46,8 @@ pub struct OpenReplica {
     plain: AtomicBool,
     /// Why nothing is taken now.
     halted: Mutex<Option<String>>,
+    /// By what its source has to prove itself, where a vault says so.
+    wire: Mutex<Option<Wire>>,
     commands: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -157,6 +160,17 @@ impl OpenReplica {
         *self.halted.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
+    /// By what its source has to prove itself, also in a session that runs; none: no vault
+    /// says so.
+    pub(crate) fn wire(&self) -> Option<Wire> {
+        *self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says by what its source has to prove itself.
+    pub(crate) fn set_wire(&self, wire: Option<Wire>) {
+        *self.wire.lock().unwrap_or_else(PoisonError::into_inner) = wire;
+    }
+
     /// Remembers that something was sealed: upkeep is due.
     pub(crate) fn mark_sealed(&self) {
         self.sealed.store(true, Ordering::Relaxed);
@@ -242,6 +256,7 @@ impl Replicas {
             pruning: Mutex::default(),
             plain: AtomicBool::new(false),
             halted: Mutex::default(),
+            wire: Mutex::default(),
             commands: Arc::default(),
         });
         open.insert(machine, Arc::clone(&replica));

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, scrub, source,
-    target, watchdog::Watchdog,
+    Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics, scrub,
+    source, target, watchdog::Watchdog,
 };
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
@@ -60,6 +60,10 @@ pub async fn serve(
     }
     if let Some(membership) = agent.membership() {
         tasks.spawn(membership::upkeep(Arc::clone(&agent), Arc::clone(membership), stop.clone()));
+    }
+    if let Some(address) = &config.metrics_listen {
+        let address = metrics::serve(address, &agent, &stop).await?;
+        tracing::info!(%address, "figures for Prometheus are at /metrics");
     }
     tasks.spawn(control::serve(commands, Arc::clone(&agent), stop.clone()));
     tracing::info!(host = config.name, socket = %config.socket_path().display(), "ready");

@@ -69,6 +69,11 @@ impl Sources {
         begun.chain(stuck).collect()
     }
 
+    /// All that have begun.
+    pub(crate) fn begun(&self) -> Vec<Arc<Source>> {
+        self.list().begun.clone()
+    }
+
     pub(crate) fn of(&self, machine: MachineId) -> Option<Arc<Source>> {
         self.list().begun.iter().find(|source| source.machine == machine).cloned()
     }

@@ -125,7 +125,8 @@ impl Sink for ReplicaSink {
             Ok(accepted)
         };
         let acceptance = replica.run(accept).await.map_err(|e| refusal::of(&e))?;
-        let receiver = ReplicaReceiver::new(replica, hello.epoch, self.check, acceptance.held.as_ref());
+        let receiver =
+            ReplicaReceiver::new(replica, hello.epoch, peer.clone(), self.check, acceptance.held.as_ref());
         Ok(Welcomed { acceptance, receiver: Box::new(receiver) })
     }
 }

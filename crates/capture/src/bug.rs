@@ -2,9 +2,6 @@
 //! [`plant`] in the test's own process, or by `FARSHORE_BUG` in an agent's. Without the
 //! feature `deliberate-bugs` nothing can be switched on, and the questions compile away.
 
-#[cfg(feature = "deliberate-bugs")]
-use std::sync::{Mutex, OnceLock, PoisonError};
-
 /// What goes wrong on purpose.
 #[cfg_attr(not(feature = "deliberate-bugs"), expect(unreachable_pub, reason = "seen by tests alone"))]
 #[cfg_attr(not(feature = "deliberate-bugs"), expect(dead_code, reason = "some are the agent's"))]
@@ -23,45 +20,10 @@ pub enum Bug {
 }
 
 #[cfg(feature = "deliberate-bugs")]
-fn active() -> &'static Mutex<Option<Bug>> {
-    static ACTIVE: OnceLock<Mutex<Option<Bug>>> = OnceLock::new();
-    ACTIVE.get_or_init(|| {
-        let all =
-            [Bug::TrustTracking, Bug::BlindWatch, Bug::NoWitness, Bug::IdleWatchdog, Bug::BelieveBlocks];
-        let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
-        Mutex::new(all.into_iter().find(|bug| format!("{bug:?}") == wanted))
-    })
+fn wanted() -> Option<Bug> {
+    let all = [Bug::TrustTracking, Bug::BlindWatch, Bug::NoWitness, Bug::IdleWatchdog, Bug::BelieveBlocks];
+    let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
+    all.into_iter().find(|bug| format!("{bug:?}") == wanted)
 }
 
-/// Whether the bug is switched on in this process.
-#[cfg(feature = "deliberate-bugs")]
-#[must_use]
-pub fn is(bug: Bug) -> bool {
-    *active().lock().unwrap_or_else(PoisonError::into_inner) == Some(bug)
-}
-
-/// No bug can be switched on in a program.
-#[cfg(not(feature = "deliberate-bugs"))]
-pub(crate) const fn is(_: Bug) -> bool {
-    false
-}
-
-/// Switches a bug on in this process until the guard is dropped.
-#[cfg(feature = "deliberate-bugs")]
-#[must_use]
-pub fn plant(bug: Bug) -> Planted {
-    *active().lock().unwrap_or_else(PoisonError::into_inner) = Some(bug);
-    Planted
-}
-
-/// Takes the bug away when dropped, also by a panic.
-#[cfg(feature = "deliberate-bugs")]
-#[derive(Debug)]
-pub struct Planted;
-
-#[cfg(feature = "deliberate-bugs")]
-impl Drop for Planted {
-    fn drop(&mut self) {
-        *active().lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
+farshore_bugs::switch!(process, Bug, wanted());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, SiteId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Version, request::Request};
+use crate::{Part, Version, request::Request};
 
 /// What a document is about. There is one document a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Document {
     pub hosts: BTreeSet<HostId>,
     /// What is wanted.
     pub body: Body,
+    /// In which version each part was decided as it is; what is not named: in this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub decided: BTreeMap<Part, Version>,
 }
 
 /// What is wanted.
@@ -76,6 +79,13 @@ pub struct HostDocument {
     /// Whether its machines are replicated in maintenance all the same, until they have moved.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub machines_go_on: bool,
+    /// Its own address for replication, as others are told it; empty: a vault of before wrote
+    /// this, or it is only learned of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    /// Its own Kerberos principal, as others are told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
     /// The hosts it may replicate with.
     pub peers: Vec<Peer>,
 }
@@ -252,6 +262,12 @@ pub struct KeepPoints {
 }
 
 impl Document {
+    /// A document of which every part is decided now.
+    #[must_use]
+    pub fn new(key: Key, version: Version, hosts: BTreeSet<HostId>, body: Body) -> Document {
+        Document { key, version, hosts, body, decided: BTreeMap::new() }
+    }
+
     /// The epoch it carries, if it is about a protection.
     #[must_use]
     pub fn epoch(&self) -> Option<&Epoch> {

@@ -1,11 +1,12 @@
 //! What a site server tells the vault of itself, whether or not it has hosts: where hosts
-//! reach it, how its certificate is, and which certificates it holds for revoked. A vault
-//! that was restored learns from it what was revoked after its backup (rule R6).
+//! reach it, when its certificate ends, and which certificates it holds for revoked. A vault
+//! that was restored learns from it what was revoked after its backup (rule R6). How well it
+//! is, its reports say ([`SiteReport`](crate::sync::SiteReport)).
 
 use farshore_types::SiteId;
 use serde::{Deserialize, Serialize};
 
-use crate::{Term, TrustDocument, report::Problem};
+use crate::{Term, TrustDocument};
 
 /// Where a site server posts a [`SiteHello`], and gets a [`HelloReply`].
 pub const SITE_HELLO_PATH: &str = "/site/v1/hello";
@@ -15,8 +16,6 @@ pub const SITE_ENROL_PATH: &str = "/site/v1/enrol";
 
 /// Most bytes of the address.
 pub const ADDRESS_BYTES_MAX: usize = 300;
-/// Most problems of one site server.
-pub const PROBLEMS_MAX: usize = 1000;
 
 /// A site server speaks of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +28,6 @@ pub struct SiteHello {
     pub address: String,
     /// When its certificate ends, in milliseconds since the Unix epoch.
     pub certificate_until_ms: u64,
-    /// What is wrong with it.
-    #[serde(default)]
-    pub problems: Vec<Problem>,
     /// Number of the list of revoked certificates that it holds; 0: none.
     pub revoked_number: u64,
     /// Whom it trusts, where the vault asked, or a term is new to it.

@@ -13,6 +13,7 @@
 pub mod bug;
 #[cfg(not(feature = "deliberate-bugs"))]
 mod bug;
+pub mod decided;
 pub mod document;
 pub mod enrolment;
 pub mod hello;
@@ -24,6 +25,7 @@ pub mod request;
 pub mod sync;
 mod version;
 
+pub use decided::Part;
 pub use document::{
     Body, Compression, Document, Endpoint, HostDocument, InitialCopy, Intent, KeepPoints, Key, Peer,
     Protection, RateWindow, Settings, TrustDocument, Wire,

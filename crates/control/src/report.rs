@@ -274,9 +274,6 @@ pub struct CycleTotals {
     pub took_ms: u64,
     /// Resyncs.
     pub resyncs: u64,
-    /// Points asked for as application-consistent that are crash-consistent instead.
-    #[serde(default)]
-    pub app_failed: u64,
 }
 
 /// One cycle.

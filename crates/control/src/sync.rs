@@ -25,6 +25,9 @@ pub const POLL_SECS_MAX: u64 = 30;
 /// Most documents in one answer; the asker asks again at once.
 pub const BATCH_MAX: usize = 1000;
 
+/// Most problems that one site server tells of itself; more are passed over.
+pub const PROBLEMS_MAX: usize = 100;
+
 /// Most reports in one message.
 pub const REPORTS_MAX: usize = 500;
 

@@ -101,6 +101,9 @@ enum Command {
     /// Jobs: what was ordered and takes time.
     #[command(subcommand)]
     Job(jobs::JobCommand),
+    /// Events: what changes, as it does.
+    #[command(subcommand)]
+    Event(watch::EventCommand),
     /// Lists the machines of all hosts: short for `machine list`.
     #[command(after_help = "Example:\n  farshore machines --unprotected")]
     Machines(machines::MachinesArgs),
@@ -233,6 +236,7 @@ async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> 
         Command::Alert(command) => alerts::run(operator, command).await,
         Command::History(args) => alerts::history(operator, &args).await,
         Command::Job(command) => jobs::run(operator, command).await,
+        Command::Event(command) => watch::run(operator, command).await,
         Command::Token(command) => tokens::run(operator, command).await,
         Command::Vault(_) | Command::Context(_) | Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }

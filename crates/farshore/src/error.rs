@@ -100,6 +100,12 @@ impl ProgramError {
         }
     }
 
+    /// Figures cannot be shown at an address.
+    pub(crate) fn metrics(address: &str, error: &io::Error) -> ProgramError {
+        let what = format!("cannot listen at metrics_listen = \"{address}\": {error}");
+        ProgramError::usage(what, "choose another address and port, such as 127.0.0.1:7410")
+    }
+
     pub(crate) fn usage(what: impl Into<String>, advice: impl Into<String>) -> ProgramError {
         ProgramError::Usage { what: what.into(), advice: advice.into() }
     }

@@ -4,6 +4,7 @@
 mod config;
 mod follow;
 mod keys;
+mod metrics;
 mod status;
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
@@ -139,6 +140,10 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
         listener.admit(&[Role::Host]).open_to_strangers(enrolment_router(enroller(&server))).serve()?;
     let keys = keys::serve(config, &server, &keyring, &bundle, stop.clone())?;
     let told = status::serve(config, &server, stop.clone())?;
+    if let Some(address) = &config.metrics_listen {
+        let address = metrics::serve(address, &server, &stop).await?;
+        tracing::info!(%address, "figures for Prometheus are at /metrics");
+    }
     tracing::info!(site = %site, address = %serving.address(), vault = place.address, "the site server answers");
     Arc::clone(&server).run(stop.clone()).await;
     stop.cancelled().await;

@@ -20,7 +20,7 @@ mod tokens;
 
 pub use alerts::{AlertView, Noted};
 pub use clouds::{AddCloud, CloudView, Follow, PairWith};
-pub use events::EventView;
+pub use events::{AlertChange, Contact, EventView, StepNow};
 pub use history::HistoryView;
 pub use hosts::{HostView, PutInto, ReachedAt};
 pub use jobs::{CauseView, JobState, JobView, StepView};

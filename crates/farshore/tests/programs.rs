@@ -107,3 +107,34 @@ fn sites_enrol_once_are_followed_and_are_refused_when_revoked() {
     world.until("the revoked server is told so", |world| world.log("west").contains("revoked"));
     assert!(!world.log("east").contains("revoked"), "and nobody else");
 }
+
+#[test]
+fn events_are_followed_over_the_vaults_death() {
+    let mut world = World::new();
+    world.ok(&["vault", "init", "--config", &world.config("vault")]);
+    world.start_vault();
+    for name in ["east", "west"] {
+        world.ok(&["site", "add", name]);
+    }
+    world.ok(&["cloud", "pair", "east", "west"]);
+    world.ok(&["policy", "add", "gold"]);
+    world.follow("events", &["event", "watch", "--of", "job", "--output", "json"]);
+    world.follow("jobs", &["job", "list", "--watch"]);
+    let resets = |world: &World| world.log("events").matches("\"kind\":\"reset\"").count();
+    world.until("the stream begins", |world| resets(world) == 1);
+    world.ok(&["cloud", "associate", "east", "--policy", "gold"]);
+    world.until("the job is told of, and shown", |world| {
+        let of_job =
+            |line: &str| line.contains("\"kind\":\"job\"") && line.contains("\"state\":\"succeeded\"");
+        world.log("events").lines().any(of_job)
+            && world.log("jobs").contains("Policy 'gold' for cloud 'east'")
+    });
+    // The command waits the vault out, says that it may have missed something, and goes on.
+    world.kill("vault");
+    world.start_vault();
+    world.until("the stream begins anew", |world| resets(world) == 2);
+    let before = world.log("events").lines().count();
+    world.ok(&["cloud", "associate", "east", "--policy", "gold"]);
+    world.until("the next job is told of", |world| world.log("events").lines().count() > before);
+    assert!(!world.has_ended("events") && !world.has_ended("jobs"));
+}

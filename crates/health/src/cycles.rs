@@ -46,7 +46,6 @@ impl CycleStats {
         ours.sent += theirs.sent;
         ours.took_ms += theirs.took_ms;
         ours.resyncs += theirs.resyncs;
-        ours.app_failed += theirs.app_failed;
         self.largest = self.largest.max(other.largest);
         self.slowest_ms = self.slowest_ms.max(other.slowest_ms);
     }
@@ -128,7 +127,6 @@ fn difference(now: &CycleTotals, before: &CycleTotals) -> CycleTotals {
         sent: now.sent.saturating_sub(before.sent),
         took_ms: now.took_ms.saturating_sub(before.took_ms),
         resyncs: now.resyncs.saturating_sub(before.resyncs),
-        app_failed: now.app_failed.saturating_sub(before.app_failed),
     }
 }
 

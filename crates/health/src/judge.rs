@@ -98,6 +98,8 @@ pub struct ProtectionSigns<'a> {
     pub enabled_ms: u64,
     /// Seconds that the newest point may be old, where the policy says.
     pub objective_secs: Option<u64>,
+    /// Whether the policy wants application-consistent points.
+    pub app_wanted: bool,
     /// Cycles of the last half day.
     pub cycles: CycleStats,
     /// Why everything must be compared, where that waits.
@@ -169,6 +171,7 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
     }
     add_age(&mut health, signs);
     add_cycles(&mut health, &signs.cycles);
+    add_consistency(&mut health, signs.app_wanted);
     for fault in signs.faults {
         health.add(Critical, "damaged", fault.clone(), "verify the points, and replicate to a new replica");
     }
@@ -206,10 +209,13 @@ fn add_cycles(health: &mut Health, cycles: &CycleStats) {
         let advice = "choose a lower frequency, raise the bandwidth limit, or look what slows the hosts";
         health.add(Level::Warning, "cycles-missed", what, advice);
     }
-    if cycles.totals.app_failed > 0 {
-        let count = cycles.totals.app_failed;
-        let what = format!("{count} points of the last 12 h are not application-consistent as wanted");
-        health.add(Level::Warning, "app-consistency", what, "look at the guest agent and its freeze hooks");
+}
+
+fn add_consistency(health: &mut Health, wanted: bool) {
+    if wanted {
+        let what = "its points are crash-consistent: application-consistent ones are not made yet";
+        let advice = "count on crash-consistent points, or set 'app-consistent' of its policy to off";
+        health.add(Level::Warning, "app-consistency", what.to_owned(), advice);
     }
 }
 

@@ -66,7 +66,7 @@ pub const REASONS: &[Known] = &[
         "app-consistency",
         "protection",
         "warning",
-        "points of the last 12 hours are not application-consistent as wanted",
+        "the policy wants application-consistent points, and these are not made yet",
     ),
     known(
         "maintenance",

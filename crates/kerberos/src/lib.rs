@@ -21,6 +21,7 @@ mod bug;
 pub mod bug;
 mod environment;
 mod error;
+pub mod fuzz;
 mod gss;
 mod handshake;
 pub mod limits;

@@ -107,7 +107,7 @@ impl Session {
         let (pipe, greeted) = heal::greet(&mut machine, &*dial, options.timing).await?;
         let (publish, welcome) = watch::channel(Arc::new(greeted.welcome));
         let (commands, inbox) = mpsc::channel(1);
-        let runner = Runner::new(machine, dial, options, inbox, publish);
+        let runner = Runner::new(machine, dial, options, inbox, publish, greeted.round_trip);
         let end = runner.end();
         let runner = AbortOnDropHandle::new(tokio::spawn(runner.run(pipe)));
         Ok(Session { commands, welcome, end, peer, rate, runner })

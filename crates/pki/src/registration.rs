@@ -23,6 +23,8 @@ const CLOCK_TOLERANCE_MS: u64 = 10 * 60 * 1000;
 /// For so long after its use the same holder, by the same public key, gets its answer once
 /// more: the first answer may have been lost on its way.
 const AGAIN_MS: u64 = 24 * 3600 * 1000;
+/// Milliseconds after its end for which it is told what became of a key: a month.
+const TOLD_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What the issuer keeps of a registration key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +201,14 @@ impl Registration {
             return Ok(Admission::Again(used.clone()));
         }
         Err(RegistrationError::Used { by: used.name.clone(), at: seconds(used.at_ms) })
+    }
+
+    /// Whether nobody can use it, for so long that nobody asks why any more: it may be
+    /// forgotten, and is not known then.
+    #[must_use]
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        let used = self.used.as_ref().map_or(0, |used| used.at_ms.saturating_add(AGAIN_MS));
+        now_ms > used.max(self.expires_ms).saturating_add(TOLD_MS)
     }
 
     /// Notes who used it; to be durable before the answer goes out.

@@ -75,6 +75,8 @@ pub(crate) struct OpenCycle {
     disks: Vec<(DiskKey, u64)>,
     changes: Vec<BTreeMap<u64, (Place, Digest)>>,
     received: u64,
+    /// When it was opened, by the monotonic clock: its instant was before that.
+    begun: Duration,
 }
 
 impl Replica {
@@ -103,6 +105,7 @@ impl Replica {
             changes: vec![BTreeMap::new(); start.disks.len()],
             disks: start.disks,
             received: 0,
+            begun: self.clock.monotonic(),
         });
         Ok(())
     }
@@ -217,6 +220,8 @@ impl Replica {
 
     fn try_seal(&mut self, request: &SealRequest) -> Result<PointRef, WriteFailed> {
         self.check_receiving()?;
+        // Before anything that takes time here: the age is as of now.
+        let (arrived, arrived_ms) = (self.clock.monotonic(), self.clock.wall_ms());
         let Some(open) = &self.open else {
             return Err(self.refused(0, CycleRule::Open, "no cycle is open".into()).into());
         };
@@ -232,9 +237,9 @@ impl Replica {
                 image.sync()?;
             }
         }
-        let now = self.clock.wall_ms();
-        let captured_ms = now.saturating_sub(request.age_ms);
-        let captured = self.clock.monotonic().saturating_sub(Duration::from_millis(request.age_ms));
+        let captured = captured_at(arrived, request.age_ms, open.begun);
+        let age_ms = u64::try_from(arrived.saturating_sub(captured).as_millis()).unwrap_or(u64::MAX);
+        let captured_ms = arrived_ms.saturating_sub(age_ms);
         let footer = Footer {
             id: open.id,
             parent: before.map(|b| b.id),
@@ -242,7 +247,7 @@ impl Replica {
             kind: request.kind,
             captured_ms,
             steady_ms: Some(self.steady_ms(captured_ms, captured)),
-            sealed_ms: now,
+            sealed_ms: self.clock.wall_ms(),
             received: open.received,
             disks: Vec::new(),
             definition: (0, 0),
@@ -386,6 +391,12 @@ impl From<ReplicaError> for WriteFailed {
     }
 }
 
+/// When a cycle's point was captured, by the monotonic clock here: as the seal says, whose age
+/// leaves out what was before it in the line, and before the cycle was opened for certain.
+fn captured_at(arrived: Duration, age_ms: u64, begun: Duration) -> Duration {
+    arrived.saturating_sub(Duration::from_millis(age_ms)).min(begun)
+}
+
 fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
     let mut builder = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), open.id);
     for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
@@ -418,4 +429,18 @@ fn write_changes(
         hidden.try_for_each(|zeros| writer.push(&zeros))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_never_taken_for_younger_than_its_cycle() {
+        let at = |secs: u64| Duration::from_secs(secs);
+        assert_eq!(captured_at(at(100), 3000, at(98)), at(97), "the seal says it");
+        // A seal that waited behind its data: that it is three seconds old was so when it was sent.
+        assert_eq!(captured_at(at(120), 3000, at(98)), at(98));
+        assert_eq!(captured_at(at(2), 3000, at(1)), at(0), "older than this run's clock");
+    }
 }

@@ -177,6 +177,11 @@ impl Core {
         }
     }
 
+    /// Forgets registration keys that nobody can use and asks about any more.
+    pub fn forget_old(&mut self, now_ms: u64) {
+        self.registrations.retain(|_, key| !key.is_over(now_ms));
+    }
+
     /// All that is worth keeping: a journal written anew.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {

@@ -14,7 +14,7 @@ use std::{
 use farshore_channel::{Keyring, Renewer, Upkeep};
 use farshore_control::{report::Problem, sync::POLL_SECS_MAX};
 use farshore_env::{Clock, Files};
-use farshore_types::SiteId;
+use farshore_types::{HostId, SiteId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -58,6 +58,23 @@ pub struct SiteStatus {
     pub problems: Vec<Problem>,
 }
 
+/// What is measured of a site server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SiteFigures {
+    /// How it stands; none only before anything was asked.
+    pub status: Option<SiteStatus>,
+    /// Milliseconds since it was started.
+    pub uptime_ms: u64,
+    /// Milliseconds since the vault has answered, or since this server began.
+    pub vault_silent_ms: u64,
+    /// Milliseconds of the last round trip with the vault.
+    pub vault_transit_ms: u64,
+    /// Milliseconds since each host that has spoken to this run did.
+    pub hosts: Vec<(HostId, u64)>,
+    /// When its certificate ends, in milliseconds since the Unix epoch.
+    pub certificate_until_ms: Option<u64>,
+}
+
 /// A site server that cannot go on.
 #[derive(Debug, Error)]
 pub enum ServerError {
@@ -90,6 +107,8 @@ pub struct Server {
     upkeep: Option<(Upkeep, Box<dyn Renewer>)>,
     /// Where hosts reach it, as the vault is told.
     address: String,
+    /// When it began, by its clock that never jumps.
+    begun: Duration,
     /// Documents or contact changed.
     changed: watch::Sender<u64>,
     /// A host said something.
@@ -144,6 +163,7 @@ impl Server {
             keyring: None,
             upkeep: None,
             address: String::new(),
+            begun: now,
             changed: watch::channel(0).0,
             told: Notify::new(),
             transit_ms: Mutex::new(0),
@@ -191,7 +211,7 @@ impl Server {
     /// How it stands, for people at this site.
     #[must_use]
     pub fn status(&self) -> SiteStatus {
-        let problems = self.problems();
+        let upkeep = self.upkeep_problems();
         let (core, now) = (self.core(), self.clock.monotonic());
         SiteStatus {
             site: core.site(),
@@ -200,16 +220,29 @@ impl Server {
             vault_answers: core.is_in_contact(now),
             hosts: core.hosts().count(),
             documents: core.documents().count(),
-            problems: [problems, core.own_problems(now)].concat(),
+            problems: [core.problems(now), core.own_problems(now), upkeep].concat(),
         }
     }
 
-    /// What is wrong now, for people.
+    /// What is measured of it, now.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = self.core().problems(self.clock.monotonic());
-        problems.extend(self.upkeep.iter().flat_map(|(upkeep, _)| upkeep.problems()));
-        problems
+    pub fn figures(&self) -> SiteFigures {
+        let status = self.status();
+        let (core, now) = (self.core(), self.clock.monotonic());
+        let uptime = now.saturating_sub(self.begun);
+        SiteFigures {
+            status: Some(status),
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            vault_silent_ms: core.vault_silent_ms(now),
+            vault_transit_ms: *self.transit_ms.lock().unwrap_or_else(PoisonError::into_inner),
+            hosts: core.silences(now),
+            certificate_until_ms: self.upkeep.as_ref().map(|(upkeep, _)| upkeep.until_ms()),
+        }
+    }
+
+    /// What is wrong with its certificate: told to people here, and to the vault.
+    fn upkeep_problems(&self) -> Vec<Problem> {
+        self.upkeep.iter().flat_map(|(upkeep, _)| upkeep.problems()).collect()
     }
 
     /// Lets hosts that wait look for what is new.
@@ -238,7 +271,10 @@ impl Server {
         let due = {
             let mut core = self.core();
             apply(&mut core, records, &mut outcome, now);
-            journal.is_due().then(|| core.records())
+            journal.is_due().then(|| {
+                core.forget_old(self.clock.wall_ms());
+                core.records()
+            })
         };
         if let Some(whole) = due {
             let rewritten = tokio::task::spawn_blocking(move || journal.rewrite(&whole));
@@ -257,7 +293,7 @@ impl Server {
         }
     }
 
-    /// What people are to learn goes to the log; what is so now, [`Server::problems`] says.
+    /// What people are to learn goes to the log; what is so now, [`Server::status`] says.
     fn tell_events(&self) {
         for event in self.core().take_events() {
             match event {

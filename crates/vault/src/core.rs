@@ -64,6 +64,8 @@ pub enum LoadError {
 pub enum Bug {
     /// A restored vault commands at once, without learning.
     SpeaksFirst,
+    /// What a host that was silent tells after the vault wrote its own anew is passed over.
+    DropsLate,
     /// A protection whose machine no host reports is taken for removed.
     AbsenceIsRemoval,
     /// A higher epoch that a host reports is passed over.

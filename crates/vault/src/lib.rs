@@ -20,6 +20,8 @@
 //! - A document goes to a host only after it has told this term all that it holds; until
 //!   then `hosts` of a document leaves it out, and each newly heard host has its documents
 //!   written anew under the term. Nothing is withdrawn by that: hosts keep what they have.
+//! - Of a document that was told late, after the vault wrote its own anew without it, each part
+//!   counts as it was decided last: every document says in which version its parts were.
 //! - Settings that a learned document has and its policy has not stay with the protection
 //!   until the policy is changed or associated again: retention is never lowered by a restore.
 //! - An owner that the hosts know and the vault does not (break-glass) turns the protection

@@ -5,6 +5,7 @@ mod agent;
 mod commands;
 mod jobs;
 mod kills;
+mod late;
 mod learning;
 mod lost;
 mod maintenance;

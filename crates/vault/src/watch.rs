@@ -10,7 +10,10 @@ mod round;
 
 use std::collections::BTreeMap;
 
-use farshore_control::{report::Problem, sync::SiteReport};
+use farshore_control::{
+    report::Problem,
+    sync::{PROBLEMS_MAX, SiteReport},
+};
 use farshore_health::{Alerts, CycleStats, CycleWindow, Health, Percentiles, RpoHistory};
 use farshore_types::{MachineId, PointId, SiteId};
 use uuid::Uuid;
@@ -90,7 +93,7 @@ impl Watch {
             version: report.version.clone(),
             skew_ms: told.saturating_sub(signed(at.wall_ms)),
             transit_ms: report.transit_ms,
-            problems: report.problems.clone(),
+            problems: report.problems.iter().take(PROBLEMS_MAX).cloned().collect(),
         };
         self.sites.insert(report.site, seen);
     }

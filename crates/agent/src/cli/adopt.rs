@@ -14,11 +14,10 @@ use crate::{
 /// For a machine that has no recovery point here yet: its source then finds out what differs
 /// and sends only that. The copies (raw or qcow2, from a medium, a backup, an old primary)
 /// are moved into the replica; they must be on its file system, and nobody may use them.
-///
-/// Examples:
-///   farshore-agent adopt 6f1de0b2-9a43-4d5c-8a0e-0123456789ab --disk vda=/srv/old/web1.qcow2
-///   farshore-agent adopt web1 --disk vda=/media/web1-a.raw --disk vdb=/media/web1-b.raw
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent adopt 6f1de0b2-9a43-4d5c-8a0e-0123456789ab --disk vda=/srv/old/web1.qcow2\n  farshore-agent adopt web1 --disk vda=/media/web1-a.raw --disk vdb=/media/web1-b.raw"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct AdoptArgs {
     /// The machine's UUID; or its name, where this host knows it.

@@ -10,12 +10,10 @@ use super::{Output, show};
 use crate::{AgentError, config::Period};
 
 /// Makes the certificates by which agents know each other.
-///
-/// Examples:
-///   farshore-agent cert init /srv/farshore-ca
-///   farshore-agent cert issue --ca /srv/farshore-ca --host far.example --out identity
-///   farshore-agent cert show /etc/farshore/identity
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent cert init /srv/farshore-ca\n  farshore-agent cert issue --ca /srv/farshore-ca --host far.example --out identity\n  farshore-agent cert show /etc/farshore/identity"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct CertArgs {
     #[command(subcommand)]
@@ -25,6 +23,7 @@ pub(super) struct CertArgs {
 #[derive(Debug, Subcommand)]
 enum CertCommand {
     /// Makes an authority: ca.pem and ca.key. Once; keep ca.key away from the hosts.
+    #[command(after_help = "Example:\n  farshore-agent cert init /srv/farshore-ca")]
     Init {
         /// Its directory.
         dir: PathBuf,
@@ -33,6 +32,9 @@ enum CertCommand {
         name: String,
     },
     /// Issues a host's certificate: ca.pem, host.pem and host.key.
+    #[command(
+        after_help = "Example:\n  farshore-agent cert issue --ca /srv/farshore-ca --host far.example --out identity"
+    )]
     Issue {
         /// The authority's directory.
         #[arg(long, value_name = "DIR")]
@@ -51,6 +53,7 @@ enum CertCommand {
         valid: Period,
     },
     /// Shows whose certificate is in a host's directory, and until when it holds.
+    #[command(after_help = "Example:\n  farshore-agent cert show /etc/farshore/identity")]
     Show {
         /// The host's directory.
         dir: PathBuf,

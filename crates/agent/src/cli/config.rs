@@ -15,10 +15,12 @@ pub(super) struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Prints a commented sample with every key and its default.
-    ///
-    /// Example: farshore-agent config sample > /etc/farshore/agent.toml
+    #[command(after_help = "Example:\n  farshore-agent config sample > /etc/farshore/agent.toml")]
     Sample,
     /// Reads the configuration and prints it with all defaults filled in.
+    #[command(
+        after_help = "Examples:\n  farshore-agent config show\n  farshore-agent config show --output json"
+    )]
     Show,
 }
 

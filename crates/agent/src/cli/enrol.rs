@@ -19,11 +19,10 @@ const KEY_BYTES_MAX: u64 = 4096;
 ///
 /// A key enrols one host, once. Repeat the command with the same key where it was cut: it
 /// goes on where it was. Start `serve` anew afterwards.
-///
-/// Examples:
-///   farshore-agent enrol --key fsreg1.AwJ…
-///   farshore-agent enrol --key - < key.txt
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent enrol --key fsreg1.AwJ…\n  farshore-agent enrol --key - < key.txt"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct EnrolArgs {
     /// The registration key; "-": from standard input, where no list of processes shows it.

@@ -12,11 +12,8 @@ use crate::{
 };
 
 /// Lists recovery points of one machine, or of all.
-///
-/// Examples:
-///   farshore-agent points
-///   farshore-agent points web1 --output json
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  farshore-agent points\n  farshore-agent points web1 --output json")]
 #[command(verbatim_doc_comment)]
 pub(super) struct PointsArgs {
     /// Name or UUID; all where left out.
@@ -24,10 +21,8 @@ pub(super) struct PointsArgs {
 }
 
 /// Reads a recovery point and checks every digest.
-///
-/// Example:
-///   farshore-agent verify web1 --point 1-42
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  farshore-agent verify web1 --point 1-42")]
 #[command(verbatim_doc_comment)]
 pub(super) struct VerifyArgs {
     /// Name or UUID.
@@ -40,11 +35,10 @@ pub(super) struct VerifyArgs {
 /// Writes a recovery point's disks as flat files, each cluster checked on its way.
 ///
 /// A file gets its name when it is whole; until then, and after Ctrl-C, there is none.
-///
-/// Examples:
-///   farshore-agent export web1 --point 1-42 --to /srv/out
-///   farshore-agent export web1 --disk vda --to web1.qcow2 --format qcow2
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent export web1 --point 1-42 --to /srv/out\n  farshore-agent export web1 --disk vda --to web1.qcow2 --format qcow2"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct ExportArgs {
     /// Name or UUID.
@@ -73,13 +67,10 @@ pub(super) struct ExportArgs {
 /// ([peer_addresses] in the configuration): if the machine runs there, or nobody answers,
 /// only --force brings it up. The source can no longer replicate to here from then on. Repeating the
 /// command changes nothing.
-///
-/// Examples:
-///   farshore-agent bring-up web1
-///   farshore-agent bring-up web1 --point 1-42 --paused
-///   farshore-agent bring-up web1 --point 1-40 --replace --force
-///   farshore-agent bring-up web1 --force
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent bring-up web1\n  farshore-agent bring-up web1 --point 1-42 --paused\n  farshore-agent bring-up web1 --point 1-40 --replace --force\n  farshore-agent bring-up web1 --force"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct BringUpArgs {
     /// Name or UUID.
@@ -105,10 +96,8 @@ pub(super) struct BringUpArgs {
 
 /// Ends a bring-up, and discards what the machine wrote since. Refused while the machine runs,
 /// and where it has written, without --force: it is then stopped, and all that is gone.
-///
-/// Example:
-///   farshore-agent discard web1 --force
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  farshore-agent discard web1 --force")]
 #[command(verbatim_doc_comment)]
 pub(super) struct DiscardArgs {
     /// Name or UUID.
@@ -122,10 +111,8 @@ pub(super) struct DiscardArgs {
 ///
 /// Where damage took a part of a replica, points that `qemu-img` still reads by their names
 /// are kept, and so is their space. This frees it.
-///
-/// Example:
-///   farshore-agent drop-rescued web1 --point 1-42
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  farshore-agent drop-rescued web1 --point 1-42")]
 #[command(verbatim_doc_comment)]
 pub(super) struct DropRescuedArgs {
     /// Name or UUID.
@@ -138,11 +125,10 @@ pub(super) struct DropRescuedArgs {
 /// Replicates a machine of this host to another, in the foreground.
 ///
 /// What is left out is taken from the configuration where it has the machine.
-///
-/// Examples:
-///   farshore-agent replicate web1 --to far.example:7411 --server-name far.example
-///   farshore-agent replicate web1 --to 10.0.0.2:7411 --server-name far --frequency 2s --once
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent replicate web1 --to far.example:7411 --server-name far.example\n  farshore-agent replicate web1 --to 10.0.0.2:7411 --server-name far --frequency 2s --once"
+)]
 #[command(verbatim_doc_comment)]
 pub(super) struct ReplicateArgs {
     /// Name or UUID.

@@ -12,11 +12,9 @@ use crate::{Agent, AgentError, managed::Timing, membership::Membership};
 
 /// Runs the agent until SIGTERM or SIGINT; logs go to standard error.
 ///
-/// Example:
-///   farshore-agent serve --config /etc/farshore/agent.toml
-///
 /// As a systemd service: Type=simple, KillMode=mixed. RUST_LOG chooses what is logged.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  farshore-agent serve --config /etc/farshore/agent.toml")]
 #[command(verbatim_doc_comment)]
 pub(super) struct ServeArgs {}
 

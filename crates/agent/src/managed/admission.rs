@@ -80,7 +80,7 @@ pub fn judge(ledger: &Ledger, machine: MachineId, peer: &Caller, epoch: &Epoch) 
 
 /// A host that proves itself by what the policy did not choose is not known: else whoever
 /// broke the one would be let in by the other.
-pub(super) fn unproved(wanted: Wire, peer: &Caller) -> Option<Refusal> {
+pub(crate) fn unproved(wanted: Wire, peer: &Caller) -> Option<Refusal> {
     let (wants, came) = match (wanted, peer.proof) {
         (Wire::Certificate, Proof::Certificate) | (Wire::Kerberos, Proof::Kerberos) => return None,
         (Wire::Kerberos, Proof::Certificate) => ("Kerberos", "a certificate"),

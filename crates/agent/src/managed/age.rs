@@ -36,7 +36,7 @@ impl Aged {
     /// The same for a point that another host's clock says was captured at `captured_ms`:
     /// this host's clock may have been wrong when it was first seen, and be set since. The
     /// greater age counts; the vault takes for certain only what the source itself says.
-    pub(super) fn of_other(
+    pub fn of_other(
         &mut self,
         id: PointId,
         captured_ms: u64,

@@ -64,6 +64,12 @@ impl Contact {
         self.silent_since = None;
     }
 
+    /// How long nobody has answered; nothing while somebody does.
+    #[must_use]
+    pub fn silent_for(&self, now: Duration) -> Duration {
+        self.silent_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
+    }
+
     /// What people are to be shown where nobody has answered for too long.
     #[must_use]
     pub fn silence(&self, now: Duration) -> Option<(String, String)> {

@@ -101,7 +101,7 @@ fn memory() -> u64 {
 }
 
 /// Room where replicas and scratch files are kept.
-pub(super) fn space(agent: &Agent) -> Vec<Space> {
+pub(crate) fn space(agent: &Agent) -> Vec<Space> {
     let config = agent.config();
     let mut places = vec![(config.replica_dir.clone(), "replicas"), (config.runtime_dir.clone(), "scratch")];
     if let Some(managed) = agent.managed() {

@@ -33,6 +33,9 @@ pub struct Kept {
     /// Requests whose outcome was acknowledged, oldest first: none is done again.
     #[serde(default)]
     pub past: Vec<RequestId>,
+    /// In which term each of those ended: a vault of a later one may ask again.
+    #[serde(default)]
+    pub past_in: Vec<(RequestId, u64)>,
     /// Where replicas are that are not in the default place.
     #[serde(default)]
     pub places: Vec<(MachineId, PathBuf)>,

@@ -25,6 +25,8 @@ pub struct Ledger {
     lineages: BTreeMap<MachineId, Lineage>,
     requests: BTreeMap<RequestId, Option<Outcome>>,
     past: Vec<RequestId>,
+    /// In which term each of those ended, where that is known.
+    past_in: BTreeMap<RequestId, u64>,
     places: BTreeMap<MachineId, PathBuf>,
 }
 
@@ -55,6 +57,7 @@ impl Ledger {
             lineages: kept.lineages.into_iter().map(|lineage| (lineage.machine, lineage)).collect(),
             requests: kept.requests.into_iter().map(|kept| (kept.id, kept.outcome)).collect(),
             past: kept.past,
+            past_in: kept.past_in.into_iter().collect(),
             places: kept.places.into_iter().collect(),
         }
     }
@@ -71,6 +74,7 @@ impl Ledger {
                 .map(|(id, outcome)| KeptRequest { id: *id, outcome: outcome.clone() })
                 .collect(),
             past: self.past.clone(),
+            past_in: self.past_in.iter().map(|(id, term)| (*id, *term)).collect(),
             places: self.places.iter().map(|(machine, place)| (*machine, place.clone())).collect(),
             ..Kept::default()
         }
@@ -170,11 +174,32 @@ impl Ledger {
 
     /// A request that is past comes once more, by somebody who has not heard of its end.
     fn end_past(&mut self, document: &Document, taken: &mut Taken) {
-        if matches!(document.body, Body::Removed { .. }) && self.holder.get(&document.key).is_some() {
-            self.holder.take(document, None);
-            self.holder.forget_removed(&document.key);
-            taken.dirty = true;
+        match &document.body {
+            Body::Request(request) => self.ask_again(document, request, taken),
+            Body::Removed { .. } if self.holder.get(&document.key).is_some() => {
+                self.holder.take(document, None);
+                self.holder.forget_removed(&document.key);
+                taken.dirty = true;
+            }
+            _ => {}
         }
+    }
+
+    /// A vault of another term asks once more what this host has answered: it was restored,
+    /// and waits for an answer that nobody has any more. What deletes or stops anything is
+    /// not done again for that; the vault looks at what is so, and asks anew.
+    fn ask_again(&mut self, document: &Document, request: &Request, taken: &mut Taken) {
+        let later = self.past_in.get(&request.id).is_some_and(|term| *term < document.version.term.number);
+        if !later || self.holder.take(document, None) != Verdict::Taken {
+            return;
+        }
+        self.past.retain(|id| *id != request.id);
+        self.past_in.remove(&request.id);
+        if request.action.is_drastic() {
+            self.end(request.id, Ending::Expired);
+        }
+        taken.dirty = true;
+        taken.changed.insert(document.key.clone());
     }
 
     /// Takes notice of an epoch, from wherever.
@@ -306,11 +331,13 @@ impl Ledger {
 
     fn set_past(&mut self, id: RequestId) {
         self.past.push(id);
+        self.past_in.insert(id, self.holder.term().map_or(0, |term| term.number));
         if self.past.len() > OUTCOMES_MAX {
             // One whose document is still held would be done again.
             let gone = |id: &RequestId| self.holder.get(&Key::Request(*id)).is_none();
             if let Some(at) = self.past.iter().position(gone) {
-                self.past.remove(at);
+                let id = self.past.remove(at);
+                self.past_in.remove(&id);
             }
         }
     }

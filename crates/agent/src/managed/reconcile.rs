@@ -76,13 +76,17 @@ fn settle_sources(agent: &Arc<Agent>, managed: &Arc<Managed>) -> BTreeMap<Machin
         match rooms.get(machine) {
             Some(room) => room.want(role.clone()),
             None => {
-                let room = Room::open(agent, *machine, role.clone(), Arc::clone(&managed.news));
+                let aged = locked(&managed.left).remove(machine).unwrap_or_default();
+                let room = Room::open(agent, *machine, role.clone(), Arc::clone(&managed.news), aged);
                 rooms.insert(*machine, room);
             }
         }
     }
     // Only a document ends a source: another owner is named, or the protection is removed.
-    rooms.extract_if(.., |machine, _| !roles.contains_key(machine)).collect()
+    let over: BTreeMap<_, _> = rooms.extract_if(.., |machine, _| !roles.contains_key(machine)).collect();
+    // The wall clock may be set before they are opened again.
+    locked(&managed.left).extend(over.iter().map(|(machine, room)| (*machine, room.aged())));
+    over
 }
 
 fn roles(agent: &Agent, managed: &Managed) -> BTreeMap<MachineId, Role> {

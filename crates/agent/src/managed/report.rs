@@ -102,7 +102,7 @@ async fn host(
 }
 
 /// Until when this host's certificate is valid; 0 where there is none.
-fn certificate_until(agent: &Agent) -> u64 {
+pub(crate) fn certificate_until(agent: &Agent) -> u64 {
     let identity = agent.identity();
     let until = identity.ok().map(|identity| identity.valid_until());
     let since = until.and_then(|until| until.duration_since(SystemTime::UNIX_EPOCH).ok());

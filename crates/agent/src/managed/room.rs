@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     News,
+    age::Aged,
     calendar::{self, LocalTime},
     shown::{Shown, Told},
     wanted::{Role, Wanted},
@@ -63,9 +64,16 @@ struct Work {
 }
 
 impl Room {
-    /// Begins to see to a machine; `news` is told of what is worth a report.
-    pub(super) fn open(agent: &Arc<Agent>, machine: MachineId, role: Role, news: Arc<News>) -> Room {
-        let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch())));
+    /// Begins to see to a machine; `news` is told of what is worth a report. `aged` is what an
+    /// earlier room of this run knew of its newest point's age.
+    pub(super) fn open(
+        agent: &Arc<Agent>,
+        machine: MachineId,
+        role: Role,
+        news: Arc<News>,
+        aged: Aged,
+    ) -> Room {
+        let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch(), aged)));
         let stop = CancellationToken::new();
         let (role, wanted) = watch::channel(role);
         let work = Work {
@@ -90,6 +98,11 @@ impl Room {
     /// As it is reported.
     pub(super) fn state(&self, now: (u64, Duration)) -> SourceState {
         locked(&self.shown).state(now)
+    }
+
+    /// What it knows of its newest point's age.
+    pub(super) fn aged(&self) -> Aged {
+        locked(&self.shown).aged()
     }
 
     /// Ends it in good order: cycles and sessions are over when this returns.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use farshore_delta::ElementKind;
-use farshore_link::Receiver;
+use farshore_link::{Caller, Receiver};
 use farshore_replica::{
     BaseReader, CycleStart, Incoming, Patch, Patched, PointReader, Replica, ReplicaError, SealRequest,
     Stored, unpacked,
@@ -16,13 +16,15 @@ use farshore_wire::{
 };
 
 use super::{digests::DigestPages, refusal::failure};
-use crate::{OpenReplica, config::CheckReceived};
+use crate::{OpenReplica, config::CheckReceived, managed};
 
 /// Puts one session's cycles into a replica.
 pub(super) struct ReplicaReceiver {
     replica: Arc<OpenReplica>,
     /// By which its source owns the machine.
     epoch: Epoch,
+    /// Who its source is, and by what that is known.
+    source: Caller,
     check: CheckReceived,
     /// Disks of the open cycle, in its order.
     disks: Vec<DiskSize>,
@@ -36,11 +38,13 @@ impl ReplicaReceiver {
     pub(super) fn new(
         replica: Arc<OpenReplica>,
         epoch: Epoch,
+        source: Caller,
         check: CheckReceived,
         held: Option<&Held>,
     ) -> ReplicaReceiver {
         let disks = Vec::new();
-        let mut receiver = ReplicaReceiver { replica, epoch, check, disks, unpack: true, pages: None };
+        let mut receiver =
+            ReplicaReceiver { replica, epoch, source, check, disks, unpack: true, pages: None };
         if let Some(held) = held {
             receiver.expect(&held.open);
         }
@@ -72,6 +76,7 @@ impl Receiver for ReplicaReceiver {
         self.expect(open);
         let disks = open.disks.iter().map(|d| (d.key.clone(), d.size)).collect();
         let start = CycleStart { number: open.cycle, base: open.base, disks };
+        check_proof(&self.replica, &self.source)?;
         let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
         let open = move |store: &mut Replica| {
             check_owner(&shared, store, &epoch)?;
@@ -112,6 +117,10 @@ impl Receiver for ReplicaReceiver {
         };
         let request =
             SealRequest { kind, age_ms: seal.age_ms, root: seal.root, definition: seal.definition.to_vec() };
+        if let Err(failure) = check_proof(&self.replica, &self.source) {
+            self.replica.run(Replica::give_up_cycle).await;
+            return Err(failure);
+        }
         let (shared, epoch) = (Arc::clone(&self.replica), self.epoch);
         let seal = move |store: &mut Replica| {
             check_owner(&shared, store, &epoch)?;
@@ -128,6 +137,7 @@ impl Receiver for ReplicaReceiver {
     }
 
     async fn digests(&mut self, disk: &DiskKey, from: u64) -> Result<DigestPage, Failure> {
+        check_proof(&self.replica, &self.source)?;
         let mut pages = match self.pages.take().filter(|pages| pages.goes_on(disk, from)) {
             Some(pages) => pages,
             None => DigestPages::open(&self.replica, disk, from).await,
@@ -155,6 +165,15 @@ fn check_owner(replica: &OpenReplica, store: &Replica, epoch: &Epoch) -> Result<
         None => format!("epoch {} was superseded by epoch {}", epoch.number, store.epoch().number),
     };
     Err(Failure::new(FailureCode::NotOwner, why, "the next session is told who owns the machine"))
+}
+
+/// The policy may have chosen another proof since the session began: then that ends, and the
+/// next one is judged by what holds now.
+fn check_proof(replica: &OpenReplica, source: &Caller) -> Result<(), Failure> {
+    let refusal = replica.wire().and_then(|wire| managed::unproved(wire, source));
+    refusal.map_or(Ok(()), |refusal| {
+        Err(Failure::new(FailureCode::NotOwner, refusal.message, "the next session is told so"))
+    })
 }
 
 /// Checks that what came has the digests it came with.

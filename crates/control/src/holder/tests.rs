@@ -12,12 +12,9 @@ fn host(n: u128) -> HostId {
 }
 
 fn document(term: u64, vault: u128, generation: u64, name: &str) -> Document {
-    Document {
-        key: Key::Host(host(1)),
-        version: Version { term: Term { number: term, vault: VaultId(Uuid::from_u128(vault)) }, generation },
-        hosts: [host(1)].into(),
-        body: Body::Host(HostDocument { name: name.to_owned(), ..HostDocument::default() }),
-    }
+    let version = Version { term: Term { number: term, vault: VaultId(Uuid::from_u128(vault)) }, generation };
+    let body = Body::Host(HostDocument { name: name.to_owned(), ..HostDocument::default() });
+    Document::new(Key::Host(host(1)), version, [host(1)].into(), body)
 }
 
 #[test]

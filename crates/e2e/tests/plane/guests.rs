@@ -42,6 +42,8 @@ impl World {
         if self.ledger(n).is_none_or(|ledger| ledger.lineage(machine).is_none()) {
             return self.start_guest(n, machine, false);
         }
+        // Asked again until somebody answers.
+        self.after(60 * SECOND, Node::Host(n), Timer::Boot(machine));
         let nonce = self.chance.number();
         if let Some(run) = self.hosts[n].run.as_mut() {
             run.nonces.insert(machine, nonce);
@@ -80,13 +82,11 @@ impl World {
             return;
         }
         match lineage.may_start(host_of(n), occasion) {
-            Ok(()) => self.start_guest(n, machine, false),
+            // What a person orders is that person's word, as is what is done by force.
+            Ok(()) => self.start_guest(n, machine, matches!(occasion, Occasion::Ordered)),
             Err(denied) => {
                 if !matches!(denied, farshore_control::ownership::Denied::NoWitness) {
                     self.note(|| format!("host {n} holds {machine}: {denied}"));
-                }
-                if matches!(occasion, Occasion::Boot { answer: None, .. } | Occasion::Ordered) {
-                    self.after(60 * SECOND, Node::Host(n), Timer::Boot(machine));
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use farshore_agent::managed::decisions::{Contact, Kept, Ledger, Role, Step, step};
+use farshore_agent::managed::decisions::{Aged, Contact, Kept, Ledger, Role, Step, step};
 use farshore_control::{
     Body, Key,
     ownership::{Denied, Heard, Lineage},
@@ -68,6 +68,8 @@ pub(crate) struct Run {
     /// Digest, and whether inventory and documents were in the report that is on its way.
     pub(crate) told: (String, bool, bool),
     pub(crate) rooms: BTreeMap<MachineId, Room>,
+    /// What rooms that are over knew of their newest point's age.
+    pub(crate) left: BTreeMap<MachineId, Aged>,
     /// Questions to the other side, by machine.
     pub(crate) nonces: BTreeMap<MachineId, u128>,
 }
@@ -102,6 +104,7 @@ impl World {
             report_due: 0,
             told: (String::new(), false, false),
             rooms: BTreeMap::new(),
+            left: BTreeMap::new(),
             nonces: BTreeMap::new(),
         });
         host.disk.replicas.values_mut().for_each(Replica::reopen);
@@ -293,7 +296,8 @@ impl World {
         };
         let roles: BTreeMap<MachineId, Role> = run.ledger.protections().filter_map(role).collect();
         if let Some(run) = self.hosts[n].run.as_mut() {
-            run.rooms.retain(|machine, _| roles.contains_key(machine));
+            let over = run.rooms.extract_if(.., |machine, _| !roles.contains_key(machine));
+            run.left.extend(over.map(|(machine, room)| (machine, room.aged)));
         }
         for (machine, role) in roles {
             self.want(n, machine, role);

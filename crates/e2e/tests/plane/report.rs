@@ -3,11 +3,9 @@
 use farshore_control::{
     HostReport, Inventory,
     report::{
-        CycleTotals, DiskFacts, HostFacts, MachineFacts, PointAge, ReplicaPhase, ReplicaState, SourceState,
-        Space,
+        CycleTotals, DiskFacts, HostFacts, MachineFacts, ReplicaPhase, ReplicaState, SourceState, Space,
     },
 };
-use farshore_types::PointId;
 
 use super::{
     host::{Host, Run, host_of, site_of},
@@ -33,7 +31,7 @@ impl World {
             return;
         }
         run.sequence += 1;
-        let report = make(n, host, &run, now);
+        let report = make(n, host, &mut run, now);
         run.told =
             (report.inventory_digest.clone(), report.inventory.is_some(), !report.documents.is_empty());
         run.report = (call, now);
@@ -43,30 +41,28 @@ impl World {
     }
 }
 
-fn make(n: usize, host: &Host, run: &Run, now: Ms) -> HostReport {
+fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
     let clocks = (host.clock.wall(now), host.clock.mono(now));
-    let (ledger, inventory) = (&run.ledger, inventory(host));
+    let inventory = inventory(host);
+    let ledger = &run.ledger;
     let digest = blake3::hash(&serde_json::to_vec(&inventory.machines).unwrap()).to_hex().to_string();
     let known = run.contact.told_inventory.as_ref() == Some(&digest);
-    let sources = run.rooms.iter().map(|(machine, room)| SourceState {
+    let records = &host.disk.records;
+    let sources = run.rooms.iter_mut().map(|(machine, room)| SourceState {
         machine: *machine,
         epoch: match &room.role {
             farshore_agent::managed::decisions::Role::Run(wanted) => wanted.epoch,
             farshore_agent::managed::decisions::Role::Rest(epoch, _) => *epoch,
         },
         phase: room.phase.clone(),
-        newest: host
-            .disk
-            .records
-            .get(machine)
-            .map(|record| aged(room.aged, record.last, record.wall_ms, clocks)),
+        newest: records.get(machine).map(|record| room.aged.of(record.last, record.wall_ms, 0, clocks)),
         totals: CycleTotals::default(),
         last_cycle: None,
         pending: 0,
         resynced: 0,
         notes: Vec::new(),
     });
-    let replicas = host.disk.replicas.iter().map(|(machine, replica)| ReplicaState {
+    let replicas = host.disk.replicas.iter_mut().map(|(machine, replica)| ReplicaState {
         machine: *machine,
         name: String::new(),
         epoch: replica.epoch,
@@ -74,7 +70,7 @@ fn make(n: usize, host: &Host, run: &Run, now: Ms) -> HostReport {
             Some(point) if !replica.receiving => ReplicaPhase::BroughtUp { point: point.id },
             _ => ReplicaPhase::Receiving,
         },
-        newest: replica.points.last().map(|point| aged(replica.aged, point.id, point.wall_ms, clocks)),
+        newest: replica.points.last().map(|point| replica.aged.of_other(point.id, point.wall_ms, 0, clocks)),
         consistency: None,
         oldest: None,
         points: replica.points.len() as u64,
@@ -110,15 +106,6 @@ fn make(n: usize, host: &Host, run: &Run, now: Ms) -> HostReport {
         outcomes: ledger.outcomes().cloned().collect(),
         problems: Vec::new(),
     }
-}
-
-fn aged(
-    mut aged: farshore_agent::managed::decisions::Aged,
-    id: PointId,
-    wall_ms: u64,
-    clocks: (u64, std::time::Duration),
-) -> PointAge {
-    aged.of(id, wall_ms, 0, clocks)
 }
 
 fn inventory(host: &Host) -> Inventory {

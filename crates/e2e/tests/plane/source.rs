@@ -32,6 +32,8 @@ pub(crate) struct Room {
     pub(crate) aged: Aged,
     /// The instant that is being sent.
     sending: Option<Ms>,
+    /// When it was opened.
+    pub(crate) opened: Ms,
     /// Whether the target holds what is here, so that only differences are sent.
     seeded: bool,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Room {
 impl World {
     /// A room does from now on what is wanted.
     pub(crate) fn want(&mut self, n: usize, machine: MachineId, role: Role) {
-        let stamp = self.number();
+        let (stamp, now) = (self.number(), self.now);
         let Some(run) = self.hosts[n].run.as_mut() else { return };
         if let Some(room) = run.rooms.get_mut(&machine) {
             let goes_on = match (&room.role, &role) {
@@ -56,9 +58,10 @@ impl World {
             Role::Rest(_, phase) => phase.clone(),
         };
         let runs = matches!(role, Role::Run(_));
-        let aged = run.rooms.get(&machine).map(|room| room.aged).unwrap_or_default();
-        let room =
-            Room { role, stamp, session: None, failures: 0, phase, aged, sending: None, seeded: false };
+        let aged = run.rooms.get(&machine).map(|room| room.aged);
+        let aged = aged.or_else(|| run.left.remove(&machine)).unwrap_or_default();
+        let (opened, sending, seeded) = (now, None, false);
+        let room = Room { role, stamp, session: None, failures: 0, phase, aged, sending, opened, seeded };
         run.rooms.insert(machine, room);
         if runs {
             self.after(200, Node::Host(n), Timer::Cycle(machine, stamp));

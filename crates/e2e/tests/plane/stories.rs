@@ -6,7 +6,7 @@ use std::{
 };
 
 use farshore_control::bug::{self, Bug};
-use farshore_vault::Bug as VaultBug;
+use farshore_vault::{Bug as VaultBug, rows::ProtectionRow};
 
 use super::{
     faults::Fault,
@@ -49,6 +49,29 @@ fn tell(seed: u64, hours: u64, world: &mut World) {
 }
 
 impl World {
+    /// All that is known of a protection that is not as it is to be.
+    fn tell_of(&self, row: &ProtectionRow, age: Option<u64>) -> String {
+        let key = farshore_control::Key::Protection(row.machine);
+        let core = self.vault.core.as_ref().unwrap();
+        let (document, epoch) = (core.document(key.clone()), core.epoch(row.machine));
+        let mut text = format!("{} is not current: {age:?}: {row:?} {document:?} {epoch:?}", row.name);
+        for (n, host) in self.hosts.iter().enumerate() {
+            let ledger = self.ledger(n);
+            let held = ledger.and_then(|l| l.holder().get(&key));
+            let lineage = ledger.and_then(|ledger| ledger.lineage(row.machine));
+            let room = host.run.as_ref().and_then(|run| run.rooms.get(&row.machine));
+            let replica = host.disk.replicas.get(&row.machine);
+            text += &format!(
+                "\nhost {n}: {:?}; room {:?}; replica {:?} {:?}; {lineage:?}; {held:?}",
+                host.disk.guests.get(&row.machine),
+                room.map(|room| (&room.phase, &room.role)),
+                replica.map(|replica| (replica.epoch, replica.receiving)),
+                replica.and_then(|replica| replica.points.last()),
+            );
+        }
+        text
+    }
+
     /// Faults over: everything is as it is to be.
     fn check_end(&mut self, seed: u64) {
         let at = self.moment();
@@ -63,7 +86,7 @@ impl World {
             }
             let age = core.judge(row, &at).newest.map(|(_, age)| age);
             let most = 900_000 + LATE_MAX;
-            assert!(age.is_some_and(|age| age < most), "{} is not current: {age:?}\n{row:#?}", row.name);
+            assert!(age.is_some_and(|age| age < most), "{}", self.tell_of(row, age));
             *self.truth.counts.entry("current at the end").or_default() += 1;
         }
         for request in core.requests() {
@@ -76,10 +99,12 @@ impl World {
                 assert_eq!(held.version, row.document.version, "host {host} holds another {:?}", held.key);
             }
         }
-        for host in &self.hosts {
+        for (n, host) in self.hosts.iter().enumerate() {
             for protection in host.run.as_ref().unwrap().ledger.protections() {
-                let row = core.protection(protection.machine).filter(|row| row.is_live());
-                assert!(row.is_some(), "the protection of {} is lost", protection.name);
+                let row = core.protection(protection.machine);
+                let lives = row.is_some_and(ProtectionRow::is_live);
+                let row = row.map(|row| self.tell_of(row, None));
+                assert!(lives, "the protection of {} on host {n} is lost: {row:?}", protection.name);
             }
         }
     }

@@ -143,6 +143,11 @@ impl World {
         if !yes {
             return Err(false);
         }
+        let source = self.ledger(n).and_then(|ledger| ledger.protection(machine)).map(|p| p.source.host);
+        assert!(
+            source == Some(host_of(from)),
+            "host {from} may write {machine} on host {n}, whose source is {source:?}"
+        );
         let replica = self.hosts[n].disk.replicas.get_mut(&machine).ok_or(false)?;
         if !replica.receiving {
             return Err(true);
@@ -185,8 +190,7 @@ impl World {
             replica.prune(&pruning(&run.ledger, machine));
         }
         let lineage = host.run.as_ref().and_then(|run| run.ledger.lineage(machine)).cloned();
-        let source = host.run.as_ref().and_then(|run| run.ledger.protection(machine)).map(|p| p.source.host);
-        self.truth.written(n, from, machine, epoch, session, lineage.as_ref(), source);
+        self.truth.written(n, machine, epoch, session, lineage.as_ref());
         self.truth.points.insert((machine, id), captured);
         Ok(id)
     }

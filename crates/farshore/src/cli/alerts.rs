@@ -6,17 +6,20 @@ use super::{
     Output,
     operator::{ListArgs, Operator, Query, path},
     show,
+    watch::Watching,
 };
 use crate::{
     ProgramError,
     vault::Tested,
-    views::{AlertView, HistoryView, Noted},
+    views::{AlertView, EventView, HistoryView, Noted},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AlertCommand {
     /// Lists alerts, the newest first.
-    #[command(after_help = "Example:\n  farshore alert list --level critical")]
+    #[command(
+        after_help = "Examples:\n  farshore alert list --level critical\n  farshore alert list --watch"
+    )]
     List(Filter),
     /// Shows one, with what to do about it.
     #[command(after_help = "Example:\n  farshore alert show 3f2a91c0")]
@@ -40,6 +43,8 @@ pub(crate) enum AlertCommand {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Filter {
+    #[command(flatten)]
+    watch: Watching,
     /// Which.
     #[arg(long, default_value = "open", value_parser = ["open", "resolved", "all"])]
     state: String,
@@ -70,7 +75,10 @@ pub(crate) struct HistoryArgs {
 
 pub(super) async fn run(operator: &Operator, command: AlertCommand) -> Result<(), ProgramError> {
     match command {
-        AlertCommand::List(filter) => list(operator, &filter).await,
+        AlertCommand::List(filter) => {
+            let of_interest = |event: &EventView| matches!(event, EventView::Alert { .. });
+            filter.watch.show(operator, of_interest, async || list(operator, &filter).await).await
+        }
         AlertCommand::Show { alert } => {
             let alert = find(operator, &alert).await?;
             show::one(operator.output, &alert, &whole(&alert));
@@ -88,7 +96,7 @@ pub(super) async fn run(operator: &Operator, command: AlertCommand) -> Result<()
     }
 }
 
-async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> {
+async fn list(operator: &Operator, filter: &Filter) -> Result<String, ProgramError> {
     let query = Query::default()
         .with("state", Some(&filter.state))
         .with("level", filter.level.as_ref())
@@ -97,7 +105,8 @@ async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> 
         .with("about", filter.about.as_ref())
         .with("acknowledged", filter.acknowledged.map(|flag| flag.to_string()));
     let alerts: Vec<AlertView> = operator.list("alerts", &filter.list, query).await?;
-    show::list(operator.output, &alerts, &["alert", "level", "of", "name", "what", "noted by"], |alert| {
+    let heads = ["alert", "level", "of", "name", "what", "noted by"];
+    Ok(show::list_text(operator.output, &alerts, &heads, |alert| {
         vec![
             alert.id.to_string()[..8].to_owned(),
             level(alert),
@@ -106,8 +115,7 @@ async fn list(operator: &Operator, filter: &Filter) -> Result<(), ProgramError> 
             alert.what.clone(),
             alert.acknowledged_by.clone().unwrap_or_default(),
         ]
-    });
-    Ok(())
+    }))
 }
 
 /// An alert by its id, or by how that begins.

@@ -159,8 +159,9 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
             return Ok(());
         }
         HostCommand::Key { site } => {
-            let key: KeyView =
-                operator.post(&path(&["sites", &site, "host-registration"]), None::<&()>).await?;
+            let key: KeyView = operator
+                .once(Method::POST, &path(&["sites", &site, "host-registration"]), None::<&()>)
+                .await?;
             let text = format!(
                 "on the host, run\n  farshore-agent enrol --key {}\nthe key is for one use, within five days",
                 key.key
@@ -169,7 +170,8 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
             return Ok(());
         }
         HostCommand::Revoke { host } => {
-            let revoked: Revoked = operator.post(&path(&["hosts", &host, "revocation"]), None::<&()>).await?;
+            let path = path(&["hosts", &host, "revocation"]);
+            let revoked: Revoked = operator.once(Method::POST, &path, None::<&()>).await?;
             let text = format!("{} certificates of host '{host}' are revoked", revoked.certificates);
             show::one(operator.output, &revoked, &text);
             return Ok(());

@@ -11,10 +11,11 @@ use super::{
     Output,
     operator::{ListArgs, Operator, Query, path},
     show,
+    watch::Watching,
 };
 use crate::{
     ProgramError,
-    views::{JobState, JobView, Ordered, StepView},
+    views::{EventView, JobState, JobView, Ordered, StepView},
 };
 
 /// Between two looks.
@@ -27,8 +28,12 @@ const STATES: [&str; 8] =
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
     /// Lists jobs, the newest first.
-    #[command(after_help = "Example:\n  farshore job list --state open --machine web1 --limit 10")]
+    #[command(
+        after_help = "Examples:\n  farshore job list --state open --machine web1 --limit 10\n  farshore job list --watch"
+    )]
     List {
+        #[command(flatten)]
+        watch: Watching,
         /// Only those that stand so.
         #[arg(long, value_parser = STATES)]
         state: Option<String>,
@@ -71,7 +76,11 @@ pub(crate) struct Waiting {
 
 pub(super) async fn run(operator: &Operator, command: JobCommand) -> Result<(), ProgramError> {
     match command {
-        JobCommand::List { state, machine, list } => list_jobs(operator, state, machine, list).await,
+        JobCommand::List { watch, state, machine, list } => {
+            let query = Query::default().with("state", state).with("machine", machine);
+            let of_interest = |event: &EventView| matches!(event, EventView::Job { .. });
+            watch.show(operator, of_interest, async || list_jobs(operator, &query, &list).await).await
+        }
         JobCommand::Show { job } => {
             let job = get(operator, job).await?;
             show::one(operator.output, &job, text_of(&job).trim_end());
@@ -107,22 +116,15 @@ async fn get(operator: &Operator, job: JobId) -> Result<JobView, ProgramError> {
     operator.get(&format!("jobs/{}", job.0)).await
 }
 
-async fn list_jobs(
-    operator: &Operator,
-    state: Option<String>,
-    machine: Option<String>,
-    list: ListArgs,
-) -> Result<(), ProgramError> {
-    let query = Query::default().with("state", state).with("machine", machine);
-    let jobs: Vec<JobView> = operator.list("jobs", &list, query).await?;
+async fn list_jobs(operator: &Operator, query: &Query, list: &ListArgs) -> Result<String, ProgramError> {
+    let jobs: Vec<JobView> = operator.list("jobs", list, query.clone()).await?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    show::list(operator.output, &jobs, &["job", "state", "done", "age", "what"], |job| {
+    Ok(show::list_text(operator.output, &jobs, &["job", "state", "done", "age", "what"], |job| {
         let age = show::time(now.saturating_sub(job.created_ms));
         let done = format!("{} %", job.permille / 10);
         vec![job.id.to_string(), job.state.word().to_owned(), done, age, job.title.clone()]
-    });
-    Ok(())
+    }))
 }
 
 /// A job and its steps, for people.

@@ -130,6 +130,17 @@ impl Operator {
         path: &str,
         value: Option<&impl Serialize>,
     ) -> Result<Ordered, ProgramError> {
+        self.once(method, path, value).await
+    }
+
+    /// Asks for something that must happen once, however often it is sent, whose answer is of
+    /// its own.
+    pub(crate) async fn once<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        value: Option<&impl Serialize>,
+    ) -> Result<T, ProgramError> {
         let key = uuid::Uuid::new_v4().to_string();
         let mut attempt = 1;
         loop {

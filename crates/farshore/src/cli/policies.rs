@@ -40,7 +40,7 @@ pub(crate) enum PolicyCommand {
     },
     /// Changes settings; running protections take them without a new first copy.
     #[command(
-        after_help = "Examples:\n  farshore policy set gold copy-frequency=10s\n  farshore policy set gold bandwidth="
+        after_help = "Examples:\n  farshore policy set gold copy-frequency=10s\n  farshore policy set gold bandwidth=\n  farshore policy set gold copy-frequency=10s --version 5d41402abc4b"
     )]
     Set {
         /// Name or id.
@@ -48,6 +48,9 @@ pub(crate) enum PolicyCommand {
         /// SETTING=VALUE; SETTING= takes it back to its default.
         #[arg(required = true)]
         settings: Vec<String>,
+        /// The version that `policy show` has shown: refused where somebody has changed it since.
+        #[arg(long)]
+        version: Option<String>,
         #[command(flatten)]
         waiting: Waiting,
     },
@@ -83,8 +86,10 @@ pub(super) async fn run(operator: &Operator, command: PolicyCommand) -> Result<(
         }
         PolicyCommand::Show { policy } => {
             let policy: PolicyView = operator.get(&path(&["policies", &policy])).await?;
+            let version = [vec!["(version)".to_owned(), policy.version.clone()]];
             let rows =
                 SETTINGS.iter().map(|setting| vec![setting.flag.to_owned(), setting.get(&policy.policy)]);
+            let rows = rows.chain(version);
             show::one(operator.output, &policy, show::table(&["setting", "value"], rows).trim_end());
             return Ok(());
         }
@@ -93,9 +98,11 @@ pub(super) async fn run(operator: &Operator, command: PolicyCommand) -> Result<(
             let done = operator.order(Method::POST, "policies", Some(&body)).await?;
             (done, format!("policy '{name}' is there"))
         }
-        PolicyCommand::Set { policy, settings, waiting } => {
+        PolicyCommand::Set { policy, settings, version, waiting } => {
             let body = patch(&settings)?;
-            let done = operator.order(Method::PATCH, &path(&["policies", &policy]), Some(&body)).await?;
+            let query = Query::default().with("version", version);
+            let path = format!("{}{query}", path(&["policies", &policy]));
+            let done = operator.order(Method::PATCH, &path, Some(&body)).await?;
             operator.told(&done, &format!("policy '{policy}' is changed"));
             return wait_for(operator, &done, waiting).await;
         }

@@ -22,9 +22,19 @@ pub(crate) fn complain(text: &str) {
 
 /// A list, as a table or as JSON.
 pub(crate) fn list<T: Serialize>(output: Output, all: &[T], heads: &[&str], row: impl Fn(&T) -> Vec<String>) {
+    print(&list_text(output, all, heads, row));
+}
+
+/// A list as text.
+pub(crate) fn list_text<T: Serialize>(
+    output: Output,
+    all: &[T],
+    heads: &[&str],
+    row: impl Fn(&T) -> Vec<String>,
+) -> String {
     match output {
-        Output::Json => print(&format!("{:#}\n", serde_json::json!(all))),
-        Output::Table => print(&table(heads, all.iter().map(row))),
+        Output::Json => format!("{:#}\n", serde_json::json!(all)),
+        Output::Table => table(heads, all.iter().map(row)),
     }
 }
 

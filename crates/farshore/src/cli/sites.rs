@@ -140,7 +140,8 @@ pub(super) async fn run(operator: &Operator, command: SiteCommand) -> Result<(),
         }
         SiteCommand::Key { site } => show_key(operator, &site, &site).await?,
         SiteCommand::Revoke { site } => {
-            let revoked: Revoked = operator.post(&path(&["sites", &site, "revocation"]), None::<&()>).await?;
+            let path = path(&["sites", &site, "revocation"]);
+            let revoked: Revoked = operator.once(Method::POST, &path, None::<&()>).await?;
             let text = format!("{} certificates of site '{site}' are revoked", revoked.certificates);
             show::one(operator.output, &revoked, &text);
         }
@@ -174,7 +175,8 @@ async fn add(operator: &Operator, name: String, ahead_minutes: i16) -> Result<()
 }
 
 async fn show_key(operator: &Operator, site: &str, name: &str) -> Result<(), ProgramError> {
-    let key: KeyView = operator.post(&path(&["sites", site, "registration"]), None::<&()>).await?;
+    let key: KeyView =
+        operator.once(Method::POST, &path(&["sites", site, "registration"]), None::<&()>).await?;
     let text = format!(
         "site '{name}': on its server, run\n  farshore site enrol --key {}\nthe key is for one use, within five days",
         key.key

@@ -26,6 +26,9 @@ pub struct SiteConfig {
     pub name: Option<String>,
     /// Other names and addresses by which it is reached.
     pub addresses: Vec<String>,
+    /// Where figures for Prometheus are read, `address:port`; none: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
 }
 
 impl Default for SiteConfig {
@@ -36,6 +39,7 @@ impl Default for SiteConfig {
             address: None,
             name: None,
             addresses: Vec::new(),
+            metrics_listen: None,
         }
     }
 }

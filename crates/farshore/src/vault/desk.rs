@@ -242,7 +242,10 @@ pub(super) fn changes_of(core: &Core, papers: &Papers) -> Option<Changes> {
     }
     for (id, body) in papers.changes() {
         any = true;
-        changes = changes.put(id, Expect::Anything, body);
+        changes = match body {
+            Some(body) => changes.put(id, Expect::Anything, body),
+            None => changes.delete(id, Expect::Anything),
+        };
     }
     if papers.first_of_term {
         changes = changes.learned();

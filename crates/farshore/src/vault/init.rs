@@ -74,7 +74,7 @@ async fn make(config: &VaultConfig, owner: &str, store: &Store) -> Result<Made, 
             changes.put(RowId::new(change.kind, change.key), Expect::Absent, change.body.unwrap_or_default());
     }
     for (id, body) in papers.changes() {
-        changes = changes.put(id, Expect::Absent, body);
+        changes = changes.put(id, Expect::Absent, body.unwrap_or_default());
     }
     // The certificate first: a vault in the store without one could never be started.
     bundle.save(&config.data_dir)?;

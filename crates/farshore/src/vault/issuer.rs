@@ -3,6 +3,7 @@
 //! authority's key.
 
 mod hosts;
+mod once;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -25,10 +26,11 @@ use super::{
     config::VaultConfig,
     desk::{Books, Desk},
     own,
-    papers::IssuedRow,
+    papers::{Done, IssuedRow},
     revocations::unite,
     standing::Standing,
 };
+use once::Once;
 
 /// Port at which an agent takes replication where it does not say.
 const REPLICATION_PORT: u16 = 7411;
@@ -138,7 +140,12 @@ impl Issuer {
     ///
     /// # Errors
     /// An unknown site; a store that cannot be written.
-    pub(crate) async fn register_site(&self, site: SiteId) -> Result<RegistrationKey, Problem> {
+    pub(crate) async fn register_site(
+        &self,
+        site: SiteId,
+        key: Option<String>,
+    ) -> Result<RegistrationKey, Problem> {
+        let once = Once::new(key, format!("register site {site}"));
         let (vault, address, fingerprint) = (self.vault.clone(), self.address.clone(), self.fingerprint);
         self.desk
             .change(move |books| {
@@ -150,10 +157,13 @@ impl Issuer {
                         "list the sites",
                     ));
                 }
+                once.withdraw(books)?;
                 let now = books.at.wall_ms;
                 let (key, registration) =
                     Registration::make(Role::Site, &vault, &address, fingerprint, now, REGISTRATION_LIFETIME);
+                books.papers.forget_old(now);
                 books.papers.put_registration(&registration, site.0);
+                once.note(books, Done::Registered(registration.id));
                 Ok(key)
             })
             .await
@@ -200,11 +210,20 @@ impl Issuer {
     ///
     /// # Errors
     /// A store that cannot be written; a list that cannot be signed.
-    pub(crate) async fn revoke(&self, role: Role, holder: uuid::Uuid) -> Result<usize, Problem> {
+    pub(crate) async fn revoke(
+        &self,
+        role: Role,
+        holder: uuid::Uuid,
+        key: Option<String>,
+    ) -> Result<usize, Problem> {
         let authority = Arc::clone(&self.authority);
+        let once = Once::new(key, format!("revoke {role} {holder}"));
         let count = self
             .desk
             .change(move |books| {
+                if let Some(Done::Revoked(count)) = once.before(books)? {
+                    return Ok(count);
+                }
                 let now = i64::try_from(books.at.wall_ms / 1000).unwrap_or(i64::MAX);
                 let mut count = 0;
                 for mut row in books.papers.issued(now) {
@@ -217,6 +236,7 @@ impl Issuer {
                 if count > 0 {
                     publish_trust(books, &authority)?;
                 }
+                once.note(books, Done::Revoked(count));
                 Ok(count)
             })
             .await?;

@@ -4,39 +4,33 @@
 
 mod figures;
 mod known;
-mod serve;
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::Response,
 };
+use farshore_figures::{Board, Sheet, Source, write_all, write_counts};
+use farshore_vault::{Core, Moment};
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    encoding::DescriptorEncoder,
     metrics::{
-        MetricType,
-        counter::{ConstCounter, Counter},
+        counter::Counter,
         family::{Family, MetricConstructor},
-        gauge::ConstGauge,
         histogram::Histogram,
     },
     registry::Registry,
 };
+use tokio_util::sync::CancellationToken;
 
-use figures::{Figures, Labels};
-use known::{Def, HOST, PROTECTION, SITE, VAULT};
+use super::{desk::Desk, papers::Papers, standing::Standing};
+use crate::ProgramError;
+use figures::Figures;
+use known::{HOST, PROTECTION, SITE, SPACE, VAULT};
 
-pub(super) use serve::serve;
-
-/// What every name begins with.
-const PREFIX: &str = "farshore";
 /// Nouns of the API that are told apart; all others are one.
 const NOUNS: [&str; 14] = [
     "alerts",
@@ -119,86 +113,51 @@ pub(super) async fn measured(State(meters): State<Meters>, request: Request, nex
     response
 }
 
-/// Everything, as one registry: figures are put in before each time it is written.
-struct Board {
-    registry: Registry,
-    figures: Arc<RwLock<Figures>>,
-}
-
-impl Board {
-    fn new(meters: &Meters) -> Board {
-        let figures = Arc::new(RwLock::new(Figures::default()));
-        let mut registry = Registry::with_prefix(PREFIX);
-        meters.register(&mut registry);
-        registry.register_collector(Box::new(Shown(Arc::clone(&figures))));
-        Board { registry, figures }
-    }
-
-    /// The text for these figures.
-    fn text(&self, figures: Figures) -> Result<String, fmt::Error> {
-        *self.figures.write().unwrap_or_else(PoisonError::into_inner) = figures;
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+impl Sheet for Figures {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        write_all(encoder, VAULT, std::slice::from_ref(&self.vault))?;
+        write_all(encoder, SITE, &self.sites)?;
+        write_all(encoder, HOST, &self.hosts)?;
+        write_all(encoder, SPACE, &self.spaces)?;
+        write_all(encoder, PROTECTION, &self.protections)?;
+        write_counts(encoder, known::ALERTS, ["level", "code"], &self.alerts)?;
+        write_counts(encoder, known::JOBS, ["kind", "state"], &self.jobs)
     }
 }
 
-#[derive(Debug)]
-struct Shown(Arc<RwLock<Figures>>);
+/// Where the text comes from.
+struct Shown {
+    desk: Desk,
+    standing: Standing,
+    board: Board<Figures>,
+}
 
-impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let figures = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all(&mut encoder, VAULT, std::slice::from_ref(&figures.vault))?;
-        all(&mut encoder, SITE, &figures.sites)?;
-        all(&mut encoder, HOST, &figures.hosts)?;
-        all(&mut encoder, PROTECTION, &figures.protections)?;
-        let metric =
-            encoder.encode_descriptor("host_space_free_bytes", known::SPACE_FREE, None, MetricType::Gauge);
-        spaces(metric?, &figures, |space| space.free)?;
-        let metric =
-            encoder.encode_descriptor("host_space_bytes", known::SPACE_TOTAL, None, MetricType::Gauge);
-        spaces(metric?, &figures, |space| space.total)?;
-        let mut metric = encoder.encode_descriptor("alerts", known::ALERTS, None, MetricType::Gauge)?;
-        for ((level, code), count) in &figures.alerts {
-            let labels = [("level", level.as_str()), ("code", code.as_str())];
-            ConstGauge::new(to_f64(*count)).encode(metric.encode_family(&labels)?)?;
-        }
-        Ok(())
+#[async_trait]
+impl Source for Shown {
+    async fn text(&self) -> Option<String> {
+        let (uptime_secs, ends) = (self.desk.uptime().as_secs(), self.standing.certificate_ends());
+        let look = move |core: &Core, _: &Papers, at: &Moment| Figures::of(core, at, uptime_secs, &ends);
+        let figures = self.desk.look(look).await.ok()?;
+        self.board.text(figures).ok()
     }
 }
 
-fn spaces(
-    mut metric: prometheus_client::encoding::MetricEncoder<'_>,
-    figures: &Figures,
-    of: fn(&farshore_control::report::Space) -> u64,
-) -> Result<(), fmt::Error> {
-    for (host, space) in &figures.spaces {
-        let labels = [("host", host.as_str()), ("path", space.path.as_str()), ("use", space.of.as_str())];
-        ConstGauge::new(to_f64(of(space))).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
-fn all<T: Labels>(encoder: &mut DescriptorEncoder<'_>, defs: &[Def<T>], of: &[T]) -> Result<(), fmt::Error> {
-    for def in defs {
-        let kind = if def.counts { MetricType::Counter } else { MetricType::Gauge };
-        let mut metric = encoder.encode_descriptor(def.name, def.help, None, kind)?;
-        for (one, value) in of.iter().filter_map(|one| Some((one, (def.value)(one)?))) {
-            let labels = one.labels();
-            let metric = metric.encode_family(&labels)?;
-            match def.counts {
-                true => ConstCounter::new(value).encode(metric)?,
-                false => ConstGauge::new(value).encode(metric)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure on a chart needs no last digits")]
-fn to_f64(value: u64) -> f64 {
-    value as f64
+/// Listens at `address` and answers until stopped; where it listens.
+///
+/// # Errors
+/// It cannot listen there.
+pub(super) async fn serve(
+    address: &str,
+    desk: &Desk,
+    standing: &Standing,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, ProgramError> {
+    let meters = desk.meters();
+    let board = Board::new(|registry| meters.register(registry));
+    let shown = Shown { desk: desk.clone(), standing: standing.clone(), board };
+    farshore_figures::serve(address, Arc::new(shown), stop)
+        .await
+        .map_err(|error| ProgramError::metrics(address, &error))
 }
 
 #[cfg(test)]

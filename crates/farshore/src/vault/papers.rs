@@ -16,8 +16,34 @@ const AUTHORITY: &str = "pki.authority";
 /// Key of the row of a kind that has one: a store takes no empty key.
 const ONLY: &str = "only";
 const REGISTRATION: &str = "pki.registration";
+/// Seconds for which a certificate is known after its end: a month.
+const ENDED_KEPT_SECS: i64 = 30 * 24 * 3600;
 const ISSUED: &str = "pki.issued";
 const PLACE: &str = "pki.place";
+const OPERATION: &str = "pki.operation";
+/// Milliseconds for which it is known what was done under an idempotency key: a day.
+const OPERATIONS_KEPT_MS: u64 = 24 * 3600 * 1000;
+
+/// What was done under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OperationPaper {
+    pub(crate) key: String,
+    /// What was asked for, in words of our own.
+    pub(crate) asked: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub(crate) at_ms: u64,
+    pub(crate) done: Done,
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Done {
+    /// A registration was made.
+    Registered(RegistrationId),
+    /// So many certificates were revoked.
+    Revoked(usize),
+}
 
 /// The authority, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +133,35 @@ impl Papers {
         self.put(REGISTRATION, registration.id.0.to_string(), &(registration, holder));
     }
 
+    /// What was done under an idempotency key within the last day.
+    pub(crate) fn operation(&self, key: &str, now_ms: u64) -> Option<OperationPaper> {
+        let known: Option<OperationPaper> = self.get(OPERATION, key);
+        known.filter(|known| now_ms.saturating_sub(known.at_ms) <= OPERATIONS_KEPT_MS)
+    }
+
+    pub(crate) fn put_operation(&mut self, done: &OperationPaper) {
+        self.put(OPERATION, done.key.clone(), done);
+    }
+
+    /// Forgets registrations that nobody can use and asks about any more, and certificates that
+    /// ended so long ago: no list of revoked ones names those.
+    pub(crate) fn forget_old(&mut self, now_ms: u64) {
+        let registrations: Vec<(Registration, Uuid)> = self.all(REGISTRATION);
+        for (old, _) in registrations.iter().filter(|(one, _)| one.is_over(now_ms)) {
+            self.remove(REGISTRATION, old.id.0.to_string());
+        }
+        let operations: Vec<OperationPaper> = self.all(OPERATION);
+        for old in operations.iter().filter(|one| now_ms.saturating_sub(one.at_ms) > OPERATIONS_KEPT_MS) {
+            self.remove(OPERATION, old.key.clone());
+        }
+        let before = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX).saturating_sub(ENDED_KEPT_SECS);
+        let issued: Vec<IssuedRow> = self.all(ISSUED);
+        // The vault's own ones say which vault this is.
+        for old in issued.iter().filter(|row| row.role != Role::Vault && row.until < before) {
+            self.remove(ISSUED, old.serial.to_string());
+        }
+    }
+
     /// After a restore: keys that nobody had used by the backup may have been used after it.
     pub(crate) fn withdraw_unused(&mut self) -> usize {
         let mut unused: Vec<(Registration, Uuid)> = self.all(REGISTRATION);
@@ -154,9 +209,9 @@ impl Papers {
         issued.filter_map(|row| Some(Revoked { at: row.revoked?, serial: row.serial })).collect()
     }
 
-    /// What the open transaction has to write.
-    pub(crate) fn changes(&self) -> Vec<(RowId, Vec<u8>)> {
-        let body = |key: &(String, String)| self.rows.get(key).cloned().unwrap_or_default();
+    /// What the open transaction has to write; none: the row is to go.
+    pub(crate) fn changes(&self) -> Vec<(RowId, Option<Vec<u8>>)> {
+        let body = |key: &(String, String)| self.rows.get(key).cloned();
         self.before.keys().map(|key| (RowId::new(key.0.clone(), key.1.clone()), body(key))).collect()
     }
 
@@ -195,10 +250,18 @@ impl Papers {
         let before = self.rows.insert(key.clone(), body);
         self.before.entry(key).or_insert(before);
     }
+
+    fn remove(&mut self, kind: &str, key: String) {
+        let key = (kind.to_owned(), key);
+        let before = self.rows.remove(&key);
+        self.before.entry(key).or_insert(before);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use farshore_pki::{Fingerprint, Identity};
+
     use super::*;
 
     fn authority(number: u64) -> AuthorityRow {
@@ -223,6 +286,37 @@ mod tests {
         let (mut papers, serial) = (Papers::default(), "4a01".parse::<Serial>().unwrap());
         assert!(papers.put_revoked(&serial, 1000) && !papers.put_revoked(&serial, 2000));
         assert_eq!(papers.revoked(5000), [Revoked { serial, at: 1000 }]);
+    }
+
+    #[test]
+    fn what_nobody_asks_about_any_more_is_forgotten_and_nothing_else() {
+        const DAY: u64 = 24 * 3600 * 1000;
+        let mut papers = Papers::default();
+        let vault = Identity { role: Role::Vault, id: Uuid::nil(), name: "v".to_owned() };
+        let days = |days: u64| std::time::Duration::from_secs(days * 24 * 3600);
+        let make = |valid| Registration::make(Role::Site, &vault, "v:1", Fingerprint([0; 32]), 0, valid).1;
+        let (old, new) = (make(days(5)), make(days(50)));
+        [&old, &new].iter().for_each(|one| papers.put_registration(one, Uuid::nil()));
+        let issued = |role, serial: &str| IssuedRow {
+            serial: serial.parse().unwrap(),
+            role,
+            holder: Uuid::nil(),
+            name: String::new(),
+            until: 0,
+            revoked: None,
+        };
+        papers.put_issued(&issued(Role::Host, "0a"));
+        papers.put_issued(&issued(Role::Vault, "0b"));
+        papers.commit();
+        papers.forget_old(30 * DAY);
+        assert_eq!(papers.changes(), [], "it is told for a month what became of them");
+        papers.forget_old(36 * DAY);
+        assert!(papers.registration(old.id).is_none() && papers.registration(new.id).is_some());
+        let gone: Vec<_> = papers.changes().into_iter().map(|(id, body)| (id.kind, body)).collect();
+        assert_eq!(gone, [(ISSUED.to_owned(), None), (REGISTRATION.to_owned(), None)]);
+        assert_eq!(papers.vault_id(), Some(Uuid::nil()), "the vault knows who it is");
+        papers.roll_back();
+        assert!(papers.registration(old.id).is_some(), "what is not stored did not happen");
     }
 
     #[test]

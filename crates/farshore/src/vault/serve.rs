@@ -103,7 +103,7 @@ async fn with_store(
     let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api);
     let members = members::router(desk.clone(), issuer.clone());
     if let Some(address) = &config.metrics_listen {
-        let address = metrics::serve(address, &desk, turn).await?;
+        let address = metrics::serve(address, &desk, issuer.standing(), turn).await?;
         tracing::info!(%address, "figures for Prometheus are at /metrics");
     }
     channels.run(&desk, turn).await?;

@@ -46,11 +46,15 @@ impl Standing {
     /// What is wrong with the vault itself, now.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let state = self.state();
-        // Of the site servers' certificates too: nobody else is told of them.
-        let sites = state.sites.values().flat_map(|hello| hello.problems.iter());
-        let sites = sites.filter(|problem| problem.code == "certificate-late").cloned();
         let own = state.upkeep.iter().flat_map(|upkeep| upkeep.problems());
-        own.chain(state.troubles.values().cloned()).chain(sites).collect()
+        own.chain(state.troubles.values().cloned()).collect()
+    }
+
+    /// When each site server's certificate ends, in milliseconds since the Unix epoch, as far
+    /// as they have said.
+    pub(crate) fn certificate_ends(&self) -> BTreeMap<SiteId, u64> {
+        let ends = |(id, hello): (&SiteId, &SiteHello)| (*id, hello.certificate_until_ms);
+        self.state().sites.iter().map(ends).filter(|(_, until)| *until > 0).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

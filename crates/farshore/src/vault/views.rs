@@ -24,7 +24,7 @@ pub(super) use hosts::{host, machines_by_host};
 pub(super) use jobs::{job, job_state};
 pub(super) use machines::machine;
 pub(super) use mappings::{mapping, mappings};
-pub(super) use policies::policy;
+pub(super) use policies::{policy, policy_version};
 pub(super) use protections::{Seen, protection};
 pub(super) use replicas::{replica, role_of};
 pub(super) use sites::site;

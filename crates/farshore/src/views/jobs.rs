@@ -61,6 +61,16 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All of them.
+    pub const ALL: [JobState; 6] = [
+        JobState::Running,
+        JobState::Undoing,
+        JobState::Succeeded,
+        JobState::Partly,
+        JobState::Failed,
+        JobState::Cancelled,
+    ];
+
     /// Whether it has not ended.
     #[must_use]
     pub fn is_open(self) -> bool {

@@ -16,6 +16,9 @@ pub struct PolicyView {
     pub clouds: Vec<String>,
     /// What it says.
     pub policy: Policy,
+    /// A word for what it says: another one after every change. Given with a change, that is
+    /// refused where somebody else has changed it meanwhile.
+    pub version: String,
 }
 
 /// A policy to add.

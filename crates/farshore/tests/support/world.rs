@@ -84,6 +84,19 @@ impl World {
         self.running.push((name.to_owned(), child));
     }
 
+    /// Starts a command that goes on; what it writes goes to `NAME.log`.
+    pub(crate) fn follow(&mut self, name: &str, args: &[&str]) {
+        let log = fs::File::create(self.path(&format!("{name}.log"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_farshore"))
+            .args(args)
+            .env("FARSHORE_CONTEXT", self.path("context.toml"))
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.running.push((name.to_owned(), child));
+    }
+
     /// Sends a signal, by the name that `kill` knows it by.
     pub(crate) fn signal(&self, name: &str, signal: &str) {
         let (_, child) = self.running.iter().find(|(known, _)| known == name).unwrap();

@@ -20,9 +20,10 @@ fn a_protection_that_is_well_has_no_reasons() {
 #[test]
 fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
     let faults = ["delta 1-2 is damaged".to_owned()];
-    let totals = CycleTotals { cycles: 79, missed: 21, app_failed: 1, ..CycleTotals::default() };
+    let totals = CycleTotals { cycles: 79, missed: 21, ..CycleTotals::default() };
     let signs = ProtectionSigns {
         intent: Some(Intent::Pause),
+        app_wanted: true,
         cycles: CycleStats { totals, ..CycleStats::default() },
         resync_needed: Some("x"),
         resyncing: Some("x"),

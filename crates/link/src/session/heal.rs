@@ -1,6 +1,6 @@
 //! Connecting and greeting, the first time and after a cut.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use farshore_wire::{Notice, Rejected, Resumption, Source, Welcome};
 use tokio::time::{Instant, sleep, timeout};
@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Greeted {
     pub(super) welcome: Welcome,
     pub(super) resumption: Resumption,
+    /// From the Hello to the Welcome.
+    pub(super) round_trip: Duration,
 }
 
 /// Connects once and exchanges Hello and Welcome. What a resume sends again is queued.
@@ -46,6 +48,7 @@ async fn exchange(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<Greeted, Problem> {
+    let begun = Instant::now();
     let wrote = writer.write_out().await;
     // A peer that refuses our certificate says so and closes, at times before all is
     // written: what it said is the better reason.
@@ -55,7 +58,7 @@ async fn exchange(
         Notice::Welcomed { welcome, resumption, send } => {
             tracing::debug!(session = welcome.session.0, ?resumption, "session open");
             send.into_iter().for_each(|frame| writer.push(frame));
-            Ok(Greeted { welcome, resumption })
+            Ok(Greeted { welcome, resumption, round_trip: begun.elapsed() })
         }
         Notice::Refused(refusal) => Err(Problem::Refused(refusal)),
         // The machine lets nothing else through before Welcome.
@@ -110,7 +113,7 @@ impl Runner {
             let attempt = greet(&mut self.machine, &*self.dial, self.options.timing);
             match tokio::time::timeout_at(deadline, attempt).await {
                 Ok(Ok(((reader, mut writer), greeted))) => {
-                    self.heard = Instant::now();
+                    (self.heard, self.round_trip) = (Instant::now(), greeted.round_trip);
                     self.welcome.send_replace(Arc::new(greeted.welcome));
                     self.resumed(&greeted.resumption, &mut writer);
                     return Ok((reader, writer));

@@ -1,7 +1,10 @@
 //! The task that owns a session: its machine, its connection, and the one command being
 //! answered. Only one thing happens at a time here, so there are no locks.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use farshore_types::PointRef;
 use farshore_wire::{
@@ -34,6 +37,11 @@ pub(super) struct Runner {
     /// How the last cycle ended before anybody asked.
     over: Option<CycleOver>,
     nonce: u64,
+    /// The last ping on its way: its number, and when it was sent.
+    pinged: Option<(u64, Instant)>,
+    /// The last round trip that was measured: what is sent takes that long at most, but for
+    /// what is before it in the line.
+    pub(super) round_trip: Duration,
     pub(super) heard: Instant,
     pub(super) welcome: watch::Sender<Arc<Welcome>>,
     end: Arc<OnceLock<(String, bool)>>,
@@ -56,9 +64,24 @@ impl Runner {
         options: SessionOptions,
         commands: mpsc::Receiver<Command>,
         welcome: watch::Sender<Arc<Welcome>>,
+        round_trip: Duration,
     ) -> Runner {
         let (pending, over, heard, end) = (None, None, Instant::now(), Arc::default());
-        Runner { machine, dial, options, commands, pending, over, nonce: 0, heard, welcome, end }
+        let (nonce, pinged) = (0, None);
+        Runner {
+            machine,
+            dial,
+            options,
+            commands,
+            pending,
+            over,
+            nonce,
+            pinged,
+            round_trip,
+            heard,
+            welcome,
+            end,
+        }
     }
 
     /// Where the reason of the session's end will stand.
@@ -184,7 +207,7 @@ impl Runner {
             // Whoever asked for the seal is gone; its age no longer matters to anybody.
             _ => std::time::Instant::now(),
         };
-        match self.machine.reseal(age_ms(captured)) {
+        match self.machine.reseal(self.age_ms(captured)) {
             Ok(frame) => writer.push(frame),
             Err(misuse) => tracing::error!(%misuse, "a seal was due that cannot be sent"),
         }
@@ -223,6 +246,9 @@ impl Runner {
     }
 
     fn ponged(&mut self, pong: u64) {
+        if let Some((_, since)) = self.pinged.take_if(|(nonce, _)| *nonce == pong) {
+            self.round_trip = since.elapsed();
+        }
         let ours = |p: &mut Pending| matches!(p, Pending::Ping { nonce, .. } if *nonce == pong);
         if let Some(Pending::Ping { since, reply, .. }) = self.pending.take_if(ours) {
             reply.send(Ok(since.elapsed())).ok();
@@ -242,7 +268,7 @@ impl Runner {
             Command::Seal { outcome, captured, root, definition, reply } => match self.over.clone() {
                 Some(over) => drop(reply.send(Err(LinkError::Cycle(over)))),
                 None => {
-                    let sent = self.machine.seal(outcome, age_ms(captured), root, definition);
+                    let sent = self.machine.seal(outcome, self.age_ms(captured), root, definition);
                     self.await_answer(sent, writer, Pending::Seal { captured, reply });
                 }
             },
@@ -254,6 +280,7 @@ impl Runner {
             Command::Ping(reply) => {
                 self.nonce += 1;
                 let (nonce, since) = (self.nonce, Instant::now());
+                self.pinged = Some((nonce, since));
                 let sent = self.machine.ping(nonce);
                 self.await_answer(sent, writer, Pending::Ping { nonce, since, reply });
             }
@@ -332,10 +359,18 @@ impl Runner {
         if silence >= timing.ping {
             self.nonce += 1;
             if let Ok(frame) = self.machine.ping(self.nonce) {
+                self.pinged = Some((self.nonce, Instant::now()));
                 writer.push(frame);
             }
         }
         Ok(())
+    }
+
+    /// How old an instant is when a frame that is sent now arrives: never less than the truth,
+    /// so a part of a millisecond is a whole one.
+    fn age_ms(&self, captured: std::time::Instant) -> u64 {
+        let age = captured.elapsed().saturating_add(self.round_trip);
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     async fn leave(&mut self, writer: &mut FrameWriter, reply: Reply<()>) -> Exit {
@@ -351,8 +386,4 @@ impl Runner {
 
 fn cut(error: &PipeError) -> Exit {
     Exit::Cut(error.to_string())
-}
-
-fn age_ms(captured: std::time::Instant) -> u64 {
-    u64::try_from(captured.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
 
+mod age;
 mod cuts;
 mod frames;
 mod kerberos;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use farshore_control::report::Problem;
+use farshore_types::HostId;
 
 use super::{Core, SILENCE_TOLD};
 
@@ -22,6 +23,17 @@ impl Core {
             advice: "replication went on; look at the vault and at the line to it".to_owned(),
         });
         problem.into_iter().collect()
+    }
+
+    /// Milliseconds since each host has spoken.
+    pub(crate) fn silences(&self, now: Duration) -> Vec<(HostId, u64)> {
+        let hosts = self.hosts.iter();
+        hosts.map(|(id, host)| (*id, millis_since(host.hearing.since(), now))).collect()
+    }
+
+    /// Milliseconds since the vault has answered, or since this server began.
+    pub(crate) fn vault_silent_ms(&self, now: Duration) -> u64 {
+        millis_since(self.vault.hearing.since(), now)
     }
 
     /// What is wrong now, for people at this site.
@@ -47,4 +59,8 @@ impl Core {
         }));
         problems
     }
+}
+
+fn millis_since(since: Duration, now: Duration) -> u64 {
+    u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX)
 }

@@ -58,14 +58,11 @@ fn of_answer(term: Option<Term>, reply: &HelloReply) -> Option<Term> {
 async fn hello(server: &Arc<Server>, with_trust: bool) -> Result<HelloReply, ChannelError> {
     let hello = {
         let held = trust(server);
-        // The lock is not held on: the problems want it, too.
-        let site = server.core().site();
         SiteHello {
-            site,
+            site: server.core().site(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: server.address.clone(),
             certificate_until_ms: server.upkeep.as_ref().map_or(0, |(upkeep, _)| upkeep.until_ms()),
-            problems: server.problems(),
             revoked_number: held.as_ref().map_or(0, |held| held.revoked_number),
             trust: held.filter(|_| with_trust),
         }

@@ -66,7 +66,7 @@ impl Vault {
         let version = Version { term: TERM, generation };
         state.sequence += 1;
         let (sequence, hosts) = (state.sequence, hosts.iter().copied().collect());
-        state.documents.insert(key.clone(), (sequence, Document { key, version, hosts, body }));
+        state.documents.insert(key.clone(), (sequence, Document::new(key, version, hosts, body)));
         drop(state);
         self.changed.send_modify(|count| *count += 1);
     }

@@ -20,30 +20,55 @@ impl Core {
             report.documents.iter().any(|document| document.key == *key && document.version == *version)
         };
         let missing =
-            |(key, version): (&Key, &Version)| self.is_beaten_by(key, version) && !told(key, version);
+            |(key, version): (&Key, &Version)| self.may_learn_of(key, version) && !told(key, version);
         if report.holds.iter().any(missing) {
             return false;
         }
         for document in &report.documents {
             self.learn_addresses(document);
-            if document.is_consistent() && self.is_beaten_by(&document.key, &document.version) {
-                self.adopt(document, report, at);
+            if document.is_consistent() && self.may_learn_of(&document.key, &document.version) {
+                self.unite_with(document, report, at);
             }
         }
         self.host_was_heard(report.host);
         true
     }
 
-    /// Whether a host holds something newer than the vault has. Of two vaults of one term the
-    /// one that the hosts followed counts.
-    fn is_beaten_by(&self, key: &Key, held: &Version) -> bool {
-        let own = self.tables.documents.get(key).map(|row| row.document.version);
-        own.is_none_or(|own| matches!(own.order_of(held), Order::Newer | Order::Conflict))
+    /// Whether a host may hold something that the vault does not know. A version of an older
+    /// term does not tell: the vault may have written its own anew before it heard of that.
+    fn may_learn_of(&self, key: &Key, held: &Version) -> bool {
+        let Some(own) = self.tables.documents.get(key).map(|row| row.document.version) else { return true };
+        #[cfg(feature = "deliberate-bugs")]
+        if self.has_bug(super::Bug::DropsLate) {
+            return matches!(own.order_of(held), Order::Newer | Order::Conflict);
+        }
+        match own.order_of(held) {
+            Order::Same => false,
+            Order::Older => own.term != held.term,
+            Order::Newer | Order::Conflict => true,
+        }
+    }
+
+    /// Of each part of a document what was decided last counts, the vault's own word or the
+    /// host's; the document is written anew where that is not the vault's own already.
+    fn unite_with(&mut self, theirs: &Document, report: &HostReport, at: &Moment) {
+        let own = self.tables.documents.get(&theirs.key).map(|row| row.document.clone());
+        let united = own.as_ref().map_or_else(|| theirs.clone(), |own| own.united(theirs));
+        let (known, news) = own.map_or((false, true), |own| {
+            let known = own.body == united.body;
+            (known, !known || own.hosts != united.hosts || !own.is_decided_as(&united))
+        });
+        if !news {
+            return;
+        }
+        // Sequence 0: it is not given to anybody before it was written anew in this term.
+        self.tables.documents.put(DocumentRow { document: united.clone(), sequence: 0 });
+        if !known {
+            self.adopt(&united, report, at);
+        }
     }
 
     fn adopt(&mut self, document: &Document, report: &HostReport, at: &Moment) {
-        // Sequence 0: it is not given to anybody before it was written anew in this term.
-        self.tables.documents.put(DocumentRow { document: document.clone(), sequence: 0 });
         match (&document.key, &document.body) {
             (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body),
             (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
@@ -51,6 +76,10 @@ impl Core {
                 self.tables.hosts.change(host, |row| {
                     row.name.clone_from(&body.name);
                     (row.maintenance, row.machines_go_on) = (body.maintenance, body.machines_go_on);
+                    if !body.address.is_empty() {
+                        row.address.clone_from(&body.address);
+                        row.principal.clone_from(&body.principal);
+                    }
                 });
             }
             (Key::Trust(_), Body::Trust(body)) => self.adopt_trust(body),
@@ -121,6 +150,11 @@ impl Core {
         };
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host));
+        // What was written before the owner changed does not change it back (rule R2).
+        let known = self.tables.epochs.get(&machine).filter(|row| row.epoch.number > body.epoch.number);
+        if let Some(known) = known {
+            self.turn_to(machine, &Lineage::new(machine, known.epoch, known.owner));
+        }
     }
 
     fn adopt_end(&mut self, machine: MachineId, why: &str, at: &Moment) {

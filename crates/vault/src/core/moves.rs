@@ -14,6 +14,14 @@ impl Core {
         self.tables.machines.rows().filter(here).map(|row| row.host).collect()
     }
 
+    /// Whether the inventory that is known of a host is the one that it has now: what comes
+    /// from a backup is not.
+    fn has_said_what_is_on_it(&self, host: HostId) -> bool {
+        let known = self.tables.hosts.get(&host).map(|row| row.inventory_digest.as_str());
+        let said = self.tables.observed.get(&host).map(|row| row.report.inventory_digest.as_str());
+        said.is_some() && said == known
+    }
+
     /// Lets protections follow machines that are on `host` now, and not any more on the host
     /// that ran them, both of one cloud, as both have said.
     pub(super) fn follow_moves(&mut self, host: HostId) {
@@ -21,9 +29,7 @@ impl Core {
         let mut moved = Vec::new();
         for row in self.tables.protections.rows().filter(|row| row.is_live()) {
             let (source, concerned) = (row.source, host == row.source || cloud(&host) == cloud(&row.source));
-            let said = |host: &HostId| {
-                self.tables.hosts.get(host).is_some_and(|row| !row.inventory_digest.is_empty())
-            };
+            let said = |host: &HostId| self.has_said_what_is_on_it(*host);
             let there = self.tables.machines.get(&(source, row.machine)).is_some();
             if there || !concerned || cloud(&source).is_none() || !said(&source) {
                 continue;
@@ -33,6 +39,7 @@ impl Core {
                 && *home != source
                 && *home != row.target
                 && cloud(home) == cloud(&source)
+                && said(home)
             {
                 moved.push((row.machine, *home));
             }

@@ -27,6 +27,18 @@ impl Core {
         for (key, (hosts, body)) in self.wanted() {
             self.write_document(key, &hosts, body);
         }
+        for document in self.ends_that_were_only_learned() {
+            self.write_document(document.key, &document.hosts, document.body);
+        }
+    }
+
+    /// Ends of protections of which the rows, which are older, know nothing: another host may
+    /// not have heard of them.
+    fn ends_that_were_only_learned(&self) -> Vec<Document> {
+        let unknown = |key: &Key| matches!(key, Key::Protection(machine) if self.tables.protections.get(machine).is_none());
+        let learned = self.tables.documents.rows().filter(|row| row.sequence == 0);
+        let documents = learned.map(|row| &row.document).filter(|document| unknown(&document.key));
+        documents.filter(|document| matches!(document.body, Body::Removed { .. })).cloned().collect()
     }
 
     fn write_document(&mut self, key: Key, wanted: &BTreeSet<HostId>, body: Body) {
@@ -40,14 +52,20 @@ impl Core {
             return;
         }
         let version = match held {
-            Some(row) if row.document.version.term != head.term => row.document.version.next(head.term),
+            // One of before, or one that was learned.
+            Some(row) if row.document.version.term != head.term || row.sequence == 0 => {
+                row.document.version.next(head.term)
+            }
             Some(row) if row.document.body == body && row.document.hosts == hosts => return,
             Some(row) => row.document.version.next(head.term),
             None => Version { term: head.term, generation: 1 },
         };
         let sequence = head.sequence + 1;
         self.tables.head.change(&(), |head| head.sequence = sequence);
-        let document = Document { key, version, hosts, body };
+        let mut document = Document::new(key, version, hosts, body);
+        if let Some(row) = held {
+            document = document.after(&row.document);
+        }
         self.tables.documents.put(DocumentRow { document, sequence });
     }
 
@@ -178,8 +196,10 @@ fn wanted_of_host(host: &HostRow, peers: &BTreeMap<HostId, BTreeMap<HostId, Peer
         Body::Removed { why: "the host was removed from the vault".to_owned() }
     } else {
         let peers = peers.get(&host.id).map(|peers| peers.values().cloned().collect()).unwrap_or_default();
-        let (name, maintenance) = (host.name.clone(), host.maintenance);
-        Body::Host(HostDocument { name, maintenance, machines_go_on: host.machines_go_on, peers })
+        let (name, address) = (host.name.clone(), host.address.clone());
+        let (maintenance, machines_go_on) = (host.maintenance, host.machines_go_on);
+        let principal = host.principal.clone();
+        Body::Host(HostDocument { name, maintenance, machines_go_on, address, principal, peers })
     };
     (Key::Host(host.id), ([host.id].into(), body))
 }

@@ -49,8 +49,10 @@ impl Core {
 
     fn host_report(&mut self, age_ms: u64, report: &HostReport, at: &Moment) -> ReportReply {
         let mut reply = ReportReply::default();
+        let mut news = false;
         if !self.may_speak_to(report.host) {
-            reply.wants_documents = !self.learn_from(report, at);
+            news = self.learn_from(report, at);
+            reply.wants_documents = !news;
         }
         for lineage in &report.lineages {
             self.adopt_lineage(lineage);
@@ -63,9 +65,14 @@ impl Core {
             }
         }
         if self.is_newer(report) {
-            reply.wants_inventory = self.take_inventory(report, at);
+            news |= self.tables.observed.get(&report.host).is_none();
             self.observe(age_ms, report, at);
+            reply.wants_inventory = self.take_inventory(report, at);
             self.drop_old_requests(report.host);
+        }
+        if news {
+            // What was learned may name hosts where machines are no longer, as was said before.
+            self.follow_moves(report.host);
         }
         reply
     }

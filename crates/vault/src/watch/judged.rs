@@ -176,8 +176,7 @@ impl Core {
     ) -> Judged<'a> {
         let (source, replica) = (ends.source().map(|s| s.0), ends.target.and_then(|said| said.state));
         let newest = ends.newest();
-        let objective_secs =
-            row.policy.and_then(|id| self.policy(id)).and_then(|policy| policy.policy.rpo_objective_secs);
+        let policy = row.policy.and_then(|id| self.policy(id)).map(|row| &row.policy);
         let maintenance = self.in_maintenance(row);
         let when = |of: fn(&SourcePhase) -> Option<&str>| source.map(|source| &source.phase).and_then(of);
         let health = of_protection(&ProtectionSigns {
@@ -185,7 +184,8 @@ impl Core {
             has_point: newest.is_some(),
             age_ms: newest.map(|(_, age)| age),
             enabled_ms: if row.enabled_ms == 0 { 0 } else { at.wall_ms.saturating_sub(row.enabled_ms) },
-            objective_secs,
+            objective_secs: policy.and_then(|policy| policy.rpo_objective_secs),
+            app_wanted: policy.is_some_and(|policy| policy.app_consistent_secs.is_some()),
             cycles,
             resync_needed: when(|p| if let SourcePhase::ResyncNeeded { why } = p { Some(why) } else { None }),
             resyncing: when(|p| match p {

@@ -66,7 +66,8 @@ pub struct Seal {
     pub cycle: u64,
     /// What it becomes.
     pub outcome: Outcome,
-    /// Milliseconds from the captured instant to the sending of this frame.
+    /// Milliseconds from the captured instant to the sending of this frame, and the last round
+    /// trip that the source measured: an RPO by it is never better than the truth.
     pub age_ms: u64,
     /// Records that the cycle had over all disks.
     pub records: u64,

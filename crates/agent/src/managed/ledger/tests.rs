@@ -62,7 +62,7 @@ fn protection(epoch: Epoch, source: HostId) -> Body {
 
 fn document(key: Key, generation: u64, body: Body) -> Document {
     let version = Version { term: term(1, 1), generation };
-    Document { key, version, hosts: [ME, OTHER].into(), body }
+    Document::new(key, version, [ME, OTHER].into(), body)
 }
 
 fn protected(generation: u64, epoch: Epoch, source: HostId) -> Document {
@@ -188,6 +188,37 @@ fn a_request_that_was_withdrawn_is_not_begun() {
     assert!(ledger.open_requests().is_empty());
     ledger.take(&answer(term(1, 1), vec![request(5)]));
     assert!(ledger.open_requests().is_empty(), "a copy from before");
+}
+
+#[test]
+fn a_restored_vault_that_asks_again_gets_an_answer_and_nothing_is_deleted_twice() {
+    let (id, mut ledger) = (RequestId(Uuid::from_u128(5)), ledger());
+    ledger.take(&answer(term(1, 1), vec![request(5)]));
+    ledger.begin(id);
+    ledger.end(id, Ending::Done { answer: Answer::Done });
+    ledger.acknowledge(&[id]);
+    let mut ledger = restart(&ledger);
+    let anew = |document: Document| {
+        let version = document.version.next(term(2, 2));
+        Document { version, ..document }
+    };
+    ledger.take(&answer(term(2, 2), vec![anew(request(5))]));
+    assert_eq!(ledger.open_requests().len(), 1, "what changes nothing is done again");
+    let action = Action::DeleteReplica { machine: MACHINE, epoch: Epoch { number: 1, token: 1 } };
+    let id = RequestId(Uuid::from_u128(6));
+    let deletion = Request { id, expires_ms: Some(1), action };
+    let deletion = document(Key::Request(id), 1, Body::Request(deletion));
+    ledger.take(&answer(
+        term(2, 2),
+        vec![Document { version: deletion.version.next(term(2, 2)), ..deletion.clone() }],
+    ));
+    ledger.begin(id);
+    ledger.end(id, Ending::Done { answer: Answer::Done });
+    ledger.acknowledge(&[id]);
+    ledger
+        .take(&answer(term(3, 3), vec![Document { version: deletion.version.next(term(3, 3)), ..deletion }]));
+    assert!(ledger.open_requests().iter().all(|(request, _)| request.id != id));
+    assert!(ledger.outcomes().any(|outcome| outcome.id == id && outcome.result == Ending::Expired));
 }
 
 #[test]

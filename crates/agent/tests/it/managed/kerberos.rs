@@ -98,6 +98,24 @@ fn a_source_that_comes_by_its_certificate_is_refused_where_kerberos_was_chosen()
     });
 }
 
+#[test]
+fn a_session_by_certificate_that_runs_is_cut_where_the_policy_turns_to_kerberos() {
+    in_realm(async {
+        let pair = Pair::configured(&["vda"], with_keytab).await;
+        assign(&pair, Some("source.example"), Some("target.example"));
+        pair.enable();
+        pair.newest_above(0).await;
+        // The source has not heard of it, and goes on in the session that it has.
+        pair.change_at_target(|protection| protection.settings.wire = Wire::Kerberos);
+        failed(&pair, "Kerberos must prove host 'source.example' here").await;
+        let last = pair.newest().await;
+        pair.change(|protection| protection.settings.wire = Wire::Kerberos);
+        pair.newest_above(last).await;
+        assert!(pair.replica_equals_model().await);
+        pair.end().await;
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_without_kerberos_says_what_to_set() {
     let pair = Pair::new().await;

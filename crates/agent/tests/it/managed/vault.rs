@@ -92,7 +92,7 @@ impl Vault {
         let hosts = hosts.iter().copied().collect();
         state.sequence += 1;
         let sequence = state.sequence;
-        state.documents.insert(key.clone(), (sequence, Document { key, version, hosts, body }));
+        state.documents.insert(key.clone(), (sequence, Document::new(key, version, hosts, body)));
         drop(state);
         self.tell();
     }

@@ -110,7 +110,7 @@ async fn remove_host(State(api): State<Api>, key: Key, Named(name): Named) -> An
     let done =
         api.order(key, move |core| Ok(Command::RemoveHost { host: names::host(core, &name)?.id })).await?;
     if let Ok(id) = id {
-        api.issuer.revoke(Role::Host, id.0).await.map_err(refused)?;
+        api.issuer.revoke(Role::Host, id.0, None).await.map_err(refused)?;
     }
     Ok(done)
 }
@@ -273,9 +273,9 @@ async fn forget_host(
     params(("host" = String, Path, description = "Name or id of a host.")),
     responses((status = 200, description = "How many.", body = Revoked))
 )]
-async fn revoke_host(State(api): State<Api>, Named(name): Named) -> Answered<Revoked> {
+async fn revoke_host(State(api): State<Api>, Key(once): Key, Named(name): Named) -> Answered<Revoked> {
     let host = id_of(&api, name).await?;
-    let certificates = api.issuer.revoke(Role::Host, host.0).await.map_err(refused)?;
+    let certificates = api.issuer.revoke(Role::Host, host.0, once).await.map_err(refused)?;
     Ok(Json(Revoked { certificates }))
 }
 

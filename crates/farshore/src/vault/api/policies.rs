@@ -3,7 +3,9 @@
 use axum::extract::State;
 use farshore_channel::Json;
 use farshore_policy::PolicyPatch;
-use farshore_vault::Command;
+use farshore_vault::{Command, Problem, ProblemKind, rows::PolicyRow};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
     names,
 };
 use crate::{
-    vault::views,
+    vault::{issuer::problem, views},
     views::{AddPolicy, Ordered, Page, PolicyView, Rename},
 };
 
@@ -73,12 +75,13 @@ async fn show_policy(State(api): State<Api>, Named(name): Named) -> Answered<Pol
 /// Changes settings of a policy.
 ///
 /// What is not named stays; `null` takes a setting back to its default. Running protections take the
-/// change without a new first copy.
+/// change without a new first copy. With the `version` that somebody has looked at, the change is
+/// refused where the policy has another one by now: nobody overwrites what he has not seen.
 #[utoipa::path(
     patch,
     path = "/api/v1/policies/{policy}",
     tag = "policies",
-    params(("policy" = String, Path, description = "Name or id of a policy.")),
+    params(("policy" = String, Path, description = "Name or id of a policy."), Seen),
     request_body = PolicyPatch,
     responses((status = 200, description = "What it came to.", body = Ordered))
 )]
@@ -86,10 +89,41 @@ async fn change_policy(
     State(api): State<Api>,
     key: Key,
     Named(name): Named,
+    Params(seen): Params<Seen>,
     Json(settings): Json<PolicyPatch>,
 ) -> Answered<Ordered> {
-    api.order(key, move |core| Ok(Command::ChangePolicy { policy: names::policy(core, &name)?.id, settings }))
-        .await
+    api.order(key, move |core| {
+        let row = names::policy(core, &name)?;
+        seen.check(row)?;
+        Ok(Command::ChangePolicy { policy: row.id, settings })
+    })
+    .await
+}
+
+/// What whoever changes something has seen of it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    /// The version that the change is made to; left out: whatever it is.
+    #[param(max_length = 64)]
+    version: Option<String>,
+}
+
+impl Seen {
+    fn check(&self, row: &PolicyRow) -> Result<(), Problem> {
+        let now = views::policy_version(row);
+        match &self.version {
+            Some(seen) if *seen != now => {
+                let name = &row.name;
+                let what =
+                    format!("policy '{name}' was changed meanwhile: its version is {now}, and not '{seen}'");
+                let advice = "look at it again, then change it with its version of now";
+                Err(problem(ProblemKind::Conflict, "changed-meanwhile", what, advice))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Removes a policy that nothing follows.

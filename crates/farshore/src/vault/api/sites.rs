@@ -112,7 +112,8 @@ async fn rename_site(
 
 /// Makes a registration key for a site's server.
 ///
-/// It is for one use, within five days, and shown once; each call makes another one.
+/// It is for one use, within five days, and shown once; each call makes another one. Sent again
+/// under the same Idempotency-Key, the one of before is withdrawn: one holds.
 #[utoipa::path(
     post,
     path = "/api/v1/sites/{site}/registration",
@@ -120,15 +121,16 @@ async fn rename_site(
     params(("site" = String, Path, description = "Name or id of a site.")),
     responses((status = 200, description = "The key.", body = KeyView))
 )]
-async fn register_site(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
+async fn register_site(State(api): State<Api>, Key(once): Key, Named(name): Named) -> Answered<KeyView> {
     let site = id_of(&api, name).await?;
-    let key = api.issuer.register_site(site).await.map_err(refused)?;
+    let key = api.issuer.register_site(site, once).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 
 /// Makes a registration key for a host of a site.
 ///
-/// It is for one use, within five days, and shown once; each call makes another one.
+/// It is for one use, within five days, and shown once; each call makes another one. Sent again
+/// under the same Idempotency-Key, the one of before is withdrawn: one holds.
 #[utoipa::path(
     post,
     path = "/api/v1/sites/{site}/host-registration",
@@ -136,9 +138,9 @@ async fn register_site(State(api): State<Api>, Named(name): Named) -> Answered<K
     params(("site" = String, Path, description = "Name or id of a site.")),
     responses((status = 200, description = "The key.", body = KeyView))
 )]
-async fn register_host(State(api): State<Api>, Named(name): Named) -> Answered<KeyView> {
+async fn register_host(State(api): State<Api>, Key(once): Key, Named(name): Named) -> Answered<KeyView> {
     let site = id_of(&api, name).await?;
-    let key = api.issuer.register_host(site).await.map_err(refused)?;
+    let key = api.issuer.register_host(site, once).await.map_err(refused)?;
     Ok(Json(KeyView { key: key.reveal().to_string() }))
 }
 
@@ -152,9 +154,9 @@ async fn register_host(State(api): State<Api>, Named(name): Named) -> Answered<K
     params(("site" = String, Path, description = "Name or id of a site.")),
     responses((status = 200, description = "How many.", body = Revoked))
 )]
-async fn revoke_site(State(api): State<Api>, Named(name): Named) -> Answered<Revoked> {
+async fn revoke_site(State(api): State<Api>, Key(once): Key, Named(name): Named) -> Answered<Revoked> {
     let site = id_of(&api, name).await?;
-    let certificates = api.issuer.revoke(Role::Site, site.0).await.map_err(refused)?;
+    let certificates = api.issuer.revoke(Role::Site, site.0, once).await.map_err(refused)?;
     Ok(Json(Revoked { certificates }))
 }
 

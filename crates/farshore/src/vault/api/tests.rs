@@ -3,6 +3,7 @@
 mod bad_input;
 mod fuzz;
 mod large;
+mod once;
 mod schema;
 mod stream;
 mod world;

@@ -1,5 +1,9 @@
 //! What is watched: how it was at the last look, and so what is new. A noun more is a field
-//! more.
+//! more, and a module where it takes more than a few lines.
+
+mod alerts;
+mod contacts;
+mod jobs;
 
 use std::collections::HashMap;
 
@@ -16,13 +20,19 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     protections: HashMap<MachineId, (ProtectionState, Level)>,
+    jobs: jobs::Jobs,
+    alerts: alerts::Alerts,
+    contacts: contacts::Contacts,
 }
 
 impl Watched {
     /// What differs from before, and is how it was from now on.
     pub(super) fn changes(&mut self, core: &Core, at: &Moment) -> Vec<EventView> {
         let mut found = Vec::new();
+        self.contacts.changes(core, at, &mut found);
         self.protections(core, at, &mut found);
+        self.jobs.changes(core, at, &mut found);
+        self.alerts.changes(core, &mut found);
         found
     }
 

@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use farshore_channel::{Refusal, Signing, admit};
 use farshore_control::{
     enrolment::{Enrolled, Enrolment, Introduction},
-    hello::{ADDRESS_BYTES_MAX, HelloReply, PROBLEMS_MAX, SiteHello},
+    hello::{ADDRESS_BYTES_MAX, HelloReply, SiteHello},
 };
 use farshore_pki::{Identity, REGISTRATION_LIFETIME, Registration, RegistrationError, RegistrationKey, Role};
 use farshore_types::{HostId, SiteId};
 use farshore_vault::{Problem, ProblemKind};
 use uuid::Uuid;
 
-use super::{Books, Issuer, know_host, problem, refused, trust_of};
+use super::{Books, Done, Issuer, Once, know_host, problem, refused, trust_of};
 
 impl Issuer {
     /// Makes a registration key for a host of a site.
@@ -21,7 +21,12 @@ impl Issuer {
     /// # Errors
     /// An unknown site; one whose server has not said yet where hosts reach it; a store that
     /// cannot be written.
-    pub(crate) async fn register_host(&self, site: SiteId) -> Result<RegistrationKey, Problem> {
+    pub(crate) async fn register_host(
+        &self,
+        site: SiteId,
+        key: Option<String>,
+    ) -> Result<RegistrationKey, Problem> {
+        let once = Once::new(key, format!("register a host of site {site}"));
         let fingerprint = self.fingerprint;
         let make = move |books: &mut Books<'_>| {
             let Some(row) = books.core.site(site) else {
@@ -34,11 +39,14 @@ impl Issuer {
                 let advice = "enrol it and start it: farshore site serve; it says so by itself then";
                 return Err(problem(ProblemKind::Conflict, "site-unseen", what, advice));
             };
+            once.withdraw(books)?;
             let issuer = Identity { role: Role::Site, id: site.0, name };
             let now = books.at.wall_ms;
             let (key, registration) =
                 Registration::make(Role::Host, &issuer, &address, fingerprint, now, REGISTRATION_LIFETIME);
+            books.papers.forget_old(now);
             books.papers.put_registration(&registration, site.0);
+            once.note(books, Done::Registered(registration.id));
             Ok(key)
         };
         self.desk.change(make).await
@@ -87,11 +95,10 @@ impl Issuer {
     ///
     /// # Errors
     /// A store that cannot be written; revocations that no authority of ours signed.
-    pub(crate) async fn hello(&self, mut hello: SiteHello) -> Result<HelloReply, Refusal> {
+    pub(crate) async fn hello(&self, hello: SiteHello) -> Result<HelloReply, Refusal> {
         if hello.address.len() > ADDRESS_BYTES_MAX {
             return Err(Refusal::bad_request("the address is too long"));
         }
-        hello.problems.truncate(PROBLEMS_MAX);
         let (site, address) = (hello.site, hello.address.clone());
         let keep = move |books: &mut Books<'_>| {
             if !address.is_empty() && books.papers.place_of(site).as_deref() != Some(&*address) {

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use farshore_control::report::{CycleFacts, CycleTotals, Space};
+use farshore_figures::Labels;
 use farshore_health::Level;
+use farshore_types::SiteId;
 use farshore_vault::{Core, Moment, rows::HostRow};
+
+use crate::{vault::views, views::JobState};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -13,14 +17,11 @@ pub(super) struct Figures {
     pub(super) sites: Vec<Site>,
     pub(super) hosts: Vec<Host>,
     pub(super) protections: Vec<Protection>,
-    pub(super) spaces: Vec<(String, Space)>,
+    pub(super) spaces: Vec<HostSpace>,
     /// Open alerts, by level and code.
     pub(super) alerts: BTreeMap<(String, String), u64>,
-}
-
-/// By what one thing is told from its like.
-pub(super) trait Labels {
-    fn labels(&self) -> Vec<(&'static str, &str)>;
+    /// Jobs that are kept, by kind and state.
+    pub(super) jobs: BTreeMap<(String, String), u64>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +38,14 @@ pub(super) struct Site {
     name: String,
     pub(super) health: Level,
     pub(super) heard_ms: Option<u64>,
+    pub(super) skew_ms: Option<i64>,
+    pub(super) certificate_until_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct HostSpace {
+    host: String,
+    pub(super) space: Space,
 }
 
 #[derive(Debug)]
@@ -81,6 +90,12 @@ impl Labels for Host {
     }
 }
 
+impl Labels for HostSpace {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("host", &self.host), ("path", &self.space.path), ("use", &self.space.of)]
+    }
+}
+
 impl Labels for Protection {
     fn labels(&self) -> Vec<(&'static str, &str)> {
         vec![("machine", &self.machine), ("id", &self.id)]
@@ -88,15 +103,15 @@ impl Labels for Protection {
 }
 
 impl Figures {
-    pub(super) fn of(core: &Core, at: &Moment, uptime_secs: u64) -> Figures {
+    pub(super) fn of(
+        core: &Core,
+        at: &Moment,
+        uptime_secs: u64,
+        site_ends: &BTreeMap<SiteId, u64>,
+    ) -> Figures {
         let live = core.hosts().filter(|host| !host.removed);
         let mut spaces = Vec::new();
         let hosts = live.map(|row| host(core, row, at, &mut spaces)).collect();
-        let mut alerts = BTreeMap::new();
-        for row in core.alerts().filter(|row| row.is_open()) {
-            let level = if row.reason.level == Level::Critical { "critical" } else { "warning" };
-            *alerts.entry((level.to_owned(), row.reason.code.clone())).or_default() += 1;
-        }
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Figures {
             vault: Vault {
@@ -108,24 +123,51 @@ impl Figures {
             },
             sites: core
                 .sites()
-                .map(|row| Site {
-                    name: row.name.clone(),
-                    health: core.site_health(row, at).level,
-                    heard_ms: core.site_seen(row.id).map(|seen| at.mono_ms.saturating_sub(seen.mono_ms)),
+                .map(|row| {
+                    let seen = core.site_seen(row.id);
+                    Site {
+                        name: row.name.clone(),
+                        health: core.site_health(row, at).level,
+                        heard_ms: seen.map(|seen| at.mono_ms.saturating_sub(seen.mono_ms)),
+                        skew_ms: seen.map(|seen| seen.skew_ms),
+                        certificate_until_ms: site_ends.get(&row.id).copied(),
+                    }
                 })
                 .collect(),
             hosts,
             protections: protections(core, at),
             spaces,
-            alerts,
+            alerts: alerts(core),
+            jobs: jobs(core),
         }
     }
 }
 
-fn host(core: &Core, row: &HostRow, at: &Moment, spaces: &mut Vec<(String, Space)>) -> Host {
+fn alerts(core: &Core) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for row in core.alerts().filter(|row| row.is_open()) {
+        let level = if row.reason.level == Level::Critical { "critical" } else { "warning" };
+        *counts.entry((level.to_owned(), row.reason.code.clone())).or_default() += 1;
+    }
+    counts
+}
+
+/// Each kind that there is has every state, so that a chart has a line before the first one.
+fn jobs(core: &Core) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for row in core.jobs() {
+        for state in JobState::ALL {
+            let count: &mut u64 = counts.entry((row.job.kind.clone(), state.word().to_owned())).or_default();
+            *count += u64::from(views::job_state(&row.job) == state);
+        }
+    }
+    counts
+}
+
+fn host(core: &Core, row: &HostRow, at: &Moment, spaces: &mut Vec<HostSpace>) -> Host {
     let seen = core.observed_of(row.id);
     for space in seen.into_iter().flat_map(|seen| &seen.report.space) {
-        spaces.push((row.name.clone(), space.clone()));
+        spaces.push(HostSpace { host: row.name.clone(), space: space.clone() });
     }
     Host {
         name: row.name.clone(),

@@ -1,33 +1,15 @@
 //! The figures by name: what documents and dashboards are checked against.
 
+use farshore_figures::{Def, counter, gauge, secs, to_f64};
 use farshore_health::Level;
 
-use super::{
-    figures::{Host, Protection, Site, Vault},
-    to_f64,
-};
+use super::figures::{Host, HostSpace, Protection, Site, Vault};
 
-/// One figure of each thing of a kind.
-pub(super) struct Def<T> {
-    /// Without the prefix, and without the suffix of counters.
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    /// Whether it only rises.
-    pub(super) counts: bool,
-    pub(super) value: fn(&T) -> Option<f64>,
-}
-
-pub(super) const SPACE_FREE: &str = "Bytes free where replicas and scratch files are kept";
-pub(super) const SPACE_TOTAL: &str = "Bytes in all where replicas and scratch files are kept";
-pub(super) const ALERTS: &str = "Open alerts, by level and code";
-
-const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<f64>) -> Def<T> {
-    Def { name, help, counts: false, value }
-}
-
-const fn counter<T>(name: &'static str, help: &'static str, value: fn(&T) -> Option<f64>) -> Def<T> {
-    Def { name, help, counts: true, value }
-}
+/// Open alerts, counted.
+pub(super) const ALERTS: (&str, &str) = ("alerts", "Open alerts, by level and code");
+/// Jobs, counted.
+pub(super) const JOBS: (&str, &str) =
+    ("jobs", "Jobs by kind and state: all that are open, and those that ended within a week");
 
 pub(super) const VAULT: &[Def<Vault>] = &[
     gauge("vault_term", "The vault's term", |v| Some(to_f64(v.term))),
@@ -43,17 +25,35 @@ pub(super) const VAULT: &[Def<Vault>] = &[
 pub(super) const SITE: &[Def<Site>] = &[
     gauge("site_health", "How well a site is: 0 normal, 1 warning, 2 critical", |s| level(s.health)),
     gauge("site_silent_seconds", "Seconds since a site's server was heard of", |s| s.heard_ms.map(secs)),
+    gauge("site_clock_skew_seconds", "Seconds that a site server's clock is ahead of the vault's", |s| {
+        s.skew_ms.map(skew)
+    }),
+    gauge(
+        "site_certificate_end_timestamp_seconds",
+        "When a site server's certificate ends, in seconds since 1970",
+        |s| s.certificate_until_ms.map(secs),
+    ),
 ];
 
 pub(super) const HOST: &[Def<Host>] = &[
     gauge("host_health", "How well a host is: 0 normal, 1 warning, 2 critical", |h| level(h.health)),
     gauge("host_silent_seconds", "Seconds since a host's agent was heard of", |h| h.heard_ms.map(secs)),
     gauge("host_clock_skew_seconds", "Seconds that a host's clock is ahead of the vault's", |h| {
-        let skew = h.skew_ms?;
-        Some(secs(skew.unsigned_abs()) * if skew < 0 { -1.0 } else { 1.0 })
+        h.skew_ms.map(skew)
     }),
-    gauge("host_certificate_end_seconds", "When a host's certificate ends, in seconds since 1970", |h| {
-        h.certificate_until_ms.map(secs)
+    gauge(
+        "host_certificate_end_timestamp_seconds",
+        "When a host's certificate ends, in seconds since 1970",
+        |h| h.certificate_until_ms.map(secs),
+    ),
+];
+
+pub(super) const SPACE: &[Def<HostSpace>] = &[
+    gauge("host_space_free_bytes", "Bytes free where replicas and scratch files are kept", |s| {
+        Some(to_f64(s.space.free))
+    }),
+    gauge("host_space_bytes", "Bytes in all where replicas and scratch files are kept", |s| {
+        Some(to_f64(s.space.total))
     }),
 ];
 
@@ -101,6 +101,6 @@ fn level(level: Level) -> Option<f64> {
     })
 }
 
-fn secs(ms: u64) -> f64 {
-    to_f64(ms) / 1000.0
+fn skew(ms: i64) -> f64 {
+    secs(ms.unsigned_abs()) * if ms < 0 { -1.0 } else { 1.0 }
 }

@@ -1,7 +1,8 @@
 //! The figures as Prometheus reads them, and what documents and the dashboard say of them.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{fs, path::PathBuf};
 
+use farshore_figures::document;
 use farshore_store::{Location, Options, Store};
 use farshore_types::HostId;
 use farshore_vault::{Command, Core};
@@ -51,32 +52,16 @@ async fn text() -> String {
     let labels =
         vec![("method", "GET".to_owned()), ("noun", "status".to_owned()), ("status", "2xx".to_owned())];
     desk.meters().requests.get_or_create(&labels).observe(0.002);
-    let address = serve("127.0.0.1:0", &desk, &stop).await.unwrap();
+    let address = serve("127.0.0.1:0", &desk, &Standing::default(), &stop).await.unwrap();
     assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));
     let text = get(address, "/metrics").await;
     stop.cancel();
     text
 }
 
-/// Names of figures as queries use them.
-fn names(text: &str) -> BTreeSet<String> {
-    let of = |line: &str| {
-        let mut words = line.strip_prefix("# TYPE ")?.split(' ');
-        let (name, kind) = (words.next()?, words.next()?);
-        let suffixes: &[&str] = match kind {
-            "counter" => &["_total"],
-            "histogram" => &["_bucket", "_sum", "_count"],
-            _ => &[""],
-        };
-        Some(suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect::<Vec<_>>())
-    };
-    text.lines().filter_map(of).flatten().collect()
-}
-
-/// Every name of a figure in a text.
-fn used(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("farshore_")).map(str::to_owned).collect()
+/// Figures of this program: not of site servers and agents themselves.
+fn ours(name: &str) -> bool {
+    !name.starts_with("farshore_agent_") && !name.starts_with("farshore_site_server_")
 }
 
 #[tokio::test]
@@ -91,26 +76,14 @@ async fn what_the_dashboard_asks_for_and_the_documents_list_is_there() {
         text.contains(r#"farshore_api_request_seconds_count{method="GET",noun="status",status="2xx"} 1"#)
     );
     assert!(text.contains("farshore_vault_term") && !text.contains("token"));
-    let (known, board) = (names(&text), file("packaging/grafana/farshore.json"));
+    let (known, board) = (document::names(&text), file("packaging/grafana/farshore.json"));
     let board: serde_json::Value = serde_json::from_str(&board).unwrap();
-    let asked = used(&board["panels"].to_string());
-    assert!(asked.len() > 15, "{asked:?}");
-    assert_eq!(
-        asked.difference(&known).collect::<Vec<_>>(),
-        Vec::<&String>::new(),
-        "the dashboard asks for these"
-    );
-    let document = file("docs/alerts.md");
-    let listed = used(&document);
-    let families: BTreeSet<String> = known
-        .iter()
-        .filter(|name| !name.ends_with("_bucket") && !name.ends_with("_sum"))
-        .map(|name| name.strip_suffix("_count").unwrap_or(name).to_owned())
-        .collect();
-    assert_eq!(families, listed, "docs/alerts.md lists every figure, and no other");
-    for (name, help) in [(known::PROTECTION[1].name, known::PROTECTION[1].help), ("alerts", known::ALERTS)] {
-        assert!(document.contains(name) && document.contains(help), "{name}");
-    }
+    let mut asked = document::used(&board["panels"].to_string());
+    asked.retain(|name| ours(name));
+    assert!(asked.len() > 15 && asked.contains("farshore_jobs"), "{asked:?}");
+    let lacking: Vec<&String> = asked.difference(&known).collect();
+    assert!(lacking.is_empty(), "the dashboard asks for {lacking:?}");
+    assert_eq!(document::faults(&file("docs/metrics.md"), &text, ours), Vec::<String>::new());
 }
 
 #[test]
@@ -124,7 +97,7 @@ fn the_documents_list_every_reason_as_it_is() {
 
 #[test]
 fn five_thousand_protections_make_one_text() {
-    let board = Board::new(&Meters::default());
+    let board = Board::new(|registry| Meters::default().register(registry));
     let figures =
         Figures { protections: (0..5000).map(figures::tests::protection).collect(), ..Figures::default() };
     let text = board.text(figures).unwrap();

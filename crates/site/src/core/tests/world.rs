@@ -33,7 +33,7 @@ pub(super) fn document(machine: u128, generation: u64, hosts: &[HostId]) -> Docu
     let key = Key::Protection(MachineId(Uuid::from_u128(machine)));
     let body = Body::Removed { why: format!("generation {generation}") };
     let version = Version { term: term(1), generation };
-    Document { key, version, hosts: hosts.iter().copied().collect(), body }
+    Document::new(key, version, hosts.iter().copied().collect(), body)
 }
 
 pub(super) fn deletion(id: u128, hosts: &[HostId]) -> Document {
@@ -42,7 +42,7 @@ pub(super) fn deletion(id: u128, hosts: &[HostId]) -> Document {
     let request = Request { id, expires_ms: Some(1), action: Action::DeleteReplica { machine, epoch } };
     let version = Version { term: term(1), generation: 1 };
     let hosts = hosts.iter().copied().collect();
-    Document { key: Key::Request(id), version, hosts, body: Body::Request(request) }
+    Document::new(Key::Request(id), version, hosts, Body::Request(request))
 }
 
 pub(super) trait Of {

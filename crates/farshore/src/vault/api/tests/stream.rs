@@ -65,3 +65,42 @@ async fn what_changes_is_heard_and_nothing_of_it_is_missed_over_a_cut() {
     let mut lost = follow(&world, Some("another-7")).await;
     assert!(read(&mut lost, "\n\n").await.contains("event: reset"));
 }
+
+#[tokio::test]
+async fn jobs_alerts_hosts_and_sites_are_told_of_as_they_change() {
+    let world = World::with_machines(1).await;
+    let mut stream = follow(&world, None).await;
+    read(&mut stream, "event: reset").await;
+    world.ok(Method::POST, "protections", &json!({ "machines": ["m0"] })).await;
+    let begun = read(&mut stream, "event: job").await + &read(&mut stream, "\"step\":").await;
+    assert!(begun.contains("\"state\":\"running\""), "{begun}");
+    let job = world.get("jobs?state=open").await["items"][0]["id"].as_str().unwrap().to_owned();
+    assert!(begun.contains(&job), "{begun}");
+    // A clock that is far ahead is an alert after a while; somebody looks after it; it is over.
+    world.clock_ahead(3_600_000).await;
+    let raised = read(&mut stream, "\"change\":\"raised\"").await;
+    assert!(raised.contains("\"code\":\"clock-skew\""), "{raised}");
+    let alert = world.get("alerts").await["items"][0]["id"].as_str().unwrap().to_owned();
+    world.ok(Method::POST, &format!("alerts/{alert}/acknowledge"), &json!({ "by": "kim" })).await;
+    read(&mut stream, "\"change\":\"acknowledged\"").await;
+    // What ends is told as that.
+    world.ok(Method::DELETE, "protections/m0?replica=keep", &json!(null)).await;
+    let ended = read(&mut stream, "event: protection-ended").await;
+    let ended =
+        if ended.contains("\"state\":\"cancelled\"") { ended } else { read(&mut stream, "event: job").await };
+    assert!(ended.contains("event: job"), "{ended}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_heard_of_for_the_first_time_is_told_of_once() {
+    let world = World::with_machines(0).await;
+    let mut stream = follow(&world, None).await;
+    read(&mut stream, "event: reset").await;
+    world.add_host(7, "west", Vec::new()).await;
+    let seen = read(&mut stream, "event: host").await;
+    assert!(seen.contains("\"name\":\"host7\"") && seen.contains("\"contact\":\"seen\""), "{seen}");
+    // It goes on speaking, which is no news; the next thing is.
+    world.add_host(8, "west", Vec::new()).await;
+    let next = read(&mut stream, "\"name\":\"host8\"").await;
+    assert!(!next.contains("host7"), "{next}");
+}

@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Makes a host known and lets it report.
-    async fn add_host(&self, n: u128, site: &'static str, machines: Vec<u128>) {
+    pub(super) async fn add_host(&self, n: u128, site: &'static str, machines: Vec<u128>) {
         let add = move |books: &mut Books<'_>| {
             let at = books.at;
             let site = books.core.sites().find(|row| row.name == site).unwrap().id;
@@ -132,6 +132,20 @@ impl World {
                 resynced: 0,
                 notes: Vec::new(),
             }];
+            books.core.site_report(&report, &at).map(drop)
+        };
+        self.desk.change(say).await.unwrap();
+    }
+
+    /// Lets the first host say that its clock is so far ahead.
+    pub(super) async fn clock_ahead(&self, ms: u64) {
+        let say = move |books: &mut Books<'_>| {
+            let at = books.at;
+            let site = books.core.host(host_id(0)).unwrap().site;
+            let mut report = report(0, site, at.wall_ms, Vec::new());
+            report.hosts[0].1.inventory = None;
+            report.hosts[0].1.sequence = at.mono_ms + 2;
+            report.hosts[0].1.clock_ms += ms;
             books.core.site_report(&report, &at).map(drop)
         };
         self.desk.change(say).await.unwrap();
