@@ -258,7 +258,7 @@ async fn forget_host(
         .order(key, move |core| Ok(Command::ForgetHost { host: names::host(core, &name)?.id, force }))
         .await?;
     if let Ok(id) = id {
-        api.issuer.revoke(Role::Host, id.0).await.map_err(refused)?;
+        api.issuer.revoke(Role::Host, id.0, None).await.map_err(refused)?;
     }
     Ok(done)
 }

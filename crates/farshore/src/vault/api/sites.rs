@@ -188,9 +188,9 @@ async fn forget_site(
         .order(key, move |core| Ok(Command::ForgetSite { site: names::site(core, &name)?.id, force }))
         .await?;
     if let Ok(Json((site, hosts))) = members {
-        api.issuer.revoke(Role::Site, site.0).await.map_err(refused)?;
+        api.issuer.revoke(Role::Site, site.0, None).await.map_err(refused)?;
         for host in hosts {
-            api.issuer.revoke(Role::Host, host.0).await.map_err(refused)?;
+            api.issuer.revoke(Role::Host, host.0, None).await.map_err(refused)?;
         }
     }
     Ok(done)
