@@ -79,6 +79,9 @@ pub struct Timing {
     pub report: Duration,
     /// Shortest time between two reports.
     pub report_gap: Duration,
+    /// The same where only a new point is to be told; it is, of machines whose copy frequency
+    /// is shorter than `report`: of the others, the usual report tells it soon enough.
+    pub cycle_gap: Duration,
     /// How often the host is looked at, and everything compared with what is wanted.
     pub look: Duration,
 }
@@ -91,9 +94,19 @@ impl Default for Timing {
             retry_most: Duration::from_secs(15),
             report: Duration::from_secs(10),
             report_gap: Duration::from_secs(1),
+            cycle_gap: Duration::from_secs(2),
             look: Duration::from_secs(30),
         }
     }
+}
+
+/// What is worth a report.
+#[derive(Default)]
+struct News {
+    /// As soon as one may be made.
+    soon: Notify,
+    /// A new point of a machine that is copied often.
+    cycle: Notify,
 }
 
 /// What makes an agent a managed one.
@@ -110,7 +123,7 @@ pub struct Managed {
     /// Something else may be wanted.
     wanted: Notify,
     /// Something happened that is worth a report.
-    news: Arc<Notify>,
+    news: Arc<News>,
     rooms: Mutex<BTreeMap<MachineId, Room>>,
     /// What rooms that were closed in this run knew of their newest point's age.
     left: Mutex<BTreeMap<MachineId, Aged>>,
@@ -222,7 +235,7 @@ impl Managed {
         let (outcome, dirty) = blocking(changed).await?;
         if dirty {
             self.wanted.notify_one();
-            self.news.notify_one();
+            self.news.soon.notify_one();
         }
         Ok(outcome)
     }

@@ -42,6 +42,8 @@ pub struct OpenReplica {
     scrub: Mutex<scrub::Record>,
     /// What a vault says of its points.
     pruning: Mutex<Pruning>,
+    /// Whether what arrives compressed is kept plain.
+    plain: AtomicBool,
     /// Why nothing is taken now.
     halted: Mutex<Option<String>>,
     /// By what its source has to prove itself, where a vault says so.
@@ -136,6 +138,16 @@ impl OpenReplica {
     /// Says what is to become of its points.
     pub(crate) fn set_pruning(&self, pruning: Pruning) {
         *self.pruning.lock().unwrap_or_else(PoisonError::into_inner) = pruning;
+    }
+
+    /// Whether what arrives compressed is kept plain, so that it reads at full speed.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Says whether what arrives from now on is kept plain. What is there stays as it is.
+    pub(crate) fn set_plain(&self, plain: bool) {
+        self.plain.store(plain, Ordering::Relaxed);
     }
 
     /// Why nothing is taken now, not even from a session that runs; none: it is.
@@ -242,6 +254,7 @@ impl Replicas {
             sealed: AtomicBool::new(true),
             scrub: Mutex::new(scrub),
             pruning: Mutex::default(),
+            plain: AtomicBool::new(false),
             halted: Mutex::default(),
             wire: Mutex::default(),
             commands: Arc::default(),

@@ -76,6 +76,9 @@ pub struct HostDocument {
     pub name: String,
     /// Whether its roles are moved away or paused, and no new one comes.
     pub maintenance: bool,
+    /// Whether its machines are replicated in maintenance all the same, until they have moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub machines_go_on: bool,
     /// Its own address for replication, as others are told it; empty: a vault of before wrote
     /// this, or it is only learned of.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -151,8 +154,6 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Intent {
-    /// The target makes itself ready to be written by this epoch; the source does nothing.
-    Prepare,
     /// Cycles run.
     Replicate,
     /// Nothing is sent; changes go on being recorded.

@@ -15,6 +15,7 @@ mod operator;
 mod policies;
 mod programs;
 mod protections;
+mod replicas;
 mod show;
 mod sites;
 mod tokens;
@@ -83,6 +84,9 @@ enum Command {
     /// Protections of machines.
     #[command(subcommand)]
     Protection(protections::ProtectionCommand),
+    /// Replicas, as hosts report them.
+    #[command(subcommand)]
+    Replica(replicas::ReplicaCommand),
     /// Shows all protections: state, RPO, health with its reasons.
     #[command(
         after_help = "Examples:\n  farshore status\n  farshore status --watch\n  farshore status --site east --health critical"
@@ -222,6 +226,7 @@ async fn operate(command: Command, global: &Global) -> Result<(), ProgramError> 
         Command::Mapping(command) => mappings::run(operator, command).await,
         Command::Map(args) => mappings::set(operator, args).await,
         Command::Protection(command) => protections::run(operator, command).await,
+        Command::Replica(command) => replicas::run(operator, command).await,
         Command::Protect(args) => protections::protect(operator, args).await,
         Command::Unprotect(args) => protections::unprotect(operator, args).await,
         Command::Pause(args) => protections::pause(operator, args).await,

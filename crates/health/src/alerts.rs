@@ -93,7 +93,7 @@ impl Alerts {
     /// Takes a subject's health as it is now; tells what changed.
     pub fn update(&mut self, subject: Subject, health: &Health, now_ms: u64) -> Vec<Change> {
         let mut changes = Vec::new();
-        for reason in &health.reasons {
+        for reason in health.reasons.iter().filter(|reason| reason.level > Level::Normal) {
             let alert = self.open.entry((subject, reason.code.clone())).or_insert_with(|| Alert {
                 subject,
                 reason: reason.clone(),

@@ -26,6 +26,9 @@ const CERTIFICATE_WARNING_DAYS: u64 = 30;
 /// Days before its end at which somebody must act.
 const CERTIFICATE_CRITICAL_DAYS: u64 = 7;
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// What is told of a host in maintenance, and of what stands still with it. It is nothing wrong,
+/// and nobody is alerted.
+pub const MAINTENANCE: &str = "maintenance";
 /// Milliseconds that two clocks may differ before it is told.
 pub const SKEW_WARNING_MS: u64 = 5_000;
 /// Milliseconds at which Kerberos and certificates begin to fail.
@@ -115,6 +118,8 @@ pub struct ProtectionSigns<'a> {
     pub target_silent_ms: u64,
     /// Whether two owners were found (rule R4).
     pub conflict: bool,
+    /// The host in whose maintenance it stands still, by its name.
+    pub maintenance: Option<&'a str>,
 }
 
 /// How well a machine is protected.
@@ -125,6 +130,11 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
     if signs.conflict {
         let what = "two owners were issued the same epoch: nothing is replicated".to_owned();
         health.add(Critical, "owner-conflict", what, "declare which of them is the owner");
+    }
+    if let Some(host) = signs.maintenance {
+        let what = format!("host '{host}' is in maintenance: no new points are made until that ends");
+        health.add(Level::Normal, MAINTENANCE, what, "nothing is to be done; it goes on by itself");
+        return health;
     }
     if let Some(why) = signs.failed {
         health.add(
@@ -231,7 +241,10 @@ pub struct HostSigns<'a> {
 pub fn of_host(signs: &HostSigns<'_>) -> Health {
     use Level::{Critical, Warning};
     let mut health = Health::default();
-    if signs.silent_ms >= SILENT_MS && !signs.maintenance {
+    if signs.maintenance {
+        let what = "it is in maintenance: it takes no new role".to_owned();
+        health.add(Level::Normal, MAINTENANCE, what, "end the maintenance when it is done");
+    } else if signs.silent_ms >= SILENT_MS {
         let what = format!("its agent was last heard of {} ago", time(signs.silent_ms));
         health.add(
             Critical,
@@ -240,7 +253,9 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
             "is the host up, its agent running, its site server there?",
         );
     }
-    add_skew(&mut health, signs.skew_ms, "its clock");
+    if !signs.maintenance {
+        add_skew(&mut health, signs.skew_ms, "its clock");
+    }
     if let Some(left) = signs.certificate_left_ms.filter(|left| *left <= CERTIFICATE_WARNING_DAYS * DAY_MS) {
         let level = if left <= CERTIFICATE_CRITICAL_DAYS * DAY_MS { Critical } else { Warning };
         let what = match left {
@@ -250,7 +265,8 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
         let advice = "it is renewed by itself while vault and site server answer; else enrol the host anew";
         health.add(level, "certificate", what, advice);
     }
-    for place in signs.space.iter().filter(|place| place.total > 0) {
+    let full = signs.space.iter().filter(|place| place.total > 0 && !signs.maintenance);
+    for place in full {
         #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
         let share = place.free as f64 / place.total as f64;
         if share < SPACE_WARNING {
@@ -259,7 +275,9 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
             health.add(level, "space-low", what, "free some space, keep fewer points, or move replicas away");
         }
     }
-    signs.problems.iter().for_each(|problem| health.add_problem(problem));
+    if !signs.maintenance {
+        signs.problems.iter().for_each(|problem| health.add_problem(problem));
+    }
     health
 }
 

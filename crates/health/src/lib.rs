@@ -14,8 +14,8 @@ mod rpo;
 pub use alerts::{Alert, Alerts, Change, Subject};
 pub use cycles::{CycleStats, CycleWindow, KeptCycles};
 pub use judge::{
-    Health, HostSigns, Level, ProtectionSigns, Reason, SILENT_MS, SKEW_CRITICAL_MS, SKEW_WARNING_MS,
-    SiteSigns, of_host, of_protection, of_site,
+    Health, HostSigns, Level, MAINTENANCE, ProtectionSigns, Reason, SILENT_MS, SKEW_CRITICAL_MS,
+    SKEW_WARNING_MS, SiteSigns, of_host, of_protection, of_site,
 };
 pub use reasons::{Known, REASONS};
 pub use rpo::{DAY_MS, DAYS_MAX, HOUR_MS, HOURS_MAX, Percentiles, Replaced, RpoHistory, Slot};

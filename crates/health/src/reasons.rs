@@ -69,6 +69,12 @@ pub const REASONS: &[Known] = &[
         "the policy wants application-consistent points, and these are not made yet",
     ),
     known(
+        "maintenance",
+        "protection, host",
+        "normal",
+        "its host is in maintenance; of a protection, it stands still until that ends, and nobody is alerted",
+    ),
+    known(
         "agent-silent",
         "host",
         "critical",

@@ -60,13 +60,17 @@ impl Stored<'_> {
         match self {
             Stored::Zero => digest.is_zero(),
             Stored::Raw(bytes) => Digest::of(bytes) == *digest,
-            Stored::Compressed(packed) => {
-                let mut bytes = vec![0; CLUSTER_SIZE];
-                let len = zstd::bulk::decompress_to_buffer(packed, &mut bytes[..]).ok();
-                len == Some(CLUSTER_SIZE) && Digest::of(&bytes) == *digest
-            }
+            Stored::Compressed(packed) => unpacked(packed).is_some_and(|bytes| Digest::of(&bytes) == *digest),
         }
     }
+}
+
+/// The cluster of a zstd frame; none: it is none.
+#[must_use]
+pub fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; CLUSTER_SIZE];
+    let len = zstd::bulk::decompress_to_buffer(packed, &mut bytes[..]).ok();
+    (len == Some(CLUSTER_SIZE)).then_some(bytes)
 }
 
 pub(crate) struct Image {

@@ -47,7 +47,7 @@ pub use base::{BaseReader, Patch, Patched};
 pub use bring_up::OverlayDisk;
 pub use cycle::{CycleStart, Incoming, SealRequest};
 pub use error::{CycleRule, ReplicaError};
-pub use image::Stored;
+pub use image::{Stored, unpacked};
 pub use read::{PointReader, Progress, Verified};
 pub use report::{Dropped, OpenReport, PointInfo};
 pub use retention::{Kept, Retention, plan as plan_retention};

@@ -3,14 +3,19 @@
 
 mod cloud;
 mod disable;
+mod discard;
 mod enable;
+mod forget;
 mod host;
+mod maintenance;
 mod mapping;
 mod policy;
+mod relocate;
 mod site;
 mod token;
 
 pub(crate) use enable::ENABLE_MAX;
+pub use maintenance::{MachinesThen, Maintenance, ReplicasThen};
 
 use std::collections::BTreeSet;
 
@@ -63,9 +68,24 @@ pub enum Command {
     /// Puts a host into a cloud of its site.
     SetHostCloud { host: HostId, cloud: CloudId },
     /// Lets a host take no new role, or ends that.
-    SetMaintenance { host: HostId, on: bool },
+    SetMaintenance {
+        host: HostId,
+        on: bool,
+        #[serde(default)]
+        how: Maintenance,
+    },
     /// Removes a host that has no role; it is told.
     RemoveHost { host: HostId },
+    /// Forgets a host that is gone for good, and all protections with an end on it. `force`:
+    /// although it answers.
+    ForgetHost { host: HostId, force: bool },
+    /// Forgets a site that is gone for good, with its clouds and hosts.
+    ForgetSite { site: SiteId, force: bool },
+    /// Moves the replica of a machine to another host of its cloud; none: by room. What the
+    /// old host has is deleted only when the new copy is whole, and `delete_old` says so.
+    MoveReplica { machine: MachineId, to: Option<HostId>, delete_old: bool },
+    /// Deletes a replica that no protection wants. `force`: though it may be the only copy.
+    DiscardReplica { host: HostId, machine: MachineId, force: bool },
     /// Makes a policy of the defaults and these settings.
     AddPolicy { name: String, settings: PolicyPatch },
     /// Gives a policy another name.
@@ -90,6 +110,9 @@ pub enum Command {
     /// `replica` is as the policy says where it is not given. `force` deletes a replica that
     /// may be the only good copy.
     Disable { machine: MachineId, replica: Option<OnDisable>, force: bool },
+    /// Forgets a protection one side of which is gone for good: nothing is deleted, nobody is
+    /// waited for. `force`: although both sides answer.
+    Forget { machine: MachineId, force: bool },
     /// Cancels a job where that is safe: what it did is taken back, or said to stay. `by` is who
     /// wants it, for people.
     CancelJob {
@@ -192,8 +215,17 @@ impl Core {
                 self.set_host_address(*host, address, principal.as_deref())
             }
             Command::SetHostCloud { host, cloud } => self.set_host_cloud(*host, *cloud),
-            Command::SetMaintenance { host, on } => self.set_maintenance(*host, *on),
+            Command::SetMaintenance { host, on, how } => self.set_maintenance(*host, *on, *how, at),
             Command::RemoveHost { host } => self.remove_host(*host),
+            Command::ForgetHost { host, force } => self.forget_host(*host, *force, at),
+            Command::ForgetSite { site, force } => self.forget_site(*site, *force, at),
+            Command::MoveReplica { machine, to, delete_old } => {
+                self.move_replica(*machine, *to, *delete_old, at)
+            }
+            Command::DiscardReplica { host, machine, force } => {
+                self.discard_replica(*host, *machine, *force, at)
+            }
+            Command::Forget { machine, force } => self.forget(*machine, *force, at),
             Command::AddPolicy { name, settings } => self.add_policy(name, settings, at),
             Command::RenamePolicy { policy, name } => self.rename_policy(*policy, name),
             Command::ChangePolicy { policy, settings } => self.change_policy(*policy, settings, at),

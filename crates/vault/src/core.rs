@@ -21,6 +21,7 @@ use crate::{
     watch::Watch,
 };
 pub(crate) use publish::peer_of;
+pub(crate) use requests::DELETE_EXPIRES_MS;
 pub(crate) use tables::Tables;
 
 /// How the rows came to be.
@@ -77,6 +78,10 @@ pub enum Bug {
     TrustsAnyClock,
     /// After a restart, everything that is wrong is told again.
     TellsAgain,
+    /// A replica's old host lets go of it before the copy on the new one is whole.
+    LetsGoEarly,
+    /// What a forgotten protection had is deleted.
+    ForgettingDeletes,
 }
 
 /// The vault's core.

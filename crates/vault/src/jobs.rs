@@ -8,6 +8,7 @@
 //! kinds    what the steps are, and what each asks for: pure, from the job's input alone
 //! act      does what a step asks for, as often as it is asked: the second time changes nothing
 //! look     whether it is done, or what is waited for: reads rows and reports only
+//! leave    both, for what leaves a host: replicas that move, or that nothing wants any more
 //! drive    look → outcome → the next step; cancelled ones, old ones
 //! ```
 //!
@@ -19,11 +20,15 @@ pub(crate) mod associate;
 mod change;
 mod check;
 mod disable;
+mod discard;
 mod drive;
 mod enable;
+mod forget;
+mod leave;
 mod look;
 mod now;
 mod peers;
+mod relocate;
 mod resync;
 
 use std::sync::LazyLock;
@@ -36,10 +41,13 @@ pub(crate) use act::Act;
 pub(crate) use associate::Associate;
 pub(crate) use change::Change;
 pub(crate) use disable::Disable;
+pub(crate) use discard::Discarding;
 #[cfg(test)]
 pub(crate) use drive::{KEPT_MAX, KEPT_MS};
 pub(crate) use enable::Enabling;
+pub(crate) use forget::Forgetting;
 pub use now::JobNow;
+pub(crate) use relocate::Moving;
 pub(crate) use resync::Resyncing;
 
 /// Milliseconds after which it is no longer waited for that a host takes an order.
@@ -59,12 +67,23 @@ pub(crate) enum Kind {
     Associate,
     ChangePolicy,
     Resync,
+    Move,
+    Forget,
+    Discard,
 }
 
 impl Kind {
     #[cfg(test)]
-    pub(crate) const ALL: [Kind; 5] =
-        [Kind::Enable, Kind::Disable, Kind::Associate, Kind::ChangePolicy, Kind::Resync];
+    pub(crate) const ALL: [Kind; 8] = [
+        Kind::Enable,
+        Kind::Disable,
+        Kind::Associate,
+        Kind::ChangePolicy,
+        Kind::Resync,
+        Kind::Move,
+        Kind::Forget,
+        Kind::Discard,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -73,6 +92,9 @@ impl Kind {
             Kind::Associate => "associate",
             Kind::ChangePolicy => "change-policy",
             Kind::Resync => "resync",
+            Kind::Move => "move",
+            Kind::Forget => "forget",
+            Kind::Discard => "discard",
         }
     }
 }
@@ -86,6 +108,9 @@ pub(crate) fn registry() -> &'static Registry {
             .with(associate::Definition)
             .with(change::Definition)
             .with(resync::Definition)
+            .with(relocate::Definition)
+            .with(forget::Definition)
+            .with(discard::Definition)
     });
     &REGISTRY
 }

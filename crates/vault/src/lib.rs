@@ -46,7 +46,7 @@ mod table;
 pub mod watch;
 
 pub use answer::Answer;
-pub use command::{Command, Enable, MapTo};
+pub use command::{Command, Enable, MachinesThen, Maintenance, MapTo, ReplicasThen};
 #[cfg(feature = "deliberate-bugs")]
 pub use core::Bug;
 pub use core::{Core, LoadError, Start};

@@ -30,6 +30,14 @@ pub(crate) struct Choice {
     pub(crate) place: Option<String>,
 }
 
+/// How one replica would be moved.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Move {
+    pub(crate) machine: MachineId,
+    pub(crate) to: HostId,
+    pub(crate) place: Option<String>,
+}
+
 impl Core {
     /// Everything that stands against [`Enable`], or is worth knowing before it.
     #[must_use]
@@ -39,14 +47,38 @@ impl Core {
 
     /// The same, and how each machine would be protected against which nothing stands.
     pub(crate) fn examine(&self, enable: &Enable, at: &Moment) -> (Vec<Finding>, Vec<Choice>) {
-        let mut look =
-            Look { core: self, enable, promised: self.promised(), findings: Vec::new(), machine: None };
+        let mut look = Look::new(self, enable, at);
         let mut choices = Vec::new();
-        look.whole(at);
+        look.whole();
         for machine in &enable.machines {
             look.machine = Some(*machine);
             let before = look.errors();
             let choice = look.machine(*machine);
+            choices.extend(choice.filter(|_| look.errors() == before));
+        }
+        (look.findings, choices)
+    }
+
+    /// The same for replicas that are to move to a host, or to any of their cloud.
+    pub(crate) fn examine_moves(
+        &self,
+        moves: &[(MachineId, Option<HostId>)],
+        at: &Moment,
+    ) -> (Vec<Finding>, Vec<Move>) {
+        let asked = |(machine, target): &(MachineId, Option<HostId>)| {
+            let row = self.tables.protections.get(machine);
+            let excluded = row.map(|row| row.excluded.clone()).unwrap_or_default();
+            Enable { machines: vec![*machine], target: *target, excluded, ..Enable::default() }
+        };
+        let asked: Vec<Enable> = moves.iter().map(asked).collect();
+        let (nothing, mut choices) = (Enable::default(), Vec::new());
+        let mut look = Look::new(self, &nothing, at);
+        look.commands();
+        for enable in &asked {
+            look.enable = enable;
+            look.machine = enable.machines.first().copied();
+            let before = look.errors();
+            let choice = look.machine.and_then(|machine| look.relocation(machine));
             choices.extend(choice.filter(|_| look.errors() == before));
         }
         (look.findings, choices)
@@ -57,14 +89,24 @@ impl Core {
 struct Look<'a> {
     core: &'a Core,
     enable: &'a Enable,
+    at: &'a Moment,
     /// Bytes that each host is going to need, with what was placed on it just now.
     promised: BTreeMap<HostId, u64>,
+    /// Replicas that each host has or is going to have, likewise.
+    roles: BTreeMap<HostId, usize>,
+    /// Where a replica is that is to move: it goes to another host of that cloud.
+    leaves: Option<HostId>,
     findings: Vec<Finding>,
     /// The machine that is being looked at.
     machine: Option<MachineId>,
 }
 
 impl<'a> Look<'a> {
+    fn new(core: &'a Core, enable: &'a Enable, at: &'a Moment) -> Look<'a> {
+        let (promised, roles) = (core.promised(), core.roles());
+        Look { core, enable, at, promised, roles, leaves: None, findings: Vec::new(), machine: None }
+    }
+
     fn add(&mut self, severity: Severity, code: &str, what: String, advice: &str) {
         let (code, advice) = (code.to_owned(), advice.to_owned());
         self.findings.push(Finding { severity, code, machine: self.machine, what, advice });
@@ -83,7 +125,7 @@ impl<'a> Look<'a> {
     }
 
     /// What stands against all of it.
-    fn whole(&mut self, at: &Moment) {
+    fn whole(&mut self) {
         let machines = &self.enable.machines;
         if machines.is_empty() {
             self.error("no-machines", "no machine is named".to_owned(), "name at least one");
@@ -97,7 +139,11 @@ impl<'a> Look<'a> {
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             self.error("machine-twice", format!("machine {} is named twice", twice[0]), "name each once");
         }
-        if let Err(problem) = self.core.may_command(at) {
+        self.commands();
+    }
+
+    fn commands(&mut self) {
+        if let Err(problem) = self.core.may_command(self.at) {
             self.error(&problem.code, problem.what.clone(), &problem.advice.clone());
         }
     }
@@ -118,9 +164,40 @@ impl<'a> Look<'a> {
         self.room(target, row);
         self.former_replica(target, row);
         self.startable(machine, row);
-        *self.promised.entry(target.id).or_default() += self.size(row);
+        self.placed(target.id, row);
         let name = row.facts.name.clone();
         Some(Choice { machine, name, source: source.id, target: target.id, policy: policy.id, place })
+    }
+
+    /// What stands against moving a replica, and where it would go.
+    fn relocation(&mut self, machine: MachineId) -> Option<Move> {
+        let core = self.core;
+        let protection = core.tables.protections.get(&machine).filter(|row| row.is_live())?;
+        let source = core.tables.hosts.get(&protection.source)?;
+        let Some(row) = core.tables.machines.get(&(protection.source, machine)) else {
+            let what = format!("host '{}' does not show machine '{}'", source.name, protection.name);
+            self.error("machine-unknown", what, "see that it is there: the copy is made from it");
+            return None;
+        };
+        self.leaves = Some(protection.target);
+        self.source_host(source, row);
+        let target = self.target(source, row)?;
+        if let Some(policy) = protection.policy.and_then(|id| core.tables.policies.get(&id)) {
+            self.authentication(policy, source, target);
+        }
+        self.hypervisors(source, target, row);
+        self.networks(source, target, row);
+        let place = self.place(source, target, row);
+        self.room(target, row);
+        self.former_replica(target, row);
+        self.placed(target.id, row);
+        Some(Move { machine, to: target.id, place })
+    }
+
+    /// The next machine finds less room there.
+    fn placed(&mut self, target: HostId, row: &MachineRow) {
+        *self.promised.entry(target).or_default() += self.size(row);
+        *self.roles.entry(target).or_default() += 1;
     }
 
     /// The machine on the one host that has it.
@@ -178,6 +255,10 @@ impl<'a> Look<'a> {
             self.warning("host-silent", what, "see to its agent");
             return;
         };
+        if core.is_gone(host.id, self.at) {
+            let what = format!("host '{}' has been silent for minutes", host.name);
+            self.warning("host-silent", what, "see to its agent, or name another host");
+        }
         if observed.skew_ms.abs() > SKEW_MS_MAX {
             let what = format!("the clock of host '{}' is {} ms off", host.name, observed.skew_ms);
             self.warning("clock-skew", what, "set up time synchronisation");

@@ -12,16 +12,14 @@ use farshore_control::report::{SourcePhase, SourceState};
 use farshore_link::{LinkError, RateLimit};
 use farshore_types::{Epoch, MachineId};
 use farshore_wire::RefusalCode;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    News,
     age::Aged,
     calendar::{self, LocalTime},
-    shown::Shown,
+    shown::{Shown, Told},
     wanted::{Role, Wanted},
 };
 use crate::{
@@ -61,7 +59,7 @@ struct Work {
     agent: Arc<Agent>,
     role: watch::Receiver<Role>,
     shown: Arc<Mutex<Shown>>,
-    news: Arc<Notify>,
+    news: Arc<News>,
     stop: CancellationToken,
 }
 
@@ -72,7 +70,7 @@ impl Room {
         agent: &Arc<Agent>,
         machine: MachineId,
         role: Role,
-        news: Arc<Notify>,
+        news: Arc<News>,
         aged: Aged,
     ) -> Room {
         let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch(), aged)));
@@ -135,7 +133,7 @@ impl Work {
             let end = match role {
                 Role::Rest(epoch, phase) => {
                     locked(&self.shown).rest(epoch, phase);
-                    self.news.notify_one();
+                    self.news.soon.notify_one();
                     self.changed(None).await
                 }
                 Role::Run(wanted) => self.replicate(&wanted, &mut failures).await,
@@ -148,7 +146,7 @@ impl Work {
                     failures += 1;
                     tracing::warn!(why, lost, retry_in_secs = pause, "a protected machine is not replicated");
                     locked(&self.shown).set_phase(SourcePhase::Failed { why });
-                    self.news.notify_one();
+                    self.news.soon.notify_one();
                     let pause = (!lost).then_some(Duration::from_secs(pause));
                     if let End::Stopped = self.changed(pause).await {
                         return;
@@ -203,8 +201,11 @@ impl Work {
                     if status.last_cycle.is_some() {
                         *failures = 0;
                     }
-                    if locked(&self.shown).update(&status, super::now(&self.agent)) {
-                        self.news.notify_one();
+                    let told = locked(&self.shown).update(&status, super::now(&self.agent));
+                    match told {
+                        Told::Soon => self.news.soon.notify_one(),
+                        Told::Point if self.is_copied_often(&wanted) => self.news.cycle.notify_one(),
+                        Told::Point | Told::Later => {}
                     }
                 }
                 changed = self.role.changed() => match (changed, &*self.role.borrow_and_update()) {
@@ -225,6 +226,12 @@ impl Work {
         }
         locked(&self.shown).update(&status.borrow().clone(), super::now(&self.agent));
         end
+    }
+
+    /// Whether the usual report would tell of a point only when it is old by its measure.
+    fn is_copied_often(&self, wanted: &Wanted) -> bool {
+        let report = self.agent.managed().map(|managed| managed.timing.report);
+        report.is_some_and(|report| Duration::from_secs(wanted.settings.copy_frequency_secs) < report)
     }
 
     fn ended(&self, ended: Result<(), AgentError>, status: &farshore_capture::Status) -> End {

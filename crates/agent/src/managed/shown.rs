@@ -9,6 +9,17 @@ use farshore_types::{Epoch, MachineId};
 
 use super::age::Aged;
 
+/// When something is to be told upwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// As soon as may be.
+    Soon,
+    /// There is a new point, and nothing else is new.
+    Point,
+    /// With the next usual report.
+    Later,
+}
+
 /// One machine's source, as it is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
@@ -59,10 +70,10 @@ impl Shown {
         self.phase = phase;
     }
 
-    /// What the replicator says. Whether it is worth telling at once: not every point is, or
+    /// What the replicator says, and when that is to be told: not every point at once, or
     /// thousands of machines would make their hosts talk all the time.
     /// How old a new point is is read from the clocks at once, before one of them is set.
-    pub(super) fn update(&mut self, status: &Status, now: (u64, Duration)) -> bool {
+    pub(super) fn update(&mut self, status: &Status, now: (u64, Duration)) -> Told {
         let sealed = status.totals.cycles > self.status.totals.cycles;
         if sealed && let Some(cycle) = status.last_cycle {
             self.took_ms += cycle.took_ms;
@@ -72,7 +83,11 @@ impl Shown {
             || status.last_point.is_some() != self.status.last_point.is_some();
         (self.phase, self.status) = (phase, status.clone());
         self.newest(now);
-        news
+        match (news, sealed) {
+            (true, _) => Told::Soon,
+            (false, true) => Told::Point,
+            (false, false) => Told::Later,
+        }
     }
 
     /// What this replicator did is added to what was before; its last point stays shown.
@@ -151,6 +166,22 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn a_point_is_told_by_its_gap_a_change_at_once_and_the_rest_later() {
+        let mut shown = Shown::new(MachineId(Uuid::nil()), Epoch { number: 1, token: 1 }, Aged::default());
+        let now = (90_001_000, Duration::from_secs(1));
+        let of = |number, cycles| Status {
+            last_point: Some(PointRef { id: PointId { epoch: 1, number }, root: RootDigest([0; 32]) }),
+            captured_ms: Some(90_000_000),
+            activity: Activity::Replicating,
+            totals: Totals { cycles, ..Totals::default() },
+            ..Status::default()
+        };
+        assert_eq!(shown.update(&of(1, 1), now), Told::Soon, "the first point");
+        assert_eq!(shown.update(&of(1, 1), now), Told::Later);
+        assert_eq!(shown.update(&of(2, 2), now), Told::Point);
+    }
 
     #[test]
     fn a_clock_that_is_set_back_before_the_next_report_makes_no_point_younger() {

@@ -41,7 +41,7 @@ async fn watch_host(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellat
                     break;
                 }
                 managed.host_changed.store(true, Ordering::Relaxed);
-                managed.news.notify_one();
+                managed.news.soon.notify_one();
             }
         }
         stop.run_until_cancelled(sleep(managed.timing.look)).await;
@@ -73,6 +73,20 @@ impl Managed {
             self.set_problem(NOBODY_ABOVE, silence);
         }
         tracing::debug!(%error, "nobody above answers");
+    }
+}
+
+impl Managed {
+    /// Waits for something that is worth a report, `since` the last one was made.
+    async fn has_news(&self, since: Duration) {
+        let cycle = async {
+            sleep(self.timing.cycle_gap.saturating_sub(since)).await;
+            self.news.cycle.notified().await;
+        };
+        tokio::select! {
+            () = self.news.soon.notified() => {}
+            () = cycle => {}
+        }
     }
 }
 
@@ -178,7 +192,7 @@ async fn reports(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellation
         };
         let rest = async {
             sleep(gap).await;
-            drop(tokio::time::timeout(rest, managed.news.notified()).await);
+            drop(tokio::time::timeout(rest, managed.has_news(gap)).await);
         };
         if stop.run_until_cancelled(rest).await.is_none() {
             return;
@@ -214,4 +228,36 @@ async fn tell(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u64) -> Resu
 
 fn above(error: &UpstreamError) -> AgentError {
     AgentError::Request { what: error.to_string(), advice: "it is tried again by itself".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_sim::MemoryFiles;
+    use farshore_types::HostId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::managed::Timing;
+
+    fn managed() -> Managed {
+        let files = Arc::new(MemoryFiles::new());
+        Managed::open(HostId(Uuid::nil()), Vec::new(), Timing::default(), files, "/state".into()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_point_is_told_after_its_gap_and_anything_else_at_once() {
+        let (managed, begun) = (managed(), Instant::now());
+        let Timing { report_gap, cycle_gap, .. } = managed.timing;
+        // Many points in the gap are one report.
+        (0..5).for_each(|_| managed.news.cycle.notify_one());
+        managed.has_news(report_gap).await;
+        assert_eq!(begun.elapsed(), cycle_gap - report_gap);
+        let again = tokio::time::timeout(Duration::from_secs(60), managed.has_news(report_gap)).await;
+        assert!(again.is_err(), "nothing was new");
+        let begun = Instant::now();
+        managed.news.cycle.notify_one();
+        managed.news.soon.notify_one();
+        managed.has_news(report_gap).await;
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
 }

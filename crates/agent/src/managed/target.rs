@@ -33,12 +33,14 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>) -> Result
             // It is reported as unusable.
             continue;
         };
-        let (pruning, halted, wire) = {
+        let (pruning, halted, plain, wire) = {
             let ledger = managed.ledger();
             let wire = ledger.protection(machine).map(|protection| protection.settings.wire);
-            (wanted::pruning(&ledger, machine), admission::halted(&ledger, machine), wire)
+            let (pruning, plain) = (wanted::pruning(&ledger, machine), wanted::is_plain(&ledger, machine));
+            (pruning, admission::halted(&ledger, machine), plain, wire)
         };
         replica.set_pruning(pruning);
+        replica.set_plain(plain);
         replica.set_wire(wire);
         replica.set_halted(halted);
         fence(managed, &replica).await?;

@@ -51,7 +51,7 @@ pub enum Pruning {
     Configured,
     /// As the policy says.
     By(Retention),
-    /// Nothing goes: its protection is over, and only a request of its own deletes it.
+    /// Nothing goes: its protection is over, or elsewhere, and only a request deletes it.
     Never,
 }
 
@@ -107,14 +107,11 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
     if let Some(denied) = denied {
         return rest(SourcePhase::Failed { why: denied.to_string() });
     }
-    if ledger.host().is_some_and(|host| host.maintenance) {
+    if ledger.host().is_some_and(|host| host.maintenance && !host.machines_go_on) {
         return rest(SourcePhase::Paused);
     }
     match (protection.intent, protection.initial) {
         (Intent::Pause, _) => rest(SourcePhase::Paused),
-        (Intent::Prepare, _) => {
-            rest(SourcePhase::Waiting { why: "the target makes itself ready".to_owned() })
-        }
         (Intent::Replicate, InitialCopy::NotBefore { at_ms }) if !seeded && now_ms < at_ms => {
             rest(SourcePhase::Waiting {
                 why: format!("the first copy begins in {} s", (at_ms - now_ms) / 1000),
@@ -140,12 +137,21 @@ fn wanted(protection: &Protection) -> Wanted {
     }
 }
 
+/// Whether a machine's replica here keeps plain what arrives compressed.
+pub(super) fn is_plain(ledger: &Ledger, machine: MachineId) -> bool {
+    ledger.protection(machine).is_some_and(|protection| !protection.settings.replica_compression)
+}
+
 /// What is to become of the points of a machine's replica here.
 pub fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
     if ledger.is_removed(machine) {
         return Pruning::Never;
     }
     let Some(protection) = ledger.protection(machine) else { return Pruning::Configured };
+    if ![protection.source.host, protection.target.host].contains(&ledger.me()) {
+        // It has moved to another host, or is on its way there: this one may be the whole one.
+        return Pruning::Never;
+    }
     let keep = protection.settings.retention;
     Pruning::By(Retention {
         every_point_secs: keep.every_point_secs,

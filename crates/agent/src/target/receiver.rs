@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use farshore_delta::ElementKind;
 use farshore_link::{Caller, Receiver};
 use farshore_replica::{
-    BaseReader, CycleStart, Incoming, Patch, Patched, PointReader, Replica, ReplicaError, SealRequest, Stored,
+    BaseReader, CycleStart, Incoming, Patch, Patched, PointReader, Replica, ReplicaError, SealRequest,
+    Stored, unpacked,
 };
 use farshore_types::{DiskKey, Epoch, PointRef};
 use farshore_wire::{
@@ -92,7 +93,11 @@ impl Receiver for ReplicaReceiver {
         let base = if patched { self.replica.run(|store| store.last_reader()).await } else { None };
         let disk = disk.clone();
         // What the base was read from is not freed before the reader is gone.
-        let prepare = move || made_whole(check(records, unpack)?, base, &disk);
+        let plain = self.replica.is_plain();
+        let prepare = move || {
+            let whole = made_whole(check(records, unpack)?, base, &disk)?;
+            if plain { made_plain(whole) } else { Ok(whole) }
+        };
         let append = move |store: &mut Replica, made: Result<_, Failure>| {
             let made: Vec<_> = made?;
             let records = made.iter().map(incoming).collect::<Result<Vec<_>, _>>()?;
@@ -208,6 +213,19 @@ fn made_whole(
             Some(Err(error)) => return Err(misfit(&error)),
             None => return Err(not_whole(cluster)),
         };
+    }
+    Ok(records)
+}
+
+/// Unpacks what came compressed: a replica that is kept plain reads at full speed.
+fn made_plain(mut records: Vec<Record>) -> Result<Vec<Record>, Failure> {
+    for record in &mut records {
+        let Body::Zstd(packed) = &record.body else { continue };
+        let bytes = unpacked(packed).ok_or_else(|| {
+            let message = format!("cluster {} cannot be unpacked", record.cluster);
+            Failure::new(FailureCode::BadRecord, message, "the cycle is run again")
+        })?;
+        record.body = Body::Raw(bytes.into());
     }
     Ok(records)
 }

@@ -3,6 +3,7 @@
 mod kerberos;
 mod lives;
 mod medium;
+mod moving;
 mod requests;
 pub(crate) mod vault;
 mod world;

@@ -56,6 +56,7 @@ impl Member {
             retry_most: Duration::from_millis(200),
             report: Duration::from_millis(300),
             report_gap: Duration::from_millis(50),
+            cycle_gap: Duration::from_millis(50),
             look: Duration::from_millis(300),
         };
         let config = config(dir);

@@ -2,7 +2,7 @@
 
 use farshore_policy::{Change, OnDisable, PolicyPatch};
 use farshore_types::{CloudId, MachineId, PolicyId, SiteId};
-use farshore_vault::{Command, Core, Enable, Start};
+use farshore_vault::{Command, Core, Enable, Maintenance, Start};
 use uuid::Uuid;
 
 use super::{
@@ -103,8 +103,16 @@ impl World {
                 let (policy, settings) = (self.vault.policy, self.settings());
                 self.order(&Command::ChangePolicy { policy, settings });
             }
-            11 => drop(self.order(&Command::SetMaintenance { host: host_of(n), on: true })),
-            12 => drop(self.order(&Command::SetMaintenance { host: host_of(n), on: false })),
+            11 => drop(self.order(&Command::SetMaintenance {
+                host: host_of(n),
+                on: true,
+                how: Maintenance::default(),
+            })),
+            12 => drop(self.order(&Command::SetMaintenance {
+                host: host_of(n),
+                on: false,
+                how: Maintenance::default(),
+            })),
             13 => drop(self.order(&Command::Resync { machine: m })),
             14..16 if self.migrate(m, n) => self.truth.count("moved"),
             16 => self.vault.backups.push(self.vault.stored.clone()),
@@ -168,7 +176,7 @@ impl World {
         let hosts: Vec<_> = core.hosts().filter(|host| host.maintenance).map(|host| host.id).collect();
         let paused: Vec<_> = core.protections().filter(|row| row.is_live()).map(|row| row.machine).collect();
         for host in hosts {
-            self.order(&Command::SetMaintenance { host, on: false });
+            self.order(&Command::SetMaintenance { host, on: false, how: Maintenance::default() });
         }
         for machine in paused {
             self.order(&Command::SetPaused { machine, paused: false });

@@ -4,7 +4,9 @@ use axum::http::Method;
 use clap::Subcommand;
 
 use super::{
+    jobs::{Waiting, wait_for},
     operator::{ListArgs, Operator, Query, path},
+    protections::{ForgetArgs, forget},
     show,
 };
 use crate::{
@@ -60,17 +62,14 @@ pub(crate) enum HostCommand {
         #[arg(long)]
         cloud: String,
     },
-    /// Lets a host take no new role, or ends that.
+    /// Begins or ends the maintenance of a host: nothing new comes to it, and nobody is alerted.
+    ///
+    /// Its replicas pause, or move to other hosts of its cloud; its machines pause, or are
+    /// replicated until they have been migrated.
     #[command(
-        after_help = "Examples:\n  farshore host maintenance hosta\n  farshore host maintenance hosta --end"
+        after_help = "Examples:\n  farshore host maintenance hostb on\n  farshore host maintenance hostb on --replicas move --delete-old\n  farshore host maintenance hosta on --machines follow\n  farshore host maintenance hostb off"
     )]
-    Maintenance {
-        /// Name or id.
-        host: String,
-        /// Ends it.
-        #[arg(long)]
-        end: bool,
-    },
+    Maintenance(MaintenanceArgs),
     /// Says where a host takes replication.
     #[command(after_help = "Example:\n  farshore host address hosta 10.1.0.5:7411")]
     Address {
@@ -94,6 +93,55 @@ pub(crate) enum HostCommand {
         /// Name or id.
         host: String,
     },
+    /// Forgets a host that is gone for good, with all protections that have an end on it.
+    ///
+    /// Nothing is deleted, and its certificates are revoked. To come back it is enrolled anew.
+    #[command(after_help = "Example:\n  farshore host forget hostb")]
+    Forget(ForgetArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MaintenanceArgs {
+    /// Name or id.
+    host: String,
+    /// `on` or `off`.
+    #[arg(value_enum)]
+    turn: Turn,
+    /// What becomes of the replicas on it.
+    #[arg(long, value_parser = ["pause", "move"], default_value = "pause")]
+    replicas: String,
+    /// What becomes of the replication of its machines.
+    #[arg(long, value_parser = ["pause", "follow"], default_value = "pause")]
+    machines: String,
+    /// Deletes replicas that moved away, each once the new one is whole.
+    #[arg(long)]
+    delete_old: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Turn {
+    /// It begins.
+    On,
+    /// It ends.
+    Off,
+}
+
+async fn maintenance(operator: &Operator, args: MaintenanceArgs) -> Result<(), ProgramError> {
+    let path = path(&["hosts", &args.host, "maintenance"]);
+    if args.turn == Turn::Off {
+        let done = operator.order_bare(Method::DELETE, &path).await?;
+        operator.told(&done, &format!("the maintenance of host '{}' is over", args.host));
+        return Ok(());
+    }
+    let query = Query::default()
+        .with("replicas", Some(args.replicas))
+        .with("machines", Some(args.machines))
+        .with("delete_old", args.delete_old.then_some("true"));
+    let done = operator.order_bare(Method::PUT, &format!("{path}{query}")).await?;
+    operator.told(&done, &format!("host '{}' is in maintenance", args.host));
+    wait_for(operator, &done, args.waiting).await
 }
 
 pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(), ProgramError> {
@@ -138,12 +186,8 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
             let done = operator.order(Method::PUT, &path(&["hosts", &host, "cloud"]), Some(&body)).await?;
             (done, format!("host '{host}' belongs to '{cloud}'"))
         }
-        HostCommand::Maintenance { host, end } => {
-            let (method, text) =
-                if end { (Method::DELETE, "takes roles again") } else { (Method::PUT, "takes no new role") };
-            let done = operator.order_bare(method, &path(&["hosts", &host, "maintenance"])).await?;
-            (done, format!("host '{host}' {text}"))
-        }
+        HostCommand::Maintenance(args) => return maintenance(operator, args).await,
+        HostCommand::Forget(args) => return forget(operator, "hosts", args, "host").await,
         HostCommand::Address { host, address, principal } => {
             let body = ReachedAt { address: address.clone(), principal };
             let done = operator.order(Method::PUT, &path(&["hosts", &host, "address"]), Some(&body)).await?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ProgramError,
-    views::{EnableMachines, Ordered, ProtectionState, ProtectionView},
+    views::{EnableMachines, MoveTo, Ordered, ProtectionState, ProtectionView},
 };
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +44,18 @@ pub(crate) enum ProtectionCommand {
     /// Compares everything with the replica, and sends what differs; `farshore resync` for short.
     #[command(after_help = "Example:\n  farshore protection resync web1")]
     Resync(ResyncArgs),
+    /// Moves the replica to another host of its cloud.
+    ///
+    /// The old one counts until the new one is whole; then it is kept, or deleted.
+    #[command(
+        after_help = "Examples:\n  farshore protection move web1 --to hostc\n  farshore protection move web1 --delete-old"
+    )]
+    Move(MoveArgs),
+    /// Forgets a protection one side of which is gone for good.
+    ///
+    /// Nothing is deleted. A host that comes back is told, and keeps what it has.
+    #[command(after_help = "Example:\n  farshore protection forget web1")]
+    Forget(ForgetArgs),
 }
 
 /// One machine.
@@ -119,6 +131,33 @@ pub(crate) struct UnprotectArgs {
     waiting: Waiting,
 }
 
+/// Where a replica moves.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MoveArgs {
+    /// Name or UUID.
+    machine: String,
+    /// The new host; by room where left out.
+    #[arg(long, value_name = "HOST")]
+    to: Option<String>,
+    /// Deletes the old replica once the new one is whole.
+    #[arg(long)]
+    delete_old: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// What is forgotten.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArgs {
+    /// Name or id.
+    pub(super) name: String,
+    /// Forgets although all that is concerned answers.
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
+}
+
 /// One machine that is compared.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResyncArgs {
@@ -141,7 +180,33 @@ pub(super) async fn run(operator: &Operator, command: ProtectionCommand) -> Resu
         ProtectionCommand::Pause(args) => pause(operator, args).await,
         ProtectionCommand::Resume(args) => resume(operator, args).await,
         ProtectionCommand::Resync(args) => resync(operator, args).await,
+        ProtectionCommand::Move(args) => relocate(operator, args).await,
+        ProtectionCommand::Forget(args) => {
+            forget(operator, "protections", args, "the protection of machine").await
+        }
     }
+}
+
+async fn relocate(operator: &Operator, args: MoveArgs) -> Result<(), ProgramError> {
+    let body = MoveTo { to: args.to, delete_old: args.delete_old };
+    let path = path(&["protections", &args.machine, "move"]);
+    let done = operator.order(Method::POST, &path, Some(&body)).await?;
+    operator.told(&done, &format!("the replica of '{}' is being moved", args.machine));
+    wait_for(operator, &done, args.waiting).await
+}
+
+/// Forgets one of a noun, and says what is left.
+pub(super) async fn forget(
+    operator: &Operator,
+    noun: &str,
+    args: ForgetArgs,
+    what: &str,
+) -> Result<(), ProgramError> {
+    let query = Query::default().with("force", args.force.then_some("true"));
+    let path = format!("{}{query}", path(&[noun, &args.name, "forget"]));
+    let done = operator.order_bare(Method::POST, &path).await?;
+    operator.told(&done, &format!("{what} '{}' is forgotten; nothing was deleted", args.name));
+    wait_for(operator, &done, args.waiting).await
 }
 
 pub(super) async fn list(
@@ -166,10 +231,14 @@ pub(super) fn row(one: &ProtectionView) -> Vec<String> {
         Some(share) => format!("{} {:.0} %", one.state.word(), share * 100.0),
         None => one.state.word().to_owned(),
     };
+    let target = match &one.moving_from {
+        Some(from) => format!("{from} -> {}", one.target),
+        None => one.target.clone(),
+    };
     vec![
         one.name.clone(),
         one.source.clone(),
-        one.target.clone(),
+        target,
         state,
         one.rpo_ms.map_or_else(|| "-".to_owned(), show::time),
         one.points.to_string(),

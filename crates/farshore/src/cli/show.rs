@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use comfy_table::{Table, presets::NOTHING};
-use farshore_health::{Health, Reason};
+use farshore_health::{Health, MAINTENANCE, Reason};
 use farshore_vault::{Finding, Severity};
 use serde::Serialize;
 
@@ -75,7 +75,8 @@ pub(crate) const LEVELS: [&str; 3] = ["normal", "warning", "critical"];
 
 /// Health in a word.
 pub(crate) fn health(health: &Health) -> String {
-    LEVELS[health.level as usize].to_owned()
+    let rests = health.reasons.first().is_some_and(|reason| reason.code == MAINTENANCE);
+    if rests { MAINTENANCE.to_owned() } else { LEVELS[health.level as usize].to_owned() }
 }
 
 /// A text, or a dash where there is none.

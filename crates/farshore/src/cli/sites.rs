@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::{
     operator::{ListArgs, Operator, Query, path},
+    protections::{ForgetArgs, forget},
     show,
 };
 use crate::{
@@ -62,6 +63,11 @@ pub(crate) enum SiteCommand {
         /// Name or id.
         site: String,
     },
+    /// Forgets a site that is gone for good, with its clouds, its hosts and their protections.
+    ///
+    /// Nothing is deleted, and all its certificates are revoked.
+    #[command(after_help = "Example:\n  farshore site forget west")]
+    Forget(ForgetArgs),
     /// Enrols this machine as the server of a site.
     #[command(
         after_help = "Examples:\n  farshore site enrol --key KEY\n  farshore site enrol --key KEY --config /etc/farshore/site.toml"
@@ -143,6 +149,7 @@ pub(super) async fn run(operator: &Operator, command: SiteCommand) -> Result<(),
             let done = operator.order_bare(Method::DELETE, &path(&["sites", &site])).await?;
             operator.told(&done, &format!("site '{site}' is removed"));
         }
+        SiteCommand::Forget(args) => forget(operator, "sites", args, "site").await?,
         SiteCommand::Enrol(_)
         | SiteCommand::Follow(_)
         | SiteCommand::Serve { .. }

@@ -17,6 +17,7 @@ mod mappings;
 mod names;
 mod policies;
 mod protections;
+mod replicas;
 mod sites;
 mod status;
 mod tokens;
@@ -64,6 +65,7 @@ fn open() -> OpenApiRouter<Api> {
         .merge(policies::routes())
         .merge(mappings::routes())
         .merge(protections::routes())
+        .merge(replicas::routes())
         .merge(jobs::routes())
         .merge(alerts::routes())
         .merge(history::routes())

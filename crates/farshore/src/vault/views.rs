@@ -10,6 +10,7 @@ mod machines;
 mod mappings;
 mod policies;
 mod protections;
+mod replicas;
 mod sites;
 mod status;
 
@@ -25,6 +26,7 @@ pub(super) use machines::machine;
 pub(super) use mappings::{mapping, mappings};
 pub(super) use policies::{policy, policy_version};
 pub(super) use protections::{Seen, protection};
+pub(super) use replicas::{replica, role_of};
 pub(super) use sites::site;
 pub(super) use status::status;
 

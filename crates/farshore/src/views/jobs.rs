@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 pub struct JobView {
     /// Its id.
     pub id: JobId,
-    /// Its kind: `enable`, `disable`, `associate`, `change-policy`, `resync`.
+    /// Its kind: `enable`, `disable`, `associate`, `change-policy`, `resync`, `move`, `forget`,
+    /// `discard`.
     pub kind: String,
     /// What it does.
     pub title: String,

@@ -19,6 +19,9 @@ pub struct ProtectionView {
     pub source: String,
     /// The host that keeps its replica.
     pub target: String,
+    /// The host whose replica counts until the copy on the target is whole, while it is moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_from: Option<String>,
     /// The policy's name.
     pub policy: Option<String>,
     /// What it does.

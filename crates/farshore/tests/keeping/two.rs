@@ -102,3 +102,42 @@ fn a_store_that_is_in_use_or_newer_is_refused_and_not_touched() {
     let file = world.path("newer.backup").display().to_string();
     world.ok(&["vault", "backup", "--to", &file, "--config", &config]);
 }
+
+/// Changes the database by hand, as a newer program may.
+fn by_hand(world: &World, sql: &'static str) {
+    use sqlx::Connection;
+    let path = format!("sqlite:{}", world.path("vault/vault.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut link = sqlx::SqliteConnection::connect(&path).await.unwrap();
+        sqlx::query(sql).execute(&mut link).await.unwrap();
+        link.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_store_of_a_newer_schema_is_refused_by_its_number_and_is_as_it_was_for_the_newer_program() {
+    let mut world = World::new();
+    let config = world.config("vault");
+    world.ok(&["vault", "init", "--config", &config]);
+    world.start_vault();
+    world.ok(&["policy", "add", "gold"]);
+    world.kill("vault");
+    by_hand(&world, "UPDATE store_head SET schema = schema + 1");
+    let (newer, known) = (farshore_store::SCHEMA + 1, farshore_store::SCHEMA);
+    let file = world.path("newer.backup").display().to_string();
+    for command in [
+        vec!["vault", "serve", "--config", &config],
+        vec!["vault", "backup", "--to", &file, "--config", &config],
+    ] {
+        let said = world.fails(&command);
+        let wanted = format!("has schema {newer}, and this program knows schemas up to {known}");
+        assert!(said.contains(&wanted), "{command:?}: {said}");
+        assert!(said.contains("install the newer version that wrote it"), "{said}");
+    }
+    // Making another vault over it is no way out.
+    assert!(!world.run(&["vault", "init", "--config", &config]).status.success());
+    by_hand(&world, "UPDATE store_head SET schema = schema - 1");
+    world.start_vault();
+    assert_eq!(world.json(&["policy", "list"])[0]["name"], "gold", "nothing was changed");
+}

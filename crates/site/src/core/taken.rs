@@ -75,6 +75,7 @@ mod tests {
             key: Key::Protection(MachineId(Uuid::from_u128(machine.into()))),
             version: Version { term, generation: 1 },
             hosts: (0..HOSTS).filter(|n| hosts & (1 << n) != 0).map(host).collect(),
+            decided: Default::default(),
             body: Body::Removed { why: String::new() },
         }
     }

@@ -32,6 +32,7 @@ const TIMING: Timing = Timing {
     retry_most: Duration::from_millis(200),
     report: Duration::from_millis(200),
     report_gap: Duration::from_millis(50),
+    cycle_gap: Duration::from_millis(50),
     look: Duration::from_millis(300),
 };
 

@@ -21,6 +21,9 @@ impl Core {
         let Some(row) = self.tables.protections.get(&machine) else {
             return Err(Problem::unknown("protection", format_args!("of machine {machine}")));
         };
+        if row.is_live() {
+            self.is_not_moving(row)?;
+        }
         let follows = row.policy.and_then(|id| self.tables.policies.get(&id));
         // What was only learned of has no policy that could say that anything is deleted.
         let said = replica.unwrap_or_else(|| follows.map_or(OnDisable::Keep, |row| row.policy.on_disable));

@@ -29,7 +29,7 @@ impl Core {
         }
         let mut jobs = Vec::new();
         for choice in &choices {
-            let fresh = self.is_fresh(choice);
+            let fresh = self.is_fresh(choice.target, choice.machine);
             self.protect(choice, enable, at)?;
             jobs.push(self.see_to_enabling(choice.machine, fresh, at)?);
         }
@@ -37,11 +37,11 @@ impl Core {
     }
 
     /// Whether the target is known to have no replica of the machine.
-    fn is_fresh(&self, choice: &Choice) -> bool {
-        let observed = self.tables.observed.get(&choice.target);
+    pub(super) fn is_fresh(&self, target: HostId, machine: MachineId) -> bool {
+        let observed = self.tables.observed.get(&target);
         observed.is_some_and(|seen| {
-            let kept = seen.report.replicas.iter().any(|state| state.machine == choice.machine);
-            let left = seen.report.unclaimed.iter().any(|left| left.machine == choice.machine);
+            let kept = seen.report.replicas.iter().any(|state| state.machine == machine);
+            let left = seen.report.unclaimed.iter().any(|left| left.machine == machine);
             !kept && !left
         })
     }
@@ -81,12 +81,13 @@ impl Core {
             enabled_ms: at.wall_ms,
             note: None,
             ended: None,
+            leaving: None,
         });
         Ok(())
     }
 
     /// Issues the epoch of a new owner (rule R1): above the highest that is known.
-    fn issue_epoch(
+    pub(super) fn issue_epoch(
         &mut self,
         machine: MachineId,
         owner: HostId,

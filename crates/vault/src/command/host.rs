@@ -3,7 +3,10 @@
 use farshore_types::{CloudId, HostId, Principal};
 
 use super::check_name;
-use crate::{Answer, Core, Problem, rows::HostRow};
+use crate::{
+    Answer, Core, Problem,
+    rows::{HostRow, ProtectionRow},
+};
 
 impl Core {
     pub(super) fn add_host(
@@ -34,6 +37,7 @@ impl Core {
             address: address.to_owned(),
             principal: principal.map(str::to_owned),
             maintenance: false,
+            machines_go_on: false,
             removed: false,
             heard_term: 0,
             inventory_digest: String::new(),
@@ -102,11 +106,6 @@ impl Core {
         Ok(Answer::changed(self.tables.hosts.change(&host, |row| row.cloud = Some(cloud))))
     }
 
-    pub(super) fn set_maintenance(&mut self, host: HostId, on: bool) -> Result<Answer, Problem> {
-        self.host_row(host)?;
-        Ok(Answer::changed(self.tables.hosts.change(&host, |row| row.maintenance = on)))
-    }
-
     pub(super) fn remove_host(&mut self, host: HostId) -> Result<Answer, Problem> {
         let Some(row) = self.tables.hosts.get(&host) else { return Err(Problem::unknown("host", host)) };
         if row.removed {
@@ -127,8 +126,9 @@ impl Core {
 
     /// Machines whose protection names a host.
     fn roles_of(&self, host: HostId) -> Vec<String> {
-        let rows = self.tables.protections.rows();
-        let roles = rows.filter(|row| row.is_live() && row.hosts().contains(&host));
+        let rows = self.tables.protections.rows().filter(|row| row.is_live());
+        let leaves = |row: &&ProtectionRow| self.leaving(row).is_some_and(|leaving| leaving.host == host);
+        let roles = rows.filter(|row| row.hosts().contains(&host) || leaves(row));
         roles.map(|row| format!("machine '{}'", row.name)).collect()
     }
 

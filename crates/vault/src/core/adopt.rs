@@ -75,7 +75,7 @@ impl Core {
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
                     row.name.clone_from(&body.name);
-                    row.maintenance = body.maintenance;
+                    (row.maintenance, row.machines_go_on) = (body.maintenance, body.machines_go_on);
                     if !body.address.is_empty() {
                         row.address.clone_from(&body.address);
                         row.principal.clone_from(&body.principal);
@@ -146,6 +146,7 @@ impl Core {
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
             ended: None,
+            leaving: None,
         };
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host));

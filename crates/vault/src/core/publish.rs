@@ -197,8 +197,9 @@ fn wanted_of_host(host: &HostRow, peers: &BTreeMap<HostId, BTreeMap<HostId, Peer
     } else {
         let peers = peers.get(&host.id).map(|peers| peers.values().cloned().collect()).unwrap_or_default();
         let (name, address) = (host.name.clone(), host.address.clone());
-        let (maintenance, principal) = (host.maintenance, host.principal.clone());
-        Body::Host(HostDocument { name, maintenance, address, principal, peers })
+        let (maintenance, machines_go_on) = (host.maintenance, host.machines_go_on);
+        let principal = host.principal.clone();
+        Body::Host(HostDocument { name, maintenance, machines_go_on, address, principal, peers })
     };
     (Key::Host(host.id), ([host.id].into(), body))
 }

@@ -168,6 +168,7 @@ impl Core {
             address: String::new(),
             principal: None,
             maintenance: false,
+            machines_go_on: false,
             removed: false,
             heard_term: 0,
             inventory_digest: String::new(),

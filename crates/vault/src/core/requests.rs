@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Milliseconds after which a host that was asked to delete a replica does not begin any more.
-const DELETE_EXPIRES_MS: u64 = 3_600_000;
+pub(crate) const DELETE_EXPIRES_MS: u64 = 3_600_000;
 
 impl RequestRow {
     /// Whether an outcome is waited for.

@@ -85,6 +85,13 @@ impl Core {
         self.tables.policies.get(&self.tables.associations.get(&cloud)?.policy)
     }
 
+    /// Where a live protection's replica is on the way from, while the copy on its target is
+    /// not whole.
+    #[must_use]
+    pub fn leaving<'a>(&self, row: &'a ProtectionRow) -> Option<&'a Leaving> {
+        row.leaving_by(self.tables.epochs.get(&row.machine)).filter(|_| row.is_live())
+    }
+
     /// A host's name, or its id where it has none.
     pub(crate) fn host_name(&self, host: HostId) -> String {
         self.tables.hosts.get(&host).map_or_else(|| host.to_string(), |row| row.name.clone())

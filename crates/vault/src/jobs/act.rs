@@ -49,6 +49,32 @@ pub(crate) enum Act {
         of: Of,
         delete: bool,
     },
+    /// The copy on a replica's new host is whole: it counts, and no longer the old one.
+    Switch {
+        #[serde(flatten)]
+        of: Of,
+        to: HostId,
+    },
+    /// The old host's replica, of that epoch, is kept, or gone.
+    LetGo {
+        #[serde(flatten)]
+        of: Of,
+        host: HostId,
+        /// Not the protection's, which `of` names.
+        #[serde(rename = "old")]
+        epoch: Epoch,
+        delete: bool,
+    },
+    /// The order to move a replica is taken back.
+    MoveBack(Back),
+    /// A host that is there has stopped; one that is not learns of it later.
+    Informed {
+        #[serde(flatten)]
+        of: Of,
+        end: End,
+    },
+    /// A replica that nothing wants is gone.
+    Discard { machine: MachineId, host: HostId, epoch: Epoch },
     /// Everything was compared, so often.
     Compared {
         #[serde(flatten)]
@@ -70,6 +96,19 @@ pub(crate) enum Act {
 pub(crate) struct Of {
     pub(crate) machine: MachineId,
     pub(crate) epoch: Epoch,
+}
+
+/// Where a replica was to move to, and from where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Back {
+    #[serde(flatten)]
+    pub(crate) of: Of,
+    pub(crate) from: HostId,
+    /// Its directory there; none: the host's default.
+    pub(crate) place: Option<String>,
+    pub(crate) to: HostId,
+    /// Whether the new host had none before.
+    pub(crate) fresh: bool,
 }
 
 /// One end of a protection.
@@ -96,6 +135,10 @@ impl Core {
             Act::Withdraw { of, delete } => self.withdraw(of, *delete, at),
             Act::Startable(of) => self.ask_if_startable(id, of),
             Act::Reaches { host, peers } => self.ask_for_peers(id, *host, peers),
+            Act::Switch { of, to } => self.switch(of, *to),
+            Act::LetGo { of, host, epoch, delete: true } => self.let_go(id, of, (*host, *epoch), at),
+            Act::MoveBack(back) => self.move_back(id, back, at),
+            Act::Discard { machine, host, epoch } => self.discard(id, *host, (*machine, *epoch), at),
             // They are true or become so by themselves; there is only something to look at.
             Act::Ordered(_)
             | Act::Verdict { .. }
@@ -103,6 +146,8 @@ impl Core {
             | Act::FirstCopy(_)
             | Act::Stopped { .. }
             | Act::Replica { .. }
+            | Act::LetGo { .. }
+            | Act::Informed { .. }
             | Act::Compared { .. }
             | Act::Reached { .. }
             | Act::Configured { .. }

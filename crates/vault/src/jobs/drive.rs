@@ -107,6 +107,10 @@ impl Core {
                 continue;
             }
             if let Look::End(outcome) = self.look(&Asked { id, act: &act, for_ms }, at) {
+                if matches!(act, Act::MoveBack(_) | Act::LetGo { .. } | Act::Discard { .. }) {
+                    // Where it ended without an answer, nothing is deleted any more.
+                    self.withdraw_effect(id);
+                }
                 return Some(Event::Ended { id, outcome });
             }
         }

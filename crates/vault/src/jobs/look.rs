@@ -69,6 +69,11 @@ impl Core {
             Act::FirstCopy(of) => self.is_copied(of, at),
             Act::Stopped { of, end } => self.is_stopped(of, *end, at),
             Act::Replica { of, delete } => self.is_settled(of, *delete, at),
+            Act::Switch { of, to } => self.is_switched(of, *to),
+            Act::LetGo { of, host, delete, .. } => self.is_let_go(asked.id, of, *host, *delete, at),
+            Act::MoveBack(back) => self.is_moved_back(asked.id, back, asked.for_ms, at),
+            Act::Informed { of, end } => self.is_informed(of, *end, at),
+            Act::Discard { machine, host, .. } => self.is_discard_done(asked.id, *host, *machine, at),
             Act::Compared { of, number } => self.is_compared(of, *number, at),
             Act::Reached { policy } => self.is_reached(*policy, at),
             Act::Configured { host } => self.is_configured(*host, asked.for_ms, at),
@@ -92,6 +97,10 @@ impl Core {
 
     fn is_copied(&self, of: &Of, at: &Moment) -> Look {
         let Some(row) = self.live(of) else { return superseded() };
+        #[cfg(feature = "deliberate-bugs")]
+        if self.has_bug(crate::Bug::LetsGoEarly) {
+            return Look::reached();
+        }
         let source = self.source_state(row, of);
         let replica = self.replica_state(row.target, of.machine);
         let points = [source.and_then(|s| s.newest), replica.and_then(|r| r.newest)];
@@ -142,7 +151,7 @@ impl Core {
         }
     }
 
-    fn is_stopped(&self, of: &Of, end: End, at: &Moment) -> Look {
+    pub(super) fn is_stopped(&self, of: &Of, end: End, at: &Moment) -> Look {
         let Some(row) = self.row_of(of).filter(|row| !row.is_live()) else { return protected_again() };
         let host = row.end(end);
         if self.is_removed(host) {
@@ -257,14 +266,14 @@ impl Core {
     }
 }
 
-fn superseded() -> Look {
+pub(super) fn superseded() -> Look {
     Look::failed(
         "the protection has ended meanwhile, or another host owns the machine",
         "look at the protection: what was ordered or happened since counts",
     )
 }
 
-fn protected_again() -> Look {
+pub(super) fn protected_again() -> Look {
     Look::failed(
         "the machine is protected again, or was taken over",
         "disable that protection, if it is not wanted",

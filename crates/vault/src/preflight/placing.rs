@@ -1,6 +1,8 @@
 //! Where a replica goes, and what it finds there.
 
-use farshore_types::HostId;
+use std::collections::BTreeMap;
+
+use farshore_types::{CloudId, HostId};
 
 use super::Look;
 use crate::{
@@ -8,7 +10,20 @@ use crate::{
     rows::{HostRow, MachineRow, Role},
 };
 
+/// Of the most room that any host has, the share by which less counts as the same, one part
+/// in so many: hosts say it at different moments, and may even share a disk.
+const NEAR: u64 = 20;
+
 impl Core {
+    /// Replicas that each host is to have, by the protections that there are.
+    pub(crate) fn roles(&self) -> BTreeMap<HostId, usize> {
+        let mut roles = BTreeMap::new();
+        for row in self.tables.protections.rows().filter(|row| row.is_live()) {
+            *roles.entry(row.target).or_default() += 1;
+        }
+        roles
+    }
+
     /// Bytes free for replicas, as a host said last.
     pub(crate) fn free_for_replicas(&self, host: HostId) -> Option<u64> {
         let observed = self.tables.observed.get(&host)?;
@@ -21,10 +36,10 @@ impl<'a> Look<'a> {
     /// The host for the replica: the one that was named, or that with the most room.
     pub(super) fn target(&mut self, source: &HostRow, row: &MachineRow) -> Option<&'a HostRow> {
         let (core, name) = (self.core, &row.facts.name);
-        let cloud = source.cloud.and_then(|cloud| core.tables.clouds.get(&cloud))?;
-        let (other, _) = cloud.pair.filter(|(_, role)| *role == Role::Source)?;
+        let other = self.cloud_of_replicas(source)?;
         let there = core.tables.hosts.rows().filter(|host| !host.removed && host.cloud == Some(other));
-        let there: Vec<&'a HostRow> = there.filter(|host| host.id != source.id).collect();
+        let there = there.filter(|host| host.id != source.id && self.leaves != Some(host.id));
+        let there: Vec<&'a HostRow> = there.collect();
         if let Some(wanted) = self.enable.target {
             let host = there.iter().find(|host| host.id == wanted).copied();
             let Some(host) = host else {
@@ -37,14 +52,21 @@ impl<'a> Look<'a> {
             self.usable_target(host);
             return Some(host);
         }
-        let usable = |host: &&&HostRow| !host.maintenance && core.may_speak_to(host.id);
+        let at = self.at;
+        let there_now = |host: &HostRow| core.may_speak_to(host.id) && !core.is_gone(host.id, at);
+        let usable = |host: &&&HostRow| !host.maintenance && there_now(host);
         let free = |host: &HostRow| {
             let promised = self.promised.get(&host.id).copied().unwrap_or(0);
             core.free_for_replicas(host.id).map(|free| free.saturating_sub(promised))
         };
-        // By room; of equal ones the first, so that the same question has the same answer.
-        let best = there.iter().filter(usable).max_by_key(|host| (free(host), std::cmp::Reverse(host.id)));
-        let best = best.copied();
+        let usable: Vec<&&'a HostRow> = there.iter().filter(usable).collect();
+        let most = usable.iter().map(|host| free(host)).max().flatten();
+        let equal = |host: &&&&'a HostRow| is_near(free(host), most);
+        let roles = |host: &HostRow| self.roles.get(&host.id).copied().unwrap_or(0);
+        // By room; of near-equal ones that with the fewest replicas, and then the first, so that
+        // the same question has the same answer.
+        let best = usable.iter().filter(equal).min_by_key(|host| (roles(host), host.id));
+        let best = best.map(|host| **host);
         if best.is_none() {
             let what = format!("no host of cloud '{}' can take machine '{name}'", core.cloud_name(other));
             self.error("no-target", what, "add a host there, or end its maintenance");
@@ -53,6 +75,15 @@ impl<'a> Look<'a> {
             self.usable_target(host);
         }
         best
+    }
+
+    /// The cloud in which the replica belongs.
+    fn cloud_of_replicas(&self, source: &HostRow) -> Option<CloudId> {
+        if let Some(leaves) = self.leaves {
+            return self.core.tables.hosts.get(&leaves)?.cloud;
+        }
+        let cloud = source.cloud.and_then(|cloud| self.core.tables.clouds.get(&cloud))?;
+        cloud.pair.filter(|(_, role)| *role == Role::Source).map(|(other, _)| other)
     }
 
     fn usable_target(&mut self, host: &HostRow) {
@@ -174,6 +205,14 @@ impl<'a> Look<'a> {
                 "it is used: what it has is not sent again, and its points stay",
             );
         }
+    }
+}
+
+/// Whether some room is about as much as the most.
+fn is_near(free: Option<u64>, most: Option<u64>) -> bool {
+    match (free, most) {
+        (Some(free), Some(most)) => free >= most - most / NEAR,
+        (free, most) => free == most,
     }
 }
 

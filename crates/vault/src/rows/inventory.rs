@@ -71,6 +71,9 @@ pub struct HostRow {
     /// Whether it is being looked after, and takes no new role.
     #[serde(default)]
     pub maintenance: bool,
+    /// Whether, in maintenance, its machines are replicated until they have moved away.
+    #[serde(default)]
+    pub machines_go_on: bool,
     /// Whether it was removed. Its row stays, so that it can be told.
     #[serde(default)]
     pub removed: bool,

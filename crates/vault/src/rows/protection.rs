@@ -46,6 +46,21 @@ pub struct ProtectionRow {
     /// That it has ended.
     #[serde(default)]
     pub ended: Option<Ended>,
+    /// Where its replica is on the way from, until the copy on the target is whole.
+    #[serde(default)]
+    pub leaving: Option<Leaving>,
+}
+
+/// A replica on another host than the target: the whole one, until the target has a copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// The host that has it.
+    pub host: HostId,
+    /// Its directory there; none: the host's default.
+    #[serde(default)]
+    pub place: Option<String>,
+    /// The epoch by which the copy on the target is written: of any other, this says nothing.
+    pub by: Epoch,
 }
 
 /// The end of a protection.
@@ -101,5 +116,11 @@ impl ProtectionRow {
     #[must_use]
     pub fn hosts(&self) -> [HostId; 2] {
         [self.source, self.target]
+    }
+
+    /// Where its replica is on the way from, by the highest epoch that is known.
+    #[must_use]
+    pub fn leaving_by(&self, epoch: Option<&EpochRow>) -> Option<&Leaving> {
+        self.leaving.as_ref().filter(|leaving| epoch.is_some_and(|row| row.epoch == leaving.by))
     }
 }

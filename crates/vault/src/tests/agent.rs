@@ -42,6 +42,8 @@ pub(super) struct Agent {
     pub(super) deleted: Vec<(MachineId, Option<Body>)>,
     /// Replicas that it has, with the epoch of what was written last.
     pub(super) replicas: BTreeMap<MachineId, Epoch>,
+    /// Points that each replica has; none: nothing is said of them.
+    pub(super) points: u64,
     /// Requests that it took, and that have no outcome yet.
     pub(super) open: Vec<Request>,
     /// How often each request's work was done.
@@ -72,6 +74,7 @@ impl Agent {
             unreachable: BTreeSet::new(),
             deleted: Vec::new(),
             replicas: BTreeMap::new(),
+            points: 0,
             open: Vec::new(),
             worked: BTreeMap::new(),
             dies_before_record: false,
@@ -195,10 +198,11 @@ impl Agent {
             name: String::new(),
             epoch: *epoch,
             phase: ReplicaPhase::Receiving,
-            newest: None,
+            newest: (self.points > 0)
+                .then_some(PointAge { id: PointId { epoch: epoch.number, number: self.points }, age_ms: 9 }),
             consistency: None,
             oldest: None,
-            points: 0,
+            points: self.points,
             stored: 0,
             faults: Vec::new(),
         };
@@ -282,7 +286,10 @@ impl Agent {
     /// A replica goes only while it is of the epoch that was named.
     fn delete(&mut self, machine: MachineId, epoch: &Epoch) {
         let held = self.holder.get(&Key::Protection(machine)).map(|document| document.body.clone());
-        let same = self.lineages.get(&machine).is_some_and(|lineage| lineage.epoch == *epoch);
+        // One that does not replicate has no store that would know its own epoch.
+        let lineage = self.lineages.get(&machine).map(|lineage| lineage.epoch);
+        let own = if self.replicates { self.replicas.get(&machine).copied() } else { lineage };
+        let same = own == Some(*epoch);
         if same {
             self.deleted.push((machine, held));
             self.replicas.remove(&machine);

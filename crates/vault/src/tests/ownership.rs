@@ -4,7 +4,7 @@ use farshore_control::{Intent, Verdict};
 use farshore_policy::{Change, PolicyPatch};
 
 use super::world::{World, id, machine};
-use crate::{Bug, Command, MapTo};
+use crate::{Bug, Command, Maintenance, MapTo};
 
 /// Where the replica of machine 1 is, as a place among the hosts.
 fn target(world: &World) -> usize {
@@ -156,12 +156,16 @@ fn a_new_machine_that_cannot_be_protected_yet_is_tried_again_and_one_disabled_is
     let settings = PolicyPatch { auto_protect: Change::Set(true), ..PolicyPatch::default() };
     world.run(&Command::ChangePolicy { policy: world.policy, settings });
     for host in [2, 3] {
-        world.run(&Command::SetMaintenance { host: world.hosts[host], on: true });
+        world.run(&Command::SetMaintenance {
+            host: world.hosts[host],
+            on: true,
+            how: Maintenance::default(),
+        });
     }
     world.agent(0).machines.push(machine(7));
     world.all_report();
     assert!(world.core.protection(id(7)).is_none());
-    world.run(&Command::SetMaintenance { host: world.hosts[2], on: false });
+    world.run(&Command::SetMaintenance { host: world.hosts[2], on: false, how: Maintenance::default() });
     world.tick();
     assert!(world.core.protection(id(7)).unwrap().is_live());
     world.run(&Command::Disable { machine: id(7), replica: None, force: false });

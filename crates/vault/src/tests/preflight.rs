@@ -6,7 +6,7 @@ use farshore_types::MachineId;
 use uuid::Uuid;
 
 use super::world::{GIB, World, id, machine};
-use crate::{Command, Enable, MapTo, Severity};
+use crate::{Command, Enable, Maintenance, MapTo, Severity};
 
 fn codes(world: &mut World, enable: &Enable) -> Vec<(String, Severity)> {
     let at = world.moment();
@@ -117,10 +117,10 @@ fn a_named_target_has_to_be_in_the_paired_cloud_and_usable() {
     let to = |world: &World, host: usize| Enable { target: Some(world.hosts[host]), ..one(1) };
     let wrong = to(&world, 1);
     assert!(has(&codes(&mut world, &wrong), "target-not-in-cloud", Severity::Error));
-    world.run(&Command::SetMaintenance { host: world.hosts[2], on: true });
+    world.run(&Command::SetMaintenance { host: world.hosts[2], on: true, how: Maintenance::default() });
     let resting = to(&world, 2);
     assert!(has(&codes(&mut world, &resting), "target-maintenance", Severity::Error));
-    world.run(&Command::SetMaintenance { host: world.hosts[3], on: true });
+    world.run(&Command::SetMaintenance { host: world.hosts[3], on: true, how: Maintenance::default() });
     assert!(has(&codes(&mut world, &one(1)), "no-target", Severity::Error));
 }
 

@@ -14,7 +14,7 @@ use proptest::{
 
 use super::world::{Stored, World, id, machine};
 use crate::{
-    Bug, Command, Core, Enable, Start,
+    Bug, Command, Core, Enable, Maintenance, Start,
     rows::{About, JobRow},
 };
 
@@ -28,6 +28,9 @@ enum Step {
     Resync(u128),
     /// Cancels an open job.
     Cancel(usize),
+    /// Moves the replica, and deletes the old one.
+    Move(u128, bool),
+    Forget(u128, bool),
     Frequency(u64),
     Maintenance(usize, bool),
     Rename(usize, u8),
@@ -53,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (machine.clone(), any::<bool>()).prop_map(|(n, on)| Step::Pause(n, on)),
         1 => machine.clone().prop_map(Step::Resync),
         2 => (0usize..8).prop_map(Step::Cancel),
+        2 => (machine.clone(), any::<bool>()).prop_map(|(n, delete)| Step::Move(n, delete)),
+        1 => (machine.clone(), any::<bool>()).prop_map(|(n, force)| Step::Forget(n, force)),
         1 => (1u64..100).prop_map(Step::Frequency),
         1 => (0usize..4, any::<bool>()).prop_map(|(host, on)| Step::Maintenance(host, on)),
         1 => (0usize..4, 0u8..3).prop_map(|(host, n)| Step::Rename(host, n)),
@@ -98,14 +103,15 @@ struct Seen {
     low_epochs: usize,
     lost_transactions: usize,
     cancelled: usize,
+    moved: usize,
 }
 
 impl Seen {
-    fn all(&self) -> [usize; 8] {
+    fn all(&self) -> [usize; 9] {
         let Seen { given_after_restore, adopted, turned_round, withheld, deleted, .. } = *self;
         let first = [given_after_restore, adopted, turned_round, withheld, deleted];
         let [a, b, c, d, e] = first;
-        [a, b, c, d, e, self.low_epochs, self.lost_transactions, self.cancelled]
+        [a, b, c, d, e, self.low_epochs, self.lost_transactions, self.cancelled, self.moved]
     }
 }
 
@@ -154,6 +160,16 @@ impl Story {
             }
             Step::Pause(n, paused) => drop(self.command(&Command::SetPaused { machine: id(n), paused })),
             Step::Cancel(n) => self.cancel(n),
+            Step::Move(n, delete_old) => {
+                if self.command(&Command::MoveReplica { machine: id(n), to: None, delete_old }) {
+                    self.seen.moved += 1;
+                }
+            }
+            Step::Forget(n, force) => {
+                if self.command(&Command::Forget { machine: id(n), force }) {
+                    self.disabled.insert(id(n));
+                }
+            }
             Step::Resync(n) => drop(self.command(&Command::Resync { machine: id(n) })),
             Step::Frequency(secs) => {
                 let settings =
@@ -161,7 +177,8 @@ impl Story {
                 self.command(&Command::ChangePolicy { policy: self.world.policy, settings });
             }
             Step::Maintenance(host, on) => {
-                self.command(&Command::SetMaintenance { host: self.world.hosts[host], on });
+                let (host, how) = (self.world.hosts[host], Maintenance::default());
+                self.command(&Command::SetMaintenance { host, on, how });
             }
             Step::Rename(host, n) => {
                 let (host, name) = (self.world.hosts[host], format!("host {host}-{n}"));
@@ -194,11 +211,16 @@ impl Story {
         let open = self.world.core.jobs().filter(|row| row.is_open()).nth(n).cloned();
         let Some(JobRow { job, about }) = open else { return };
         if self.command(&Command::CancelJob { job: job.id, by: None })
-            && let (About::Machine(machine), "enable") = (about, job.kind.as_str())
+            && let About::Machine(machine) = about
         {
-            self.disabled.insert(machine);
-            self.delete.insert(machine);
-            self.seen.cancelled += 1;
+            // What half a move has copied goes, too.
+            if matches!(job.kind.as_str(), "enable" | "move") {
+                self.delete.insert(machine);
+            }
+            if job.kind == "enable" {
+                self.disabled.insert(machine);
+                self.seen.cancelled += 1;
+            }
         }
     }
 
@@ -294,9 +316,14 @@ impl Story {
                 assert!(!removed || self.disabled.contains(&id(n)), "machine {n} was removed by nobody");
             }
         }
-        for (machine, held) in self.world.agents.values().flat_map(|agent| &agent.deleted) {
-            assert!(self.delete.contains(machine), "nobody has ordered to delete the replica of {machine}");
-            assert!(!matches!(held, Some(Body::Protection(_))), "a replica in use was deleted");
+        let deleted = |agent: &'_ super::agent::Agent| {
+            let host = agent.host;
+            agent.deleted.iter().map(move |gone| (host, gone.clone())).collect::<Vec<_>>()
+        };
+        for (host, (machine, held)) in self.world.agents.values().flat_map(deleted) {
+            assert!(self.delete.contains(&machine), "nobody has ordered to delete the replica of {machine}");
+            let wanted = matches!(held, Some(Body::Protection(body)) if body.target.host == host);
+            assert!(!wanted, "a replica in use was deleted");
         }
         // What is stored is what is in memory.
         // Jobs change with nearly every step, and are many: they are read back now and then.
@@ -353,13 +380,15 @@ fn tell(steps: &[Step], bug: Option<Bug>) -> Seen {
 fn what_the_stories_are_about_happens_in_them() {
     let mut runner = TestRunner::deterministic();
     let stories = prop::collection::vec(step(), 30..80);
-    let mut often = [0; 8];
+    let mut often = [0; 9];
     for _ in 0..500 {
         let seen = tell(&stories.new_tree(&mut runner).unwrap().current(), None);
         often.iter_mut().zip(seen.all()).for_each(|(sum, times)| *sum += times);
     }
     println!("as in Seen: {often:?}");
-    assert!(often.iter().all(|times| *times >= 10), "{often:?}");
+    // Agents copy nothing here, so that few replicas can be moved; `moving` has the rest.
+    let [most @ .., moved] = often;
+    assert!(most.iter().all(|times| *times >= 10) && moved > 0, "{often:?}");
 }
 
 proptest! {

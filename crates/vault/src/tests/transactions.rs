@@ -50,6 +50,18 @@ fn reports_that_say_nothing_new_are_not_written() {
     assert!(world.core.changes().is_empty());
 }
 
+/// However often a host reports: points are seen, and cost no write.
+#[test]
+fn reports_of_new_points_are_not_written() {
+    let (mut world, _) = super::moving::copied();
+    let host = world.hosts[0];
+    let newest = |world: &World| world.core.observed_of(host).unwrap().report.sources[0].newest.unwrap().id;
+    let (stored, before) = (world.stored.clone(), newest(&world));
+    (0..5).for_each(|_| drop(world.report_once(host, false)));
+    assert_eq!(newest(&world).number, before.number + 5);
+    assert!(world.stored == stored);
+}
+
 #[test]
 fn an_overtaken_report_says_nothing() {
     let mut world = World::new();

@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) kill: Option<Kill>,
     /// A mistake that the vault makes from its next start on.
     pub(super) bug: Option<Bug>,
+    /// Hosts that nobody reaches, until they are back.
+    pub(super) lost: Vec<usize>,
 }
 
 impl World {
@@ -78,6 +80,7 @@ impl World {
             clock: 0,
             kill: None,
             bug: None,
+            lost: Vec::new(),
         };
         world.commit();
         for name in ["near", "far"] {
@@ -188,7 +191,7 @@ impl World {
     }
 
     pub(super) fn round(&mut self) {
-        self.round_without(&[]);
+        self.round_without(&self.lost.clone());
     }
 
     pub(super) fn run(&mut self, command: &Command) -> Answer {
@@ -201,8 +204,10 @@ impl World {
 
     /// Everybody reports what it has, and is asked for more where more is wanted.
     pub(super) fn all_report(&mut self) {
-        for host in self.hosts.clone() {
-            self.report(host);
+        for (at, host) in self.hosts.clone().into_iter().enumerate() {
+            if !self.lost.contains(&at) {
+                self.report(host);
+            }
         }
     }
 

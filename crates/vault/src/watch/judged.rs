@@ -70,7 +70,13 @@ impl<'a> Ends<'a> {
         known: Option<(PointId, u64)>,
         at: &Moment,
     ) -> Ends<'a> {
-        let (source, target) = (core.observed_of(row.source), core.observed_of(row.target));
+        // While a replica is moved, that on the old host is the whole one.
+        let moved = core.leaving(row).map(|leaving| core.observed_of(leaving.host));
+        let (source, new) = (core.observed_of(row.source), core.observed_of(row.target));
+        let keeps = |seen: &ObservedRow| {
+            seen.report.replicas.iter().any(|r| r.machine == row.machine && r.newest.is_some())
+        };
+        let target = moved.flatten().filter(|seen| keeps(seen)).or(new);
         let of_machine = |id| id == row.machine;
         let sends = source.and_then(|seen| seen.report.sources.iter().find(|s| of_machine(s.machine)));
         let keeps = target.and_then(|seen| seen.report.replicas.iter().find(|r| of_machine(r.machine)));
@@ -171,6 +177,7 @@ impl Core {
         let (source, replica) = (ends.source().map(|s| s.0), ends.target.and_then(|said| said.state));
         let newest = ends.newest();
         let policy = row.policy.and_then(|id| self.policy(id)).map(|row| &row.policy);
+        let maintenance = self.in_maintenance(row);
         let when = |of: fn(&SourcePhase) -> Option<&str>| source.map(|source| &source.phase).and_then(of);
         let health = of_protection(&ProtectionSigns {
             intent: Some(row.intent),
@@ -191,8 +198,16 @@ impl Core {
             source_silent_ms: ends.source_silent_ms,
             target_silent_ms: ends.target_silent_ms,
             conflict: self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
+            maintenance: maintenance.as_deref(),
         });
         Judged { source, replica, newest, health }
+    }
+
+    /// The host in whose maintenance a protection stands still, by its name.
+    fn in_maintenance(&self, row: &ProtectionRow) -> Option<String> {
+        let source = self.host(row.source).filter(|host| host.maintenance && !host.machines_go_on);
+        let target = || self.host(row.target).filter(|host| host.maintenance);
+        source.or_else(target).map(|host| host.name.clone())
     }
 
     /// How well a host is.
@@ -225,6 +240,13 @@ impl Core {
             skew_ms: seen.map_or(0, |s| s.skew_ms.unsigned_abs().saturating_sub(s.transit_ms)),
             problems: seen.map_or(&[], |seen| &seen.problems),
         })
+    }
+
+    /// Whether a host counts as gone: it was removed, or has been silent for long enough. One
+    /// that could not have been heard yet, because the vault has just started, is not gone.
+    pub(crate) fn is_gone(&self, host: HostId, at: &Moment) -> bool {
+        let removed = self.host(host).is_none_or(|row| row.removed);
+        removed || self.watch.silent_ms(self.observed_of(host), at) >= SILENT_MS
     }
 
     /// Milliseconds since a host was heard of; none where this run has not heard of it.

@@ -23,8 +23,8 @@ pub(super) async fn delete(
         return forget(managed, machine).await;
     };
     let _alone = replica.alone().await;
-    let asked = *epoch;
-    let check = move |store: &mut farshore_replica::Replica| check(store, &asked);
+    let (asked, known) = (*epoch, managed.ledger().lineage(machine).map(|lineage| lineage.epoch));
+    let check = move |store: &mut farshore_replica::Replica| check(store, &asked, known.as_ref());
     replica.run(check).await?;
     agent.replicas().delete(machine, "the vault had it deleted", check).await?;
     tracing::warn!(%machine, epoch = epoch.number, "the replica was deleted, as the vault asked");
@@ -41,7 +41,9 @@ fn check_wanted(managed: &Managed, machine: MachineId) -> Result<(), AgentError>
     }
 }
 
-fn check(store: &farshore_replica::Replica, epoch: &Epoch) -> Result<(), AgentError> {
+/// `known`: the highest epoch of the machine that this host knows. Reports name that, for a
+/// replica that was written by a lower one, and so may who wants it deleted.
+fn check(store: &farshore_replica::Replica, epoch: &Epoch, known: Option<&Epoch>) -> Result<(), AgentError> {
     let (held, name) = (store.epoch(), store.name());
     let refused = |what: String| {
         Err(AgentError::Request {
@@ -52,7 +54,8 @@ fn check(store: &farshore_replica::Replica, epoch: &Epoch) -> Result<(), AgentEr
     if let Phase::BroughtUp { point } | Phase::BringingUp { point } = store.phase() {
         return refused(format!("machine '{name}' was brought up from this replica, at point {point}"));
     }
-    if fencing::is_meant(&held, store.last().is_some(), epoch) {
+    let told = known.filter(|known| known.number > held.number).unwrap_or(&held);
+    if [&held, told].into_iter().any(|held| fencing::is_meant(held, store.last().is_some(), epoch)) {
         return Ok(());
     }
     refused(format!(

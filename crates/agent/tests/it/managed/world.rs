@@ -36,6 +36,7 @@ const TIMING: Timing = Timing {
     retry_most: Duration::from_millis(200),
     report: Duration::from_millis(200),
     report_gap: Duration::from_millis(50),
+    cycle_gap: Duration::from_millis(50),
     look: Duration::from_millis(300),
 };
 
@@ -61,6 +62,13 @@ pub(crate) struct Pair {
     pub(crate) machine: MachineId,
     hosts: [Host; 2],
     serving: [Mutex<Option<Serving>>; 2],
+    authority: Authority,
+}
+
+/// A host besides the two.
+pub(crate) struct Third {
+    host: Host,
+    serving: Serving,
 }
 
 pub(crate) fn machine_of<'a>(inventory: &'a Inventory, name: &str) -> &'a MachineFacts {
@@ -84,15 +92,7 @@ impl Pair {
     pub(crate) async fn configured(disks: &[&str], change: impl Fn(&mut Config)) -> Pair {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create("Test CA").unwrap();
-        let host = |name: &str, number: u128| {
-            let mut config = config(&dir.path().join(name));
-            config.name = name.to_owned();
-            config.listen = format!("127.0.0.1:{}", free_port());
-            let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
-            certificate.save(&config.identity_dir).unwrap();
-            change(&mut config);
-            Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new() }
-        };
+        let host = |name: &str, number: u128| host(dir.path(), &authority, name, number, &change);
         let hosts = [host("source", 1), host("target", 2)];
         let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
         let machine = hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap();
@@ -108,7 +108,24 @@ impl Pair {
             machine,
             hosts,
             serving,
+            authority,
         }
+    }
+
+    /// Another host, which serves.
+    pub(crate) fn third(&self) -> Third {
+        let host = host(self.dir.path(), &self.authority, "third", 3, &|_| {});
+        Third { serving: begin(&host, &self.vault), host }
+    }
+
+    /// Writes the protection's next document for the third host, too.
+    pub(crate) fn change_with(&self, third: &Third, change: impl FnOnce(&mut Protection)) {
+        let key = Key::Protection(self.machine);
+        let held = self.vault.document(&key).unwrap();
+        let Body::Protection(mut protection) = held.body else { panic!("{held:?}") };
+        change(&mut protection);
+        let hosts = [self.source_id, self.target_id, third.host.id];
+        self.vault.put(key, &hosts, Body::Protection(protection));
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -129,9 +146,7 @@ impl Pair {
     }
 
     fn endpoint(&self, at: usize) -> Endpoint {
-        let host = &self.hosts[at];
-        let name = format!("{}.example", host.config.name);
-        Endpoint { host: host.id, name, address: host.config.listen.clone() }
+        self.hosts[at].endpoint()
     }
 
     pub(crate) fn protection(&self) -> Protection {
@@ -306,6 +321,16 @@ impl Pair {
 
     /// Whether the newest point's disk equals the machine's, which nobody writes meanwhile.
     pub(crate) async fn replica_equals_model(&self) -> bool {
+        self.newest_of(&self.target_agent()).await
+            == self.source_host.model_bytes(self.machine, &key("vda")).unwrap()
+    }
+
+    /// The bytes of the newest point that the target has.
+    pub(crate) async fn target_bytes(&self) -> Vec<u8> {
+        self.newest_of(&self.target_agent()).await
+    }
+
+    async fn newest_of(&self, agent: &Arc<Agent>) -> Vec<u8> {
         let to = self.dir.path().join("newest.raw");
         let export = Export {
             machine: self.machine.to_string(),
@@ -316,9 +341,51 @@ impl Pair {
             force: true,
         };
         let (observer, _events) = Observer::new(CancellationToken::new());
-        self.target_agent().handle(Request::Export(export), &observer).await.unwrap();
-        fs::read(to).unwrap() == self.source_host.model_bytes(self.machine, &key("vda")).unwrap()
+        agent.handle(Request::Export(export), &observer).await.unwrap();
+        fs::read(to).unwrap()
     }
+}
+
+impl Third {
+    pub(crate) fn id(&self) -> HostId {
+        self.host.id
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.host.endpoint()
+    }
+
+    pub(crate) fn replica_dir(&self, machine: MachineId) -> PathBuf {
+        self.host.config.replica_dir.join(machine.to_string())
+    }
+
+    /// Whether its newest point's disk equals the machine's, which nobody writes meanwhile.
+    pub(crate) async fn equals_model(&self, pair: &Pair) -> bool {
+        pair.newest_of(&self.serving.agent).await
+            == pair.source_host.model_bytes(pair.machine, &key("vda")).unwrap()
+    }
+
+    pub(crate) async fn end(self) {
+        self.serving.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.serving.task).await.expect("it ends").unwrap();
+    }
+}
+
+impl Host {
+    fn endpoint(&self) -> Endpoint {
+        let name = format!("{}.example", self.config.name);
+        Endpoint { host: self.id, name, address: self.config.listen.clone() }
+    }
+}
+
+fn host(dir: &Path, authority: &Authority, name: &str, number: u128, change: &dyn Fn(&mut Config)) -> Host {
+    let mut config = config(&dir.join(name));
+    config.name = name.to_owned();
+    config.listen = format!("127.0.0.1:{}", free_port());
+    let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
+    certificate.save(&config.identity_dir).unwrap();
+    change(&mut config);
+    Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new() }
 }
 
 fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {

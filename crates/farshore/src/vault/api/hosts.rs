@@ -5,7 +5,9 @@ use farshore_channel::Json;
 use farshore_health::Level;
 use farshore_pki::Role;
 use farshore_types::HostId;
-use farshore_vault::Command;
+use farshore_vault::{Command, MachinesThen, Maintenance, ReplicasThen};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -13,6 +15,7 @@ use super::{
     asking::{Key, Named, Params},
     lists::{Place, list_params},
     names,
+    protections::ForgetParams,
 };
 use crate::{
     vault::{issuer::refused, views},
@@ -28,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(reach_host))
         .routes(routes!(begin_maintenance, end_maintenance))
         .routes(routes!(revoke_host))
+        .routes(routes!(forget_host))
 }
 
 list_params! {
@@ -176,20 +180,48 @@ async fn reach_host(
     .await
 }
 
-/// Lets a host take no new role.
+/// What becomes of a host's roles in its maintenance.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MaintenanceParams {
+    /// Of the replicas on it; they pause where it is not given.
+    #[param(inline)]
+    replicas: Option<ReplicasThen>,
+    /// Of the replication of its machines; it pauses where it is not given.
+    #[param(inline)]
+    machines: Option<MachinesThen>,
+    /// Deletes a replica that moved away, once the new one is whole.
+    delete_old: Option<bool>,
+}
+
+/// Begins the maintenance of a host: it takes no new role.
+///
+/// Its replicas pause or move to other hosts of its cloud, each by a job; its machines pause, or
+/// are replicated until they have been migrated. Asked again, another choice counts.
 #[utoipa::path(
     put,
     path = "/api/v1/hosts/{host}/maintenance",
     tag = "hosts",
-    params(("host" = String, Path, description = "Name or id of a host.")),
+    params(("host" = String, Path, description = "Name or id of a host."), MaintenanceParams),
     responses((status = 200, description = "What it came to.", body = Ordered))
 )]
-async fn begin_maintenance(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
-    api.order(key, move |core| Ok(Command::SetMaintenance { host: names::host(core, &name)?.id, on: true }))
-        .await
+async fn begin_maintenance(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Params(asked): Params<MaintenanceParams>,
+) -> Answered<Ordered> {
+    let how = Maintenance {
+        replicas: asked.replicas.unwrap_or_default(),
+        machines: asked.machines.unwrap_or_default(),
+        delete_old: asked.delete_old.unwrap_or(false),
+    };
+    let order = move |host| Command::SetMaintenance { host, on: true, how };
+    api.order(key, move |core| names::host(core, &name).map(|row| order(row.id))).await
 }
 
-/// Lets a host take roles again.
+/// Ends the maintenance of a host. What moved away stays where it is.
 #[utoipa::path(
     delete,
     path = "/api/v1/hosts/{host}/maintenance",
@@ -198,8 +230,37 @@ async fn begin_maintenance(State(api): State<Api>, key: Key, Named(name): Named)
     responses((status = 200, description = "What it came to.", body = Ordered))
 )]
 async fn end_maintenance(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
-    api.order(key, move |core| Ok(Command::SetMaintenance { host: names::host(core, &name)?.id, on: false }))
-        .await
+    let order = |host| Command::SetMaintenance { host, on: false, how: Maintenance::default() };
+    api.order(key, move |core| names::host(core, &name).map(|row| order(row.id))).await
+}
+
+/// Forgets a host that is gone for good, with all protections that have an end on it.
+///
+/// Nothing is deleted; what is left where is in `warnings`. Its certificates are revoked: to come
+/// back it is enrolled anew, and keeps what it has until that is discarded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/hosts/{host}/forget",
+    tag = "hosts",
+    params(("host" = String, Path, description = "Name or id of a host."), ForgetParams),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn forget_host(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Params(asked): Params<ForgetParams>,
+) -> Answered<Ordered> {
+    let id = id_of(&api, name.clone()).await;
+    let force = asked.force.unwrap_or(false);
+    // First what can be refused: a host that answers stays as it is.
+    let done = api
+        .order(key, move |core| Ok(Command::ForgetHost { host: names::host(core, &name)?.id, force }))
+        .await?;
+    if let Ok(id) = id {
+        api.issuer.revoke(Role::Host, id.0, None).await.map_err(refused)?;
+    }
+    Ok(done)
 }
 
 /// Revokes a host's certificates.

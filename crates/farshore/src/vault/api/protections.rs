@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     vault::{issuer::problem, views},
-    views::{EnableMachines, Ordered, Page, ProtectionState, ProtectionView},
+    views::{EnableMachines, MoveTo, Ordered, Page, ProtectionState, ProtectionView},
 };
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -34,6 +34,8 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(pause_protection))
         .routes(routes!(resume_protection))
         .routes(routes!(resync_protection))
+        .routes(routes!(move_protection))
+        .routes(routes!(forget_protection))
 }
 
 list_params! {
@@ -66,6 +68,15 @@ struct DisableParams {
     replica: Option<OnDisable>,
     /// Deletes a replica that may be the only good copy.
     force: Option<bool>,
+}
+
+/// What is allowed in forgetting.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ForgetParams {
+    /// Forgets although all that is concerned answers.
+    pub(super) force: Option<bool>,
 }
 
 /// Lists the protections: state, RPO, health with its reasons.
@@ -170,6 +181,57 @@ async fn disable_protection(
     api.order(key, move |core| {
         let machine = names::any_protection(core, &name)?;
         Ok(Command::Disable { machine, replica: asked.replica, force: asked.force.unwrap_or(false) })
+    })
+    .await
+}
+
+/// Moves the replica of a machine to another host of its cloud.
+///
+/// The new host gets a copy, or what differs from one that it has. The old host's replica counts
+/// until that is whole; then it is kept, or deleted. Cancelled before, it counts again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/protections/{machine}/move",
+    tag = "protections",
+    params(("machine" = String, Path, description = "Name or id of a machine.")),
+    request_body = MoveTo,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn move_protection(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<MoveTo>,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        let machine = names::protection(core, &name)?.machine;
+        let to = names::host_id(core, asked.to.as_deref())?;
+        Ok(Command::MoveReplica { machine, to, delete_old: asked.delete_old })
+    })
+    .await
+}
+
+/// Forgets a protection one side of which is gone for good.
+///
+/// It ends at once, and what waits for the lost side with it. Nothing is deleted; what is left
+/// where is in `warnings`. A host that comes back is told, and keeps what it has until that is
+/// discarded.
+#[utoipa::path(
+    post,
+    path = "/api/v1/protections/{machine}/forget",
+    tag = "protections",
+    params(("machine" = String, Path, description = "Name or id of a machine."), ForgetParams),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn forget_protection(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Params(asked): Params<ForgetParams>,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        let machine = names::any_protection(core, &name)?;
+        Ok(Command::Forget { machine, force: asked.force.unwrap_or(false) })
     })
     .await
 }

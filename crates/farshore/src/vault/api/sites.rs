@@ -3,7 +3,7 @@
 use axum::extract::State;
 use farshore_channel::Json;
 use farshore_pki::Role;
-use farshore_types::SiteId;
+use farshore_types::{HostId, SiteId};
 use farshore_vault::{Command, rows::SiteRow};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -12,6 +12,7 @@ use super::{
     asking::{Key, Named, Params},
     lists::{Place, list_params},
     names,
+    protections::ForgetParams,
 };
 use crate::{
     vault::{issuer::refused, views},
@@ -26,6 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(register_site))
         .routes(routes!(register_host))
         .routes(routes!(revoke_site))
+        .routes(routes!(forget_site))
 }
 
 list_params! {
@@ -156,6 +158,42 @@ async fn revoke_site(State(api): State<Api>, Key(once): Key, Named(name): Named)
     let site = id_of(&api, name).await?;
     let certificates = api.issuer.revoke(Role::Site, site.0, once).await.map_err(refused)?;
     Ok(Json(Revoked { certificates }))
+}
+
+/// Forgets a site that is gone for good, with its clouds, its hosts and their protections.
+///
+/// Nothing is deleted; what is left where is in `warnings`. All its certificates are revoked.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sites/{site}/forget",
+    tag = "sites",
+    params(("site" = String, Path, description = "Name or id of a site."), ForgetParams),
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn forget_site(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Params(asked): Params<ForgetParams>,
+) -> Answered<Ordered> {
+    let wanted = name.clone();
+    let members = api.look(move |core, _| {
+        let site = names::site(core, &wanted)?.id;
+        let here = core.hosts().filter(|row| row.site == site && !row.removed);
+        Ok((site, here.map(|row| row.id).collect::<Vec<HostId>>()))
+    });
+    let members = members.await;
+    let force = asked.force.unwrap_or(false);
+    let done = api
+        .order(key, move |core| Ok(Command::ForgetSite { site: names::site(core, &name)?.id, force }))
+        .await?;
+    if let Ok(Json((site, hosts))) = members {
+        api.issuer.revoke(Role::Site, site.0, None).await.map_err(refused)?;
+        for host in hosts {
+            api.issuer.revoke(Role::Host, host.0, None).await.map_err(refused)?;
+        }
+    }
+    Ok(done)
 }
 
 async fn id_of(api: &Api, name: String) -> Result<SiteId, farshore_channel::Refusal> {

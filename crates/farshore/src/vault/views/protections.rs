@@ -28,6 +28,7 @@ pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment
         name: row.name.clone(),
         source: host_name(core, row.source),
         target: host_name(core, row.target),
+        moving_from: core.leaving(row).map(|leaving| host_name(core, leaving.host)),
         policy: row.policy.and_then(|id| core.policy(id)).map(|policy| policy.name.clone()),
         state,
         progress,

@@ -57,6 +57,90 @@ async fn what_cannot_be_is_refused_with_a_reason_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn renaming_to_a_name_that_is_taken_is_refused_of_everything_that_has_one() {
+    let world = World::with_machines(0).await;
+    world.ok(Method::POST, "policies", &json!({ "name": "silver" })).await;
+    world.ok(Method::POST, "clouds", &json!({ "site": "west", "name": "third" })).await;
+    for (path, name) in [
+        ("sites/west", "EAST"),
+        ("clouds/third", "west"),
+        ("hosts/host0", "host1"),
+        ("policies/silver", "gold"),
+    ] {
+        let path = format!("{path}/name");
+        let told = world.refused(Method::PUT, &path, &json!({ "name": name }), "name-taken").await;
+        assert!(told["advice"].as_str().unwrap().contains("another name"), "{told}");
+        world.refused(Method::PUT, &path, &json!({ "name": "a/b" }), "name").await;
+    }
+}
+
+#[tokio::test]
+async fn orders_about_what_there_is_not_are_refused_of_every_kind() {
+    let world = World::with_machines(1).await;
+    let (post, put, delete) = (Method::POST, Method::PUT, Method::DELETE);
+    let unknown = machine_id(99).to_string();
+    let cases = [
+        (delete.clone(), format!("clouds/{unknown}"), json!(null), "cloud-unknown"),
+        (delete.clone(), format!("policies/{unknown}"), json!(null), "policy-unknown"),
+        (delete.clone(), format!("tokens/{unknown}"), json!(null), "token-unknown"),
+        (delete.clone(), format!("protections/{unknown}"), json!(null), "protection-unknown"),
+        (post.clone(), format!("protections/{unknown}/pause"), json!(null), "protection-unknown"),
+        (post.clone(), format!("protections/{unknown}/resync"), json!(null), "protection-unknown"),
+        (post.clone(), format!("protections/{unknown}/move"), json!({}), "protection-unknown"),
+        (post.clone(), format!("protections/{unknown}/forget"), json!(null), "protection-unknown"),
+        (post.clone(), format!("jobs/{unknown}/cancel"), json!(null), "job-unknown"),
+        (post.clone(), format!("hosts/{unknown}/forget"), json!(null), "host-unknown"),
+        (post.clone(), format!("sites/{unknown}/forget"), json!(null), "site-unknown"),
+        (put.clone(), format!("hosts/{unknown}/maintenance"), json!(null), "host-unknown"),
+        (put.clone(), format!("hosts/{unknown}/cloud"), json!({ "cloud": "east" }), "host-unknown"),
+        (put.clone(), "hosts/host0/cloud".to_owned(), json!({ "cloud": unknown }), "cloud-unknown"),
+        (put.clone(), "clouds/east/policy".to_owned(), json!({ "policy": unknown }), "policy-unknown"),
+        (post.clone(), "protections".to_owned(), json!({ "machines": [unknown] }), "machine-unknown"),
+        (
+            post.clone(),
+            "protections".to_owned(),
+            json!({ "machines": ["m0"], "target": unknown }),
+            "host-unknown",
+        ),
+        (delete.clone(), format!("hosts/{unknown}/replicas/m0"), json!(null), "host-unknown"),
+        (delete.clone(), "hosts/host2/replicas/m0".to_owned(), json!(null), "replica-unknown"),
+    ];
+    for (method, path, body, code) in cases {
+        let told = world.refused(method, &path, &body, code).await;
+        assert_eq!(told["status"], 404, "{path}: {told}");
+        assert!(!told["advice"].as_str().unwrap().is_empty(), "{path}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_lost_moved_or_rested_is_refused_where_it_makes_no_sense() {
+    let world = World::with_machines(2).await;
+    let (post, put, delete) = (Method::POST, Method::PUT, Method::DELETE);
+    world.ok(post.clone(), "protections", &json!({ "machines": ["m0"], "target": "host2" })).await;
+    // Everybody answers.
+    world.refused(post.clone(), "protections/m0/forget", &NO_BODY, "hosts-answer").await;
+    world.refused(post.clone(), "hosts/host2/forget", &NO_BODY, "host-answers").await;
+    world.refused(post.clone(), "sites/west/forget", &NO_BODY, "host-answers").await;
+    // There is nothing yet that could be moved.
+    world.refused(post.clone(), "protections/m0/move", &json!({ "to": "host3" }), "initial-copy").await;
+    world.refused(post.clone(), "protections/m0/move", &json!({ "where": "host3" }), "bad-request").await;
+    world.refused(put, "hosts/host2/maintenance?replicas=away", &NO_BODY, "query").await;
+    let told = world.ok(Method::PUT, "hosts/host2/maintenance?replicas=move", &NO_BODY).await;
+    assert!(told["warnings"][0]["what"].as_str().unwrap().contains("stays"), "{told}");
+    let host = world.get("hosts/host2").await;
+    assert_eq!((host["maintenance"].as_bool(), &host["health"]["level"]), (Some(true), &json!("normal")));
+    assert_eq!(host["health"]["reasons"][0]["code"], "maintenance");
+    world.ok(delete, "hosts/host2/maintenance", &NO_BODY).await;
+    // Ended by force: it is said what is left where, and a job tells who has stopped.
+    let told = world.ok(post.clone(), "protections/m0/forget?force=true", &NO_BODY).await;
+    assert_eq!(told["warnings"].as_array().unwrap().len(), 2, "{told}");
+    let job = world.get(&format!("jobs/{}", told["jobs"][0].as_str().unwrap())).await;
+    assert_eq!(job["kind"], "forget");
+    assert_eq!(world.get("protections").await["items"], json!([]));
+    assert_eq!(world.get("replicas").await["items"], json!([]), "nobody has reported one");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_a_problem_too() {
     let world = World::empty().await;
     let cases = [

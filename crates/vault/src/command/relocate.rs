@@ -1,0 +1,130 @@
+//! Moving a replica to another host of its cloud: the target changes with the order, under a
+//! new epoch, so that no point of the new copy has the name of one of the old. The old host
+//! keeps what it has until the copy is whole, and gives it up only where that was ordered.
+
+use farshore_control::{InitialCopy, Intent};
+use farshore_types::{Epoch, HostId, JobId, MachineId};
+
+use crate::{
+    Answer, Core, Finding, Moment, Problem, Severity,
+    jobs::{Kind, Moving},
+    preflight::Move,
+    rows::{About, Leaving, ProtectionRow},
+};
+
+impl Core {
+    pub(super) fn move_replica(
+        &mut self,
+        machine: MachineId,
+        to: Option<HostId>,
+        delete_old: bool,
+        at: &Moment,
+    ) -> Result<Answer, Problem> {
+        let row = self.live_row(machine)?.clone();
+        self.can_be_moved(&row)?;
+        if to == Some(row.target) {
+            let what = format!("the replica of '{}' is on '{}'", row.name, self.host_name(row.target));
+            return Err(Problem::conflict("already-there", what, "name another host of its cloud"));
+        }
+        self.move_all(&[(machine, to)], delete_old, at)
+    }
+
+    /// Moves replicas, all of them or none.
+    pub(super) fn move_all(
+        &mut self,
+        moves: &[(MachineId, Option<HostId>)],
+        delete_old: bool,
+        at: &Moment,
+    ) -> Result<Answer, Problem> {
+        let (findings, choices) = self.examine_moves(moves, at);
+        check_findings(&findings, moves.len())?;
+        let mut jobs = Vec::new();
+        for choice in &choices {
+            jobs.push(self.begin_move(choice, delete_old, at)?);
+        }
+        let warnings = findings;
+        Ok(Answer { warnings, ..Answer::changed(!jobs.is_empty()) }.with_jobs(jobs))
+    }
+
+    fn begin_move(&mut self, choice: &Move, delete: bool, at: &Moment) -> Result<JobId, Problem> {
+        let (machine, to) = (choice.machine, choice.to);
+        let row = self.live_row(machine)?.clone();
+        let about = About::Machine(machine);
+        let old = self.epoch_of(machine)?;
+        let fresh = self.is_fresh(to, machine);
+        self.issue_epoch(machine, row.source, [row.source, to], at)?;
+        let epoch = self.epoch_of(machine)?;
+        if let Some(open) = self.open_job(Kind::Resync, about) {
+            self.cancel_job(open, "the move of the replica, which reads everything", at)?;
+        }
+        // What was asked of a former replica must not meet the new one.
+        self.withdraw_requests(machine);
+        self.tables.protections.change(&machine, |row| {
+            row.leaving = Some(Leaving { host: row.target, place: row.place.clone(), by: epoch });
+            (row.target, row.place) = (to, choice.place.clone());
+            // What the new host may have is compared with at once, whatever the policy's window.
+            (row.initial, row.resync, row.note) = (InitialCopy::Now, row.resync + 1, None);
+        });
+        let [source, target, from_name] = [row.source, to, row.target].map(|host| self.host_name(host));
+        let (name, from, from_place) = (row.name, row.target, row.place);
+        let input = Moving {
+            machine,
+            epoch,
+            name,
+            source,
+            target,
+            from,
+            from_name,
+            from_place,
+            to,
+            old,
+            fresh,
+            delete,
+        };
+        self.begin_job(Kind::Move, about, &input, at)
+    }
+
+    /// That a replica can be moved as things are.
+    pub(super) fn can_be_moved(&self, row: &ProtectionRow) -> Result<(), Problem> {
+        self.is_not_moving(row)?;
+        let name = &row.name;
+        if let Some(open) = self.open_job(Kind::Move, About::Machine(row.machine)) {
+            let what = format!("the old replica of machine '{name}' is still to be deleted by job {open}");
+            return Err(Problem::conflict("moving", what, "wait for that job, or cancel it first"));
+        }
+        if row.intent == Intent::Pause {
+            let what = format!("the protection of machine '{name}' is paused: nothing would be copied");
+            return Err(Problem::refused("paused", what, "resume it first"));
+        }
+        if self.open_job(Kind::Enable, About::Machine(row.machine)).is_some() {
+            let what = format!("the first copy of machine '{name}' is not complete");
+            let advice = "wait for it; or cancel its job, and enable it anew with the other target";
+            return Err(Problem::refused("initial-copy", what, advice));
+        }
+        Ok(())
+    }
+
+    /// That a replica is not on its way from one host to another.
+    pub(super) fn is_not_moving(&self, row: &ProtectionRow) -> Result<(), Problem> {
+        let Some(leaving) = self.leaving(row) else { return Ok(()) };
+        let (from, to) = (self.host_name(leaving.host), self.host_name(row.target));
+        let what = format!("the replica of machine '{}' is being moved from '{from}' to '{to}'", row.name);
+        Err(Problem::conflict("moving", what, "wait for that job, or cancel it first"))
+    }
+
+    pub(super) fn epoch_of(&self, machine: MachineId) -> Result<Epoch, Problem> {
+        let row = self.tables.epochs.get(&machine);
+        row.map(|row| row.epoch)
+            .ok_or_else(|| Problem::unknown("epoch", format_args!("of machine {machine}")))
+    }
+}
+
+fn check_findings(findings: &[Finding], machines: usize) -> Result<(), Problem> {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if errors == 0 {
+        return Ok(());
+    }
+    let what = format!("{errors} things stand against moving the replicas of {machines} machines");
+    let problem = Problem::refused("preflight", what, "see the details; nothing was changed");
+    Err(problem.with_details(findings.to_vec()))
+}
