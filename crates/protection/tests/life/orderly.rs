@@ -20,12 +20,14 @@ fn steps() -> Vec<(Life, String, bool, Life)> {
                     steps.push((life.clone(), operation.name().to_owned(), operation.is_orderly(), next));
                 }
             }
-            for (_, event) in life.example_reports() {
-                let orderly = !matches!(event, Event::Owned { .. });
-                let label = format!("{event:?}");
-                let input = Input::Report(Report { epoch: life.epoch, event });
-                steps.push((life.clone(), label, orderly, life.step(&input, &facts).unwrap().life));
-            }
+        }
+        // What is reported counts whatever else is seen.
+        for (_, event) in life.example_reports() {
+            let orderly = !matches!(event, Event::Owned { .. });
+            let label = format!("{event:?}");
+            let input = Input::Report(Report { epoch: life.epoch, event });
+            let next = life.step(&input, &life.example_facts()).unwrap().life;
+            steps.push((life.clone(), label, orderly, next));
         }
     }
     steps
