@@ -147,6 +147,9 @@ pub enum Probe {
 }
 
 /// Issues the epoch by which a machine is brought up here without the vault (break-glass).
+/// Where the other host answers, it is told of the epoch, and must have kept it durably, before
+/// the machine is brought up here: else it could still accept a seal that is on its way, or
+/// start again what it had stopped and not sealed.
 ///
 /// # Errors
 /// Where the other host runs it, or is silent, and nobody forces it.

@@ -32,12 +32,12 @@ impl Life {
     pub fn news_of(&self, said: &Said, other: Option<&Said>) -> Vec<Event> {
         let mut events = Vec::new();
         let lineage = &said.lineage;
-        // Both halves of a conflict are told, and the owner of what this host owns.
-        if lineage.owner == said.host {
-            let knows = |other: &Said| other.lineage.epoch == lineage.epoch && !other.runs;
-            let alone = lineage.conflict.is_none() && other.is_some_and(knows);
-            events.push(Event::Owned { epoch: lineage.epoch, owner: said.host, alone });
-        }
+        // Whoever holds an epoch tells of its owner, be it the host that lost the machine. Both
+        // halves of a conflict are told.
+        let knows = |loser: &Said| loser.lineage.epoch == lineage.epoch && !loser.runs;
+        let loser = if lineage.owner == said.host { other } else { Some(said) };
+        let alone = lineage.conflict.is_none() && loser.is_some_and(knows);
+        events.push(Event::Owned { epoch: lineage.epoch, owner: lineage.owner, alone });
         if let Some(epoch) = lineage.conflict {
             let owner = if said.host == self.source { self.target } else { self.source };
             events.push(Event::Owned { epoch, owner, alone: false });

@@ -484,6 +484,10 @@ impl World {
         }
         let Ok(epoch) = fence::break_glass(&agent.lineage, probe, force, token) else { return false };
         agent.lineage.hear(&epoch, host(at));
+        // Who answers is told of it, and keeps that, before anything is brought up.
+        if probe != Probe::Silent {
+            self.agents[1 - at].lineage.hear(&epoch, host(at));
+        }
         self.ghost.confirmed |= force;
         self.ghost.alone.push(epoch);
         let own = self.agents[at].newest.is_none();

@@ -1,6 +1,5 @@
-//! The exploration itself, and that each rule which is taken away is missed.
+//! The exploration itself.
 
-use farshore_control::bug::{self as rules, Bug as Rule};
 use farshore_protection::{
     Operation,
     bug::{Bug, plant},
@@ -59,33 +58,11 @@ fn nothing_that_must_never_be_is_in_any_order_of_what_can_happen() {
     assert!(states_seen >= states() * 3 / 4, "only {states_seen} worlds");
 }
 
-/// Whether the exploration misses a rule.
-fn is_missed() -> bool {
-    search(STATES).1.is_some()
-}
-
+/// That the exploration can find anything. What takes more steps than the usual run goes is
+/// planted one by one in the stories of `attacks` and in the tests of the life.
 #[test]
-fn a_rule_that_is_taken_away_is_missed() {
-    for rule in [Rule::StartsSealed, Rule::AsksNobody] {
-        let _planted = rules::plant(rule);
-        assert!(is_missed(), "{rule:?}");
-    }
-}
-
-#[test]
-fn a_decision_that_is_taken_away_is_missed() {
-    let bugs = [
-        Bug::CancelsUnsealed,
-        Bug::StartsUnsealed,
-        Bug::AdoptsBlindly,
-        Bug::BelievesAnybody,
-        Bug::StopsOnRumour,
-        Bug::ProbesNobody,
-        Bug::StopsFromCache,
-        Bug::SealsEarly,
-    ];
-    for bug in bugs {
-        let _planted = plant(bug);
-        assert!(is_missed(), "{bug:?}");
-    }
+fn a_machine_that_is_brought_up_beside_one_that_runs_is_found() {
+    let _planted = plant(Bug::ProbesNobody);
+    let fault = search(STATES).1.unwrap_or_default();
+    assert!(fault.contains("runs on both sides"), "{fault}");
 }
