@@ -100,7 +100,7 @@ fn highest(known: &[Epoch]) -> Result<Option<Epoch>, Denied> {
 
 /// The old owner's word that it has stopped for good: with it, and not without, the next
 /// owner of an orderly change starts (R3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Seal {
     /// The machine.
     pub machine: MachineId,
@@ -113,7 +113,7 @@ pub struct Seal {
 }
 
 /// What a host durably holds of a machine's lineage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lineage {
     /// The machine.
     pub machine: MachineId,

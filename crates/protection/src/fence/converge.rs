@@ -1,0 +1,166 @@
+//! The next thing that an agent does about one machine, from what its document wants and what
+//! is so here. Asked again after everything that was done. This module must never remember.
+
+use farshore_control::ownership::{Heard, Lineage, Occasion, Seal};
+use farshore_types::{Epoch, HostId};
+
+use super::{Act, Claim, Fence, on_claim};
+use crate::{
+    Choice, Want, Wanted,
+    bug::{self, Bug},
+};
+
+/// What is so on a host about one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// Whether the machine runs here.
+    pub runs: bool,
+    /// Whether the host was booted since the machine ran here, and no witness has spoken.
+    pub booted: bool,
+    /// Whether the document was confirmed as the newest by the vault since this agent began to
+    /// run, and within the time for which a stop holds. One from a cache stops nothing (R7).
+    pub fresh: bool,
+    /// Whether the other host has everything that the machine wrote here.
+    pub complete: bool,
+    /// Whether the machine was brought up by the epoch that is held, at the point that the
+    /// document wants.
+    pub brought_up: bool,
+    /// A seal that came from the other host.
+    pub seal: Option<Seal>,
+    /// What is configured for a copy that is another host's.
+    pub fence: Fence,
+}
+
+/// The next thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Do {
+    /// Nothing.
+    Nothing,
+    /// Take notice of the epoch and owner of the document, durably.
+    Hear,
+    /// Start the machine as it is.
+    Start,
+    /// Ask the other site whether it has taken over, and start the machine when it has not.
+    AskWitness,
+    /// Ask the other host for its durable refusal of this epoch.
+    AskRefusal(Epoch),
+    /// Shut the machine down.
+    ShutDown {
+        /// Whether it is switched off where it does not.
+        power_off: bool,
+    },
+    /// Send what the other host does not have.
+    SendRest,
+    /// Seal the machine for the next owner, durably, and send the seal.
+    Seal(Epoch),
+    /// Accept a seal, durably.
+    Accept(Seal),
+    /// Refuse a seal of this epoch, durably.
+    Refuse(Epoch),
+    /// Bring the machine up.
+    BringUp(Choice),
+    /// Stop or isolate the machine.
+    Fence(Fence),
+    /// Keep what was written here as a point, and make the disks the replica.
+    Adopt,
+}
+
+/// Decides it.
+#[must_use]
+pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> Do {
+    let heard = lineage.clone().hear(&wanted.epoch, wanted.owner);
+    if !matches!(heard, Heard::Stale | Heard::Known) {
+        return Do::Hear;
+    }
+    let mine = if wanted.owner == me { wanted.source } else { wanted.target };
+    if heard == Heard::Stale {
+        // The document is of before: what is held here counts, and the vault learns of it. The
+        // one thing that it may be waiting for is that an accepted machine runs.
+        return match (lineage.owner == me, here.brought_up) {
+            (false, _) => Do::Nothing,
+            (true, false) => run(lineage, me, here),
+            (true, true) => own(lineage, here),
+        };
+    }
+    match mine {
+        Want::Own => own(lineage, here),
+        Want::Run => run(lineage, me, here),
+        Want::HandOver { next, last_cycle, power_off } => {
+            hand_over(lineage, me, here, next, last_cycle, power_off)
+        }
+        Want::Accept { next } => accept(lineage, me, here, next),
+        Want::Refuse { next } if !lineage.refused.contains(&next) && lineage.epoch.number < next.number => {
+            Do::Refuse(next)
+        }
+        Want::BringUp { .. } if here.runs && here.brought_up => Do::Nothing,
+        Want::BringUp { point: Choice::AsLeft } if here.runs => Do::Nothing,
+        // What was done before the boot is not ordered again; what was not waits for a fresh word.
+        Want::BringUp { .. } if here.booted && here.brought_up => Do::AskWitness,
+        Want::BringUp { .. } if here.booted && !here.fresh => Do::Nothing,
+        Want::BringUp { point } => bring_up(lineage, me, point),
+        Want::Fence | Want::Receive | Want::Adopt if here.runs => fenced(lineage, me, here, mine),
+        Want::Adopt => Do::Adopt,
+        Want::Refuse { .. } | Want::Fence | Want::Receive | Want::Hold | Want::Nothing => Do::Nothing,
+    }
+}
+
+fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
+    let claim = if here.fresh { Claim::Vault } else { Claim::Rumour };
+    match on_claim(lineage, me, want, claim, here.fence) {
+        Act::Fence(fence) => Do::Fence(fence),
+        Act::GoOn | Act::GoOnUnprotected => Do::Nothing,
+    }
+}
+
+/// A sealed machine needs the refusal; one of a host that was booted, a witness. Whether it
+/// runs otherwise is its users' business.
+fn own(lineage: &Lineage, here: &Here) -> Do {
+    match lineage.seal {
+        Some(seal) => Do::AskRefusal(seal.next),
+        None if !here.runs && here.booted => Do::AskWitness,
+        None => Do::Nothing,
+    }
+}
+
+/// The same, where it is to run.
+fn run(lineage: &Lineage, me: HostId, here: &Here) -> Do {
+    let rests = own(lineage, here) == Do::Nothing && !here.runs;
+    let starts = rests && lineage.may_start(me, Occasion::Ordered).is_ok();
+    if starts { Do::Start } else { own(lineage, here) }
+}
+
+/// Unsealed, and without a vault that still wants it, the machine runs again (rule R3).
+fn hand_over(
+    lineage: &Lineage,
+    me: HostId,
+    here: &Here,
+    next: Epoch,
+    last_cycle: bool,
+    power_off: bool,
+) -> Do {
+    if lineage.seal.is_some() {
+        return Do::Nothing;
+    }
+    if !here.fresh && !bug::is(Bug::StopsFromCache) {
+        return run(lineage, me, here);
+    }
+    if here.runs {
+        return Do::ShutDown { power_off };
+    }
+    if last_cycle && !here.complete && !bug::is(Bug::SealsEarly) { Do::SendRest } else { Do::Seal(next) }
+}
+
+fn accept(lineage: &Lineage, me: HostId, here: &Here, next: Epoch) -> Do {
+    if lineage.epoch == next && lineage.owner == me {
+        return run(lineage, me, here);
+    }
+    match here.seal {
+        Some(seal) if seal.next == next && lineage.clone().accept(me, &seal).is_ok() => Do::Accept(seal),
+        _ => Do::Nothing,
+    }
+}
+
+fn bring_up(lineage: &Lineage, me: HostId, point: Choice) -> Do {
+    let allowed = lineage.may_start(me, Occasion::Ordered).is_ok();
+    if allowed { Do::BringUp(point) } else { Do::Nothing }
+}

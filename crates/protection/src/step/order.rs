@@ -1,0 +1,246 @@
+//! What orders make of a life. Whether they are allowed is in `allowed`.
+
+use std::collections::BTreeSet;
+
+use farshore_control::ownership;
+use farshore_types::{Epoch, PointId};
+
+use super::{Begin, Step};
+use crate::{
+    Answer, Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Facts, Flat, HandOver, Kind, Life,
+    Operation, Order, Overlay, Phase, Reason, Stage, Why,
+    bug::{self, Bug},
+};
+
+impl Life {
+    pub(super) fn ordered(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
+        self.check(order, facts)?;
+        let begins = |life, begin| Step { life, supersedes: false, begins: Some(begin) };
+        let only = |life| Step { life, supersedes: false, begins: None };
+        let life = self.clone();
+        Ok(match order.operation {
+            Operation::Enable => begins(self.enabled(order, facts), Begin::Copy),
+            Operation::Disable => {
+                let (stage, copying) = (Stage::Disabled, Copying::Off);
+                let ended = Life { stage, copying, paused: false, rival: None, ..life };
+                Step { life: ended, supersedes: true, begins: Some(Begin::End) }
+            }
+            Operation::Pause => only(Life { paused: true, ..life }),
+            Operation::Resume => only(Life { paused: false, ..life }),
+            Operation::Resync => begins(Life { copying: Copying::Resync, ..life }, Begin::Resync),
+            Operation::TestFailover => {
+                let drill = Some(Drill { phase: DrillPhase::Opening, overdue: false });
+                begins(Life { drill, ..life }, Begin::Drill)
+            }
+            Operation::CleanUp => begins(life.without_drill(), Begin::CleanUp),
+            Operation::PlannedFailover | Operation::Failback => {
+                begins(self.handing_over(Why::Planned, order, facts)?, Begin::HandOver)
+            }
+            Operation::Cancel => self.cancelled(order, facts)?,
+            Operation::UnplannedFailover => self.failing_over(order, facts)?,
+            Operation::TakeBack => self.taken_back(order, facts)?,
+            Operation::DeclareWinner => self.decided(order, facts)?,
+            Operation::Complete => begins(life.phase(Phase::Sealed), Begin::HandOver),
+            Operation::Abort => {
+                let sealed = self.is_sealed();
+                begins(life.phase(Phase::Aborting { sealed }), Begin::Abort)
+            }
+            Operation::ChangePoint => self.changing_point(order)?,
+            Operation::Commit => begins(life.committed(), Begin::Commit),
+            Operation::Flatten => match order.at_ms {
+                Some(at_ms) => only(Life { flat: Flat::Scheduled { at_ms }, ..life }),
+                None => begins(Life { flat: Flat::Flattening, ..life }, Begin::Flatten),
+            },
+            Operation::StopFlatten => {
+                Step { life: Life { flat: Flat::Layered, ..life }, supersedes: true, begins: None }
+            }
+            Operation::Reverse => {
+                begins(Life { stage: Stage::Reversing { kept: false }, ..life }, Begin::Reverse)
+            }
+        })
+    }
+
+    /// Whether an order may be carried out, by everything that it says.
+    fn check(&self, order: &Order, facts: &Facts) -> Result<(), Reason> {
+        let named = order.seen.or((!order.operation.names_its_version()).then_some(self.version));
+        if named != Some(self.version) && !bug::is(Bug::IgnoresVersion) {
+            let what = match named {
+                Some(seen) => format!("it was changed since version {seen} was seen: {}", self.so()),
+                None => format!("the order does not say which version it saw; now {}", self.so()),
+            };
+            let advice = "look at the protection again, and order it anew if that is still wanted";
+            return Err(Reason::new("changed-meanwhile", what, advice));
+        }
+        let confirm = match self.judge(facts, order.operation) {
+            Answer::Allowed { confirm } => confirm,
+            Answer::Already(reason) | Answer::Refused(reason) => return Err(reason),
+        };
+        match confirm.iter().find(|confirm| !order.confirmed.contains(confirm)) {
+            None => Ok(()),
+            Some(missing) => {
+                let what = format!("'{}' is not confirmed", missing.name());
+                let advice = "confirm it where you know that, and accept it";
+                Err(Reason::new(&format!("confirm-{}", missing.name()), what, advice))
+            }
+        }
+    }
+
+    /// The epoch of a next owner (rule R1): above all that is known, by nobody else meanwhile.
+    fn issue(&self, order: &Order, facts: &Facts) -> Result<Epoch, Reason> {
+        let known: Vec<Epoch> = facts.known.iter().copied().chain([self.epoch, self.issued]).collect();
+        ownership::issue(&known, Some(&self.issued), order.token).map_err(|denied| {
+            let advice = "look at the protection again when the vault has heard its hosts";
+            Reason::new("owner-changed", denied.to_string(), advice)
+        })
+    }
+
+    fn enabled(&self, order: &Order, facts: &Facts) -> Life {
+        // It names the host that owns the machine, so it decides also about what was contested.
+        let known: Vec<Epoch> = facts.known.iter().copied().chain([self.epoch, self.issued]).collect();
+        let epoch = ownership::issue_for_winner(&known, order.token);
+        let [source, target] = order.hosts.map_or(self.hosts(), |hosts| [hosts.source, hosts.target]);
+        Life { version: self.version, ..Life::begin(source, target, epoch) }
+    }
+
+    fn handing_over(&self, why: Why, order: &Order, facts: &Facts) -> Result<Life, Reason> {
+        let next = self.issue(order, facts)?;
+        let back = match &self.stage {
+            Stage::FailedOver { kind, at, kept } => {
+                Back::FailedOver { kind: *kind, at: *at, kept: kept.clone() }
+            }
+            Stage::BringingUp(up) => {
+                Back::FailedOver { kind: Kind::Unplanned, at: None, kept: up.kept.clone() }
+            }
+            Stage::Starting { at, .. } => {
+                Back::FailedOver { kind: Kind::Planned, at: *at, kept: BTreeSet::new() }
+            }
+            _ => Back::Replicating,
+        };
+        let power_off = order.power_off || why == Why::Cancel;
+        let over = HandOver { why, phase: Phase::Stopping, next, last: None, power_off, back };
+        Ok(Life { stage: Stage::HandingOver(over), issued: next, ..self.clone() })
+    }
+
+    fn cancelled(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
+        let mut life = self.handing_over(Why::Cancel, order, facts)?;
+        if bug::is(Bug::CancelsUnsealed) {
+            life.turn(life.issued);
+            life.stage = Stage::Starting { why: Why::Cancel, at: None, failed: None };
+        }
+        Ok(Step { life, supersedes: true, begins: Some(Begin::HandOver) })
+    }
+
+    /// Supersedes whatever was under way, an open drill too. What is tried first happens by the
+    /// source's own epoch: after the new one it could send nothing any more.
+    fn failing_over(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
+        if order.try_to_stop && facts.source.reachable && self.stage == Stage::Replicating {
+            let order = Order { power_off: true, ..order.clone() };
+            let life = self.handing_over(Why::Planned, &order, facts)?.without_drill();
+            return Ok(Step { life, supersedes: true, begins: Some(Begin::TryHandOver) });
+        }
+        let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order, facts)? };
+        let mut life = self.clone().without_drill();
+        life.before = self.copying;
+        life.turn(epoch);
+        life.bring_up(Contest::Failover, order.point, BTreeSet::new());
+        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+    }
+
+    fn taken_back(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
+        let epoch = self.issue(order, facts)?;
+        let mut life = self.clone();
+        life.own(epoch);
+        life.bring_up(Contest::TakeBack, Choice::AsLeft, BTreeSet::new());
+        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+    }
+
+    /// The winner owns the machine above both; the loser's writes are kept when it is reversed.
+    fn decided(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
+        let Some(winner) = order.winner.filter(|winner| self.hosts().contains(winner)) else {
+            let what = "the winner is not one of the two hosts of this protection";
+            return Err(Reason::new("no-winner", what, "name one of the two"));
+        };
+        let rival = self.rival.map(|rival| rival.epoch);
+        let known: Vec<Epoch> =
+            facts.known.iter().copied().chain([self.epoch, self.issued]).chain(rival).collect();
+        let epoch = ownership::issue_for_winner(&known, order.token);
+        let mut life = self.clone().without_drill();
+        life.rival = None;
+        if winner == life.target {
+            life.turn(epoch);
+        } else {
+            life.own(epoch);
+        }
+        life.bring_up(Contest::Winner, Choice::AsLeft, BTreeSet::new());
+        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+    }
+
+    fn changing_point(&self, order: &Order) -> Result<Step, Reason> {
+        let (at, mut kept) = match &self.stage {
+            Stage::FailedOver { at, kept, .. } => (*at, kept.clone()),
+            Stage::BringingUp(up) => (None, up.kept.clone()),
+            _ => (None, BTreeSet::new()),
+        };
+        kept.extend(at);
+        self.check_point(order, at, &kept)?;
+        let mut life = self.clone();
+        life.bring_up(Contest::OtherPoint, order.point, kept);
+        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+    }
+
+    fn check_point(
+        &self,
+        order: &Order,
+        at: Option<PointId>,
+        kept: &BTreeSet<PointId>,
+    ) -> Result<(), Reason> {
+        match (order.point, order.overlay) {
+            (Choice::At(point), _) if Some(point) == at => {
+                let what = format!("the machine runs at point {point} already");
+                Err(Reason::new("same-point", what, "choose another point"))
+            }
+            (Choice::At(point), Overlay::AsLeft) if !kept.contains(&point) => {
+                let what = format!("the machine was not brought up at point {point} before");
+                Err(Reason::new("never-there", what, "bring it up there fresh"))
+            }
+            (Choice::At(_), Overlay::AsLeft) | (_, Overlay::Fresh) => Ok(()),
+            (_, Overlay::AsLeft) => {
+                let what = "as it was left can only be asked for at a named point";
+                Err(Reason::new("no-point-named", what, "name the point"))
+            }
+        }
+    }
+
+    /// Begins to bring the machine up at the source.
+    fn bring_up(&mut self, then: Contest, point: Choice, kept: BTreeSet<PointId>) {
+        self.stage = Stage::BringingUp(BringUp { then, point, kept, failed: None });
+        if then != Contest::OtherPoint {
+            (self.copying, self.flat) = (Copying::Off, Flat::Own);
+        }
+    }
+
+    fn committed(mut self) -> Life {
+        let planned = matches!(self.stage, Stage::FailedOver { kind: Kind::Planned, .. });
+        self.stage = if planned { Stage::Replicating } else { Stage::Committed };
+        self
+    }
+
+    fn without_drill(mut self) -> Life {
+        if let Some(drill) = &mut self.drill {
+            drill.phase = DrillPhase::CleaningUp;
+        }
+        self
+    }
+
+    fn phase(mut self, phase: Phase) -> Life {
+        if let Stage::HandingOver(over) = &mut self.stage {
+            over.phase = phase;
+        }
+        self
+    }
+
+    fn is_sealed(&self) -> bool {
+        let Stage::HandingOver(over) = &self.stage else { return false };
+        matches!(over.phase, Phase::Sealed | Phase::Aborting { sealed: true })
+    }
+}

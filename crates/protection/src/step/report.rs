@@ -1,0 +1,218 @@
+//! What reports make of a life. Levels may be skipped: a host that was cut off tells only the
+//! last of them.
+
+use std::collections::BTreeSet;
+
+use farshore_types::{Epoch, EpochOrder, HostId, PointId};
+
+use super::{Event, Report, Step};
+use crate::{
+    Back, BringUp, Contest, Copying, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival, Stage, Why,
+    bug::{self, Bug},
+};
+
+impl Life {
+    pub(super) fn reported(&self, report: &Report) -> Step {
+        let mut step = self.stays();
+        // A protection that has ended hears nothing, nor does one what its dead owner says.
+        if self.stage == Stage::Disabled || report.is_dead(self) {
+            return step;
+        }
+        let life = &mut step.life;
+        match &report.event {
+            Event::FirstPoint if life.copying == Copying::Seeding => life.copying = Copying::Steady,
+            Event::TrackerLost if life.copying == Copying::Steady => life.copying = Copying::Resync,
+            Event::Resynced if life.copying == Copying::Resync => life.copying = Copying::Steady,
+            Event::Stopped => life.was_stopped(),
+            Event::Sealed { next, last } => life.was_sealed(next, *last),
+            Event::Accepted { next } => life.was_accepted(next),
+            Event::RunsAgain => life.runs_again(),
+            Event::Runs { at } => life.runs(*at),
+            Event::CannotRun { why } => life.cannot_run(why),
+            Event::OwnKept => {
+                if let Stage::Reversing { kept } = &mut life.stage {
+                    *kept = true;
+                }
+            }
+            Event::Adopted { had_disks } => life.adopted(*had_disks),
+            Event::DrillRuns | Event::DrillOverdue | Event::DrillGone => life.drill_is(&report.event),
+            Event::FlattenBegun if matches!(life.flat, Flat::Scheduled { .. }) => {
+                life.flat = Flat::Flattening;
+            }
+            Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
+            Event::Owned { epoch, owner, alone } => {
+                step.supersedes = life.owned(*epoch, *owner, *alone);
+            }
+            Event::Moved { from, to } => life.moved(*from, *to),
+            Event::FirstPoint
+            | Event::TrackerLost
+            | Event::Resynced
+            | Event::FlattenBegun
+            | Event::Flattened => {}
+        }
+        step
+    }
+
+    fn was_stopped(&mut self) {
+        let Stage::HandingOver(over) = &mut self.stage else { return };
+        if over.phase == Phase::Stopping {
+            over.phase = Phase::Stopped;
+        }
+        if bug::is(Bug::StartsUnsealed) {
+            let next = over.next;
+            self.was_accepted(&next);
+        }
+    }
+
+    /// A seal is the truth, whoever ordered it: another vault may have, of which this one was
+    /// never told. The machine is then on its way all the same.
+    fn was_sealed(&mut self, next: &Epoch, last: PointId) {
+        if next.number <= self.epoch.number {
+            return;
+        }
+        if !matches!(self.stage, Stage::HandingOver(_)) {
+            let (why, back) = match self.stage.clone() {
+                Stage::Replicating => (Why::Planned, Back::Replicating),
+                Stage::FailedOver { kind, at, kept } => (Why::Cancel, Back::FailedOver { kind, at, kept }),
+                _ => return,
+            };
+            let (phase, next) = (Phase::Stopped, *next);
+            self.stage =
+                Stage::HandingOver(HandOver { why, phase, next, last: None, power_off: false, back });
+        }
+        let Stage::HandingOver(over) = &mut self.stage else { return };
+        over.next = *next;
+        if self.issued.number <= next.number {
+            self.issued = *next;
+        }
+        over.last = Some(last);
+        over.phase = match over.phase {
+            Phase::Aborting { .. } => Phase::Aborting { sealed: true },
+            _ => Phase::Sealed,
+        };
+    }
+
+    /// That it was accepted shows that it was sealed, whatever was heard of that.
+    fn was_accepted(&mut self, next: &Epoch) {
+        let Stage::HandingOver(HandOver { why, next: expected, last, .. }) = &self.stage else { return };
+        if expected != next {
+            return;
+        }
+        let (why, last) = (*why, *last);
+        let at = last.filter(|_| why == Why::Planned);
+        self.stage = Stage::Starting { why, at, failed: None };
+        self.turn(*next);
+        // A planned one leaves both sides equal. A cancel goes back to what there was before the
+        // failover, where the source finds by comparing how far the replica is.
+        (self.copying, self.before, self.flat) = match why {
+            Why::Planned => (Copying::Steady, Copying::Steady, Flat::Layered),
+            Why::Cancel if self.before == Copying::Off => (Copying::Off, Copying::Off, self.flat),
+            Why::Cancel => (Copying::Resync, Copying::Off, Flat::Own),
+        };
+    }
+
+    fn runs_again(&mut self) {
+        let Stage::HandingOver(HandOver { phase: Phase::Aborting { .. }, back, .. }) = &self.stage else {
+            return;
+        };
+        self.stage = match back.clone() {
+            Back::Replicating => Stage::Replicating,
+            Back::FailedOver { kind, at, kept } => Stage::FailedOver { kind, at, kept },
+        };
+    }
+
+    fn runs(&mut self, at: Option<PointId>) {
+        match self.stage.clone() {
+            Stage::Starting { why: Why::Planned, at, .. } => {
+                let (kind, kept) = (Kind::Planned, BTreeSet::new());
+                self.stage = Stage::FailedOver { kind, at, kept };
+            }
+            Stage::Starting { why: Why::Cancel, .. } => {
+                let protected = self.copying != Copying::Off;
+                self.stage = if protected { Stage::Replicating } else { Stage::Committed };
+            }
+            Stage::BringingUp(BringUp { then: Contest::Winner | Contest::TakeBack, .. }) => {
+                self.stage = Stage::Committed;
+            }
+            Stage::BringingUp(BringUp { mut kept, .. }) => {
+                if let Some(at) = at {
+                    kept.remove(&at);
+                    self.flat = Flat::Layered;
+                }
+                self.stage = Stage::FailedOver { kind: Kind::Unplanned, at, kept };
+            }
+            _ => {}
+        }
+    }
+
+    fn cannot_run(&mut self, why: &str) {
+        match &mut self.stage {
+            Stage::Starting { failed, .. } | Stage::BringingUp(BringUp { failed, .. }) => {
+                *failed = Some(why.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn adopted(&mut self, had_disks: bool) {
+        if matches!(self.stage, Stage::Reversing { .. }) {
+            self.stage = Stage::Replicating;
+            self.copying = if had_disks { Copying::Resync } else { Copying::Seeding };
+        }
+    }
+
+    fn drill_is(&mut self, event: &Event) {
+        let Some(drill) = &mut self.drill else { return };
+        match event {
+            Event::DrillRuns if drill.phase == DrillPhase::Opening => drill.phase = DrillPhase::Open,
+            Event::DrillOverdue => drill.overdue = true,
+            Event::DrillGone => self.drill = None,
+            _ => {}
+        }
+    }
+
+    /// A host owns the machine by an epoch (rules R2 and R4). Whether anything that was under
+    /// way is superseded by it.
+    fn owned(&mut self, epoch: Epoch, owner: HostId, alone: bool) -> bool {
+        if let Stage::HandingOver(over) = &self.stage
+            && over.next == epoch
+            && owner == self.target
+        {
+            self.was_accepted(&epoch);
+            return false;
+        }
+        let order = self.epoch.order_of(&epoch);
+        if matches!(order, EpochOrder::Older | EpochOrder::Same) {
+            return false;
+        }
+        if self.rival.is_some_and(|rival| rival.epoch.number >= epoch.number) {
+            return false;
+        }
+        // Above everything that was ever issued, so that nobody else can own it by that.
+        let clear = self.issued.order_of(&epoch) == EpochOrder::Newer && self.rival.is_none();
+        if clear && owner == self.target && (alone || bug::is(Bug::AdoptsBlindly)) {
+            self.turn(epoch);
+            (self.copying, self.flat) = (Copying::Off, Flat::Layered);
+            self.stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: BTreeSet::new() };
+        } else if clear && owner == self.source {
+            self.own(epoch);
+            if matches!(self.stage, Stage::HandingOver(_)) {
+                (self.stage, self.copying) = (Stage::Committed, Copying::Off);
+            }
+        } else {
+            self.rival = Some(Rival { epoch, owner });
+        }
+        true
+    }
+
+    fn moved(&mut self, from: HostId, to: HostId) {
+        if self.hosts().contains(&to) {
+            return;
+        }
+        for host in [&mut self.source, &mut self.target, &mut self.home] {
+            if *host == from {
+                *host = to;
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What an agent decides.
+
+use farshore_control::ownership::{Heard, Lineage, Witness};
+use farshore_types::{Epoch, HostId, MachineId, PointId, PointRef, RootDigest};
+use uuid::Uuid;
+
+use crate::{HERE, THERE};
+use farshore_protection::{
+    Choice, Want, Wanted,
+    bug::{Bug, plant},
+    fence::{
+        Act, Answered, AtBoot, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
+        on_claim, witness,
+    },
+    writer::{Admission, Writer, admit, runs_twice},
+};
+
+const MACHINE: MachineId = MachineId(Uuid::from_u128(9));
+
+fn epoch(number: u64) -> Epoch {
+    Epoch { number, token: u128::from(number) * 10 }
+}
+
+fn lineage(number: u64, owner: HostId) -> Lineage {
+    Lineage::new(MACHINE, epoch(number), owner)
+}
+
+fn sealed(number: u64) -> Lineage {
+    let mut sealed = lineage(number, HERE);
+    let last = PointRef { id: PointId { epoch: number, number: 3 }, root: RootDigest([0; 32]) };
+    sealed.seal(HERE, last, epoch(number + 1)).unwrap();
+    sealed
+}
+
+fn says(by: Voice, nonce: u128, number: u64) -> Answered {
+    Answered { by, witness: Witness { nonce, epoch: epoch(number) } }
+}
+
+/// Starts that rest on nobody of the other side, or on an answer of before.
+fn stale_starts() -> usize {
+    let held = lineage(5, HERE);
+    let answers = [says(Voice::OwnSite, 1, 5), says(Voice::Vault, 1, 5), says(Voice::OtherHost, 2, 5)];
+    answers.iter().filter(|answer| at_boot(&held, HERE, 1, &[**answer], false) == AtBoot::Start).count()
+}
+
+#[test]
+fn after_a_boot_only_the_other_site_and_only_freshly_lets_a_machine_start() {
+    let held = lineage(5, HERE);
+    assert_eq!(stale_starts(), 0);
+    assert!(matches!(at_boot(&held, HERE, 1, &[], false), AtBoot::Hold(_)));
+    for by in [Voice::OtherHost, Voice::OtherSite] {
+        assert_eq!(at_boot(&held, HERE, 1, &[says(by, 1, 5)], false), AtBoot::Start);
+    }
+    // The site server has not heard yet what its host knows.
+    let both = [says(Voice::OtherSite, 1, 5), says(Voice::OtherHost, 1, 6)];
+    assert!(matches!(at_boot(&held, HERE, 1, &both, false), AtBoot::Never(_)));
+}
+
+#[test]
+fn a_boot_that_believes_anybody_is_caught() {
+    let _planted = plant(Bug::BelievesAnybody);
+    assert!(stale_starts() > 0);
+}
+
+#[test]
+fn a_person_stands_in_for_a_witness_and_never_for_what_is_known() {
+    assert_eq!(at_boot(&lineage(5, HERE), HERE, 1, &[], true), AtBoot::StartOverridden);
+    let taken = [says(Voice::OtherHost, 1, 6)];
+    assert!(matches!(at_boot(&lineage(5, HERE), HERE, 1, &taken, true), AtBoot::Never(_)));
+    assert!(matches!(at_boot(&lineage(5, THERE), HERE, 1, &[], true), AtBoot::Never(_)));
+    assert!(matches!(at_boot(&sealed(5), HERE, 1, &[says(Voice::OtherHost, 1, 5)], true), AtBoot::Never(_)));
+    let mut torn = lineage(5, HERE);
+    assert_eq!(torn.hear(&Epoch { number: 5, token: 1 }, THERE), Heard::Conflict);
+    assert!(matches!(at_boot(&torn, HERE, 1, &[], true), AtBoot::Never(_)));
+    assert_eq!(witness(&torn, 8), Witness { nonce: 8, epoch: Epoch { number: 5, token: 1 } });
+}
+
+/// What becomes of a machine that runs on a host which lost it.
+fn on_rumour() -> Act {
+    on_claim(&lineage(6, THERE), HERE, Want::Fence, Claim::Rumour, Fence::Stop)
+}
+
+#[test]
+fn a_guest_is_stopped_by_the_vaults_claim_alone_and_as_configured() {
+    let lost = lineage(6, THERE);
+    let fresh = |want, fence| on_claim(&lost, HERE, want, Claim::Vault, fence);
+    assert_eq!(fresh(Want::Fence, Fence::Stop), Act::Fence(Fence::Stop));
+    assert_eq!(fresh(Want::Receive, Fence::Isolate), Act::Fence(Fence::Isolate));
+    assert_eq!(fresh(Want::Hold, Fence::Stop), Act::GoOnUnprotected);
+    assert_eq!(fresh(Want::Nothing, Fence::Stop), Act::GoOn);
+    assert_eq!(on_rumour(), Act::GoOnUnprotected);
+    assert_eq!(on_claim(&lineage(6, HERE), HERE, Want::Run, Claim::Vault, Fence::Stop), Act::GoOn);
+}
+
+#[test]
+fn an_agent_that_stops_a_guest_on_a_rumour_is_caught() {
+    let _planted = plant(Bug::StopsOnRumour);
+    assert_ne!(on_rumour(), Act::GoOnUnprotected);
+}
+
+#[test]
+fn without_the_vault_the_other_host_is_asked_first_and_the_epoch_is_above_all_that_is_known() {
+    let held = lineage(5, HERE);
+    assert_eq!(break_glass(&held, Probe::Runs, false, 7).unwrap_err().code, "runs-there");
+    assert_eq!(break_glass(&held, Probe::Silent, false, 7).unwrap_err().code, "may-run-there");
+    assert_eq!(break_glass(&held, Probe::DoesNot, false, 7).unwrap().number, 6);
+    assert_eq!(break_glass(&sealed(5), Probe::Silent, true, 7).unwrap().number, 7);
+    let mut refuses = lineage(5, THERE);
+    refuses.refuse(&epoch(9)).unwrap();
+    assert_eq!(break_glass(&refuses, Probe::DoesNot, false, 7).unwrap().number, 10);
+}
+
+#[test]
+fn an_agent_that_probes_nobody_is_caught() {
+    let _planted = plant(Bug::ProbesNobody);
+    assert!(break_glass(&lineage(5, HERE), Probe::Runs, false, 7).is_ok());
+}
+
+fn here() -> Here {
+    Here {
+        runs: true,
+        booted: false,
+        fresh: true,
+        complete: false,
+        brought_up: false,
+        seal: None,
+        fence: Fence::Stop,
+    }
+}
+
+fn wanted(source: Want, target: Want) -> Wanted {
+    Wanted { epoch: epoch(5), owner: HERE, other: THERE, source, target, copies: true }
+}
+
+#[test]
+fn a_machine_is_handed_over_step_by_step_and_a_stop_from_a_cache_stops_nothing() {
+    let over = wanted(
+        Want::HandOver { next: epoch(6), last_cycle: true, power_off: false },
+        Want::Accept { next: epoch(6) },
+    );
+    let held = lineage(5, HERE);
+    let next = |here: Here| converge(&held, HERE, &over, &here);
+    assert_eq!(next(here()), Do::ShutDown { power_off: false });
+    assert_eq!(next(Here { fresh: false, ..here() }), Do::Nothing);
+    let off = Here { runs: false, ..here() };
+    assert_eq!(next(off), Do::SendRest);
+    assert_eq!(next(Here { fresh: false, ..off }), Do::Start, "unsealed, it runs again by itself");
+    assert_eq!(next(Here { complete: true, ..off }), Do::Seal(epoch(6)));
+    let gone = sealed(5);
+    assert_eq!(converge(&gone, HERE, &over, &Here { fresh: false, ..off }), Do::Nothing);
+    let back = wanted(Want::Run, Want::Refuse { next: epoch(6) });
+    assert_eq!(converge(&gone, HERE, &back, &off), Do::AskRefusal(epoch(6)));
+}
+
+#[test]
+fn whether_a_protected_machine_runs_is_its_users_business_except_after_a_boot() {
+    let (held, mine) = (lineage(5, HERE), wanted(Want::Own, Want::Receive));
+    let off = Here { runs: false, ..here() };
+    assert_eq!(converge(&held, HERE, &mine, &here()), Do::Nothing);
+    assert_eq!(converge(&held, HERE, &mine, &off), Do::Nothing);
+    assert_eq!(converge(&held, HERE, &mine, &Here { booted: true, ..off }), Do::AskWitness);
+    assert_eq!(converge(&held, HERE, &wanted(Want::Run, Want::Receive), &off), Do::Start);
+    let contested = wanted(Want::Hold, Want::Hold);
+    assert_eq!(converge(&held, HERE, &contested, &Here { booted: true, ..off }), Do::Nothing);
+}
+
+#[test]
+fn the_next_owner_accepts_its_seal_and_starts_without_being_told_again() {
+    let seal = sealed(5).seal;
+    let over = wanted(
+        Want::HandOver { next: epoch(6), last_cycle: true, power_off: false },
+        Want::Accept { next: epoch(6) },
+    );
+    let off = Here { runs: false, fresh: false, ..here() };
+    let mut there = lineage(5, HERE);
+    assert_eq!(converge(&there, THERE, &over, &off), Do::Nothing);
+    let came = Here { seal, ..off };
+    assert_eq!(converge(&there, THERE, &over, &came), Do::Accept(seal.unwrap()));
+    there.accept(THERE, &seal.unwrap()).unwrap();
+    assert_eq!(converge(&there, THERE, &over, &came), Do::Start);
+    assert_eq!(converge(&there, THERE, &over, &Here { booted: true, ..came }), Do::AskWitness);
+    let mut refuses = lineage(5, HERE);
+    let back = wanted(Want::Run, Want::Refuse { next: epoch(6) });
+    assert_eq!(converge(&refuses, THERE, &back, &came), Do::Refuse(epoch(6)));
+    refuses.refuse(&epoch(6)).unwrap();
+    assert_eq!(converge(&refuses, THERE, &over, &came), Do::Nothing, "what was refused is never accepted");
+}
+
+#[test]
+fn an_old_primary_is_fenced_by_a_fresh_document_and_keeps_what_it_wrote() {
+    let up = Wanted {
+        epoch: epoch(6),
+        owner: THERE,
+        other: HERE,
+        source: Want::BringUp { point: Choice::Latest },
+        target: Want::Fence,
+        copies: false,
+    };
+    let mut old = lineage(5, HERE);
+    assert_eq!(converge(&old, HERE, &up, &here()), Do::Hear);
+    old.hear(&epoch(6), THERE);
+    assert_eq!(converge(&old, HERE, &up, &here()), Do::Fence(Fence::Stop));
+    assert_eq!(converge(&old, HERE, &up, &Here { fresh: false, ..here() }), Do::Nothing);
+    let reverse = Wanted { source: Want::Run, target: Want::Adopt, ..up };
+    assert_eq!(converge(&old, HERE, &reverse, &Here { runs: false, ..here() }), Do::Adopt);
+    assert_eq!(converge(&old, THERE, &up, &Here { runs: false, ..here() }), Do::BringUp(Choice::Latest));
+}
+
+fn writer(host: HostId, session: u64, token: u128) -> Writer {
+    Writer { epoch: epoch(5), host, session, token }
+}
+
+#[test]
+fn a_restarted_agent_takes_over_from_its_own_half_open_connection() {
+    let held = lineage(5, HERE);
+    let first = writer(HERE, 3, 1);
+    assert_eq!(admit(&held, None, &first), Admission::TakesOver);
+    assert_eq!(admit(&held, Some(&first), &first), Admission::Same);
+    assert_eq!(admit(&held, Some(&first), &writer(HERE, 4, 2)), Admission::TakesOver);
+    assert_eq!(admit(&held, Some(&writer(HERE, 4, 2)), &first), Admission::Stale);
+    assert_eq!(admit(&held, Some(&first), &writer(HERE, 3, 2)), Admission::Conflict);
+}
+
+#[test]
+fn a_twin_of_a_writer_that_is_let_in_is_caught() {
+    let _planted = plant(Bug::AdmitsTwins);
+    let twin = admit(&lineage(5, HERE), Some(&writer(HERE, 3, 1)), &writer(HERE, 3, 2));
+    assert_ne!(twin, Admission::Conflict);
+}
+
+#[test]
+fn the_host_to_which_a_machine_was_moved_is_let_in_once_it_is_assigned() {
+    let mut held = lineage(5, HERE);
+    let moved = HostId(Uuid::from_u128(3));
+    let coming = writer(moved, 4, 2);
+    assert!(matches!(admit(&held, Some(&writer(HERE, 3, 1)), &coming), Admission::Refused(_)));
+    held.hear(&epoch(5), moved);
+    assert_eq!(admit(&held, Some(&writer(HERE, 3, 1)), &coming), Admission::TakesOver);
+    assert!(matches!(admit(&held, Some(&coming), &writer(HERE, 3, 1)), Admission::Refused(_)));
+}
+
+#[test]
+fn one_identity_that_runs_twice_is_told_and_neither_is_replicated() {
+    assert_eq!(runs_twice(&[HERE]), None);
+    assert_eq!(runs_twice(&[HERE, THERE]).unwrap().code, "runs-twice");
+}

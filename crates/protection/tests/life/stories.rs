@@ -1,0 +1,296 @@
+//! Whole ways, as people go them.
+
+use farshore_types::Epoch;
+
+use crate::{HERE, THERE, Ways, point};
+use farshore_protection::{
+    Begin, Choice, Copying, Event, Facts, Flat, Life, Operation, Order, Overlay, Seen, Stage, State, Want,
+    bug::{Bug, plant},
+};
+
+fn protected() -> Life {
+    Life::example(State::Protected)
+}
+
+fn well() -> Facts {
+    Facts::well()
+}
+
+fn without_source() -> Facts {
+    Facts { source: Seen::lost(), ..well() }
+}
+
+/// By planned failover to the other side, running there.
+fn moved(life: &Life) -> Life {
+    let life = life.does(Operation::PlannedFailover, &well()).unwrap();
+    assert_eq!(life.state(), State::Stopping);
+    let life = life.hears(Event::Stopped, &well());
+    assert_eq!(life.state(), State::LastCycle);
+    let next = life.issued;
+    let life = life.hears(Event::Sealed { next, last: point(9) }, &well());
+    assert_eq!(life.state(), State::Sealed);
+    let life = life.hears(Event::Accepted { next }, &well());
+    assert_eq!((life.state(), life.epoch), (State::Starting, next));
+    life.hears(Event::Runs { at: Some(point(9)) }, &well())
+}
+
+fn failed_over(life: &Life) -> Life {
+    let life = life.does(Operation::UnplannedFailover, &without_source()).unwrap();
+    assert_eq!(life.state(), State::BringingUp);
+    life.hears(Event::Runs { at: Some(point(7)) }, &well())
+}
+
+#[test]
+fn a_planned_failover_is_protected_in_reverse_at_once_and_leads_home_again() {
+    let mut life = protected();
+    for round in 1..=3 {
+        life = moved(&life);
+        assert_eq!((life.state(), life.source, life.target), (State::MovedOver, THERE, HERE));
+        assert!(life.wanted().copies && !life.points_age());
+        let reverse = life.does(Operation::Reverse, &well()).unwrap_err();
+        assert_eq!(reverse.code, "reverse-runs");
+        life = life.does(Operation::Commit, &well()).unwrap();
+        assert_eq!(life.state(), State::Protected);
+        assert_eq!(life.does(Operation::Reverse, &well()).unwrap_err().code, "reverse-runs");
+        let home = life.does(Operation::Failback, &well()).unwrap();
+        let next = home.issued;
+        let home = home.hears(Event::Sealed { next, last: point(20) }, &well());
+        let home = home.hears(Event::Accepted { next }, &well()).hears(Event::Runs { at: None }, &well());
+        life = home.does(Operation::Commit, &well()).unwrap();
+        assert_eq!((life.source, life.state(), life.epoch.number), (HERE, State::Protected, 1 + 2 * round));
+        assert_eq!(life.does(Operation::Failback, &well()).unwrap_err().code, "at-home");
+    }
+}
+
+#[test]
+fn levels_that_were_not_heard_are_skipped() {
+    let life = protected().does(Operation::PlannedFailover, &well()).unwrap();
+    let (next, owner) = (life.issued, life.target);
+    let life = life.hears(Event::Owned { epoch: next, owner, alone: false }, &well());
+    assert_eq!((life.state(), life.source), (State::Starting, THERE));
+}
+
+#[test]
+fn a_planned_failover_that_is_aborted_before_its_seal_runs_again_and_after_it_needs_the_refusal() {
+    let life = protected().does(Operation::PlannedFailover, &well()).unwrap().hears(Event::Stopped, &well());
+    let aborted = life.does(Operation::Abort, &well()).unwrap();
+    let next = life.issued;
+    assert_eq!(aborted.wanted().source, Want::Run);
+    assert_eq!(aborted.wanted().target, Want::Refuse { next });
+    assert_eq!(aborted.hears(Event::RunsAgain, &well()).state(), State::Protected);
+    // Its seal was on its way, and the target was faster than the abort.
+    let sealed = aborted.hears(Event::Sealed { next, last: point(9) }, &well());
+    assert_eq!(sealed.state(), State::Aborting);
+    assert_eq!(sealed.hears(Event::Accepted { next }, &well()).source, THERE);
+    // The number that was issued is not issued again.
+    let again = aborted.hears(Event::RunsAgain, &well()).does(Operation::PlannedFailover, &well()).unwrap();
+    assert_eq!(again.issued.number, next.number + 1);
+}
+
+#[test]
+fn an_unplanned_failover_needs_nothing_of_the_source_and_is_not_protected_until_reversed() {
+    let life = failed_over(&protected());
+    assert_eq!((life.state(), life.source, life.epoch.number), (State::FailedOver, THERE, 2));
+    assert_eq!((life.wanted().target, life.wanted().copies), (Want::Fence, false));
+    assert_eq!(life.does(Operation::Reverse, &well()).unwrap_err().code, "not-committed");
+    let life = life.does(Operation::Commit, &well()).unwrap();
+    assert_eq!(life.state(), State::Committed);
+    assert_eq!(life.does(Operation::Cancel, &well()).unwrap_err().code, "committed");
+    let life = life.does(Operation::Reverse, &well()).unwrap();
+    assert_eq!(life.wanted().target, Want::Adopt);
+    let life = life.hears(Event::OwnKept, &well()).hears(Event::Adopted { had_disks: true }, &well());
+    assert_eq!((life.state(), life.keeps_history()), (State::Resynchronizing, true));
+    let life = life.hears(Event::Resynced, &well());
+    assert_eq!((life.state(), life.keeps_history(), life.epoch.number), (State::Protected, false, 2));
+}
+
+#[test]
+fn it_supersedes_a_drill_a_resync_and_a_hand_over() {
+    let drill = protected().does(Operation::TestFailover, &well()).unwrap().hears(Event::DrillRuns, &well());
+    assert_eq!(drill.does(Operation::PlannedFailover, &well()).unwrap_err().code, "drill-open");
+    let order = drill.example_order(Operation::UnplannedFailover, 3);
+    let step = drill.order_now(order, &without_source()).unwrap();
+    assert!(step.supersedes);
+    assert_eq!(step.life.drill.unwrap().phase, farshore_protection::DrillPhase::CleaningUp);
+    let sealed = Life::example(State::Sealed);
+    let life = sealed.does(Operation::UnplannedFailover, &without_source()).unwrap();
+    assert_eq!((life.state(), life.epoch.number), (State::BringingUp, sealed.issued.number + 1));
+}
+
+#[test]
+fn a_source_that_is_there_is_tried_first_where_that_is_wanted() {
+    let life = protected();
+    let order = Order { try_to_stop: true, ..life.example_order(Operation::UnplannedFailover, 3) };
+    let tried = life.order_now(order.clone(), &well()).unwrap();
+    assert_eq!((tried.life.state(), tried.begins), (State::Stopping, Some(Begin::TryHandOver)));
+    let late = tried.life.does(Operation::UnplannedFailover, &without_source()).unwrap();
+    assert_eq!((late.state(), late.source, late.epoch.number), (State::BringingUp, THERE, 3));
+    let lost = life.order_now(order, &without_source()).unwrap();
+    assert_eq!((lost.life.state(), lost.begins), (State::BringingUp, Some(Begin::BringUp)));
+}
+
+#[test]
+fn the_point_can_be_changed_back_and_forth_until_commit() {
+    let first = failed_over(&protected());
+    let change = |life: &Life, number, overlay| {
+        let mut order = life.example_order(Operation::ChangePoint, 1);
+        (order.point, order.overlay) = (Choice::At(point(number)), overlay);
+        life.order_now(order, &well())
+    };
+    assert_eq!(change(&first, 7, Overlay::Fresh).unwrap_err().code, "same-point");
+    assert_eq!(change(&first, 5, Overlay::AsLeft).unwrap_err().code, "never-there");
+    let life = change(&first, 5, Overlay::Fresh).unwrap().life;
+    assert_eq!((life.state(), life.epoch), (State::ChangingPoint, first.epoch));
+    let life = life.hears(Event::Runs { at: Some(point(5)) }, &well());
+    let Stage::FailedOver { at, kept, .. } = &life.stage else { panic!("{life:?}") };
+    assert_eq!((*at, kept.contains(&point(7))), (Some(point(5)), true));
+    let back =
+        change(&life, 7, Overlay::AsLeft).unwrap().life.hears(Event::Runs { at: Some(point(7)) }, &well());
+    let Stage::FailedOver { kept, .. } = &back.stage else { panic!("{back:?}") };
+    assert_eq!(kept.iter().copied().collect::<Vec<_>>(), [point(5)]);
+    let mut planned = moved(&protected()).example_order(Operation::ChangePoint, 1);
+    planned.point = Choice::At(point(5));
+    assert_eq!(moved(&protected()).order_now(planned, &well()).unwrap_err().code, "planned");
+}
+
+#[test]
+fn a_cancel_hands_back_by_seal_and_without_a_receipt_there_is_the_other_way() {
+    let life = failed_over(&protected());
+    assert_eq!(life.does(Operation::Cancel, &without_source()).unwrap_err().code, "no-receipt");
+    let back = life.does(Operation::UnplannedFailover, &without_source()).unwrap();
+    assert_eq!((back.source, back.epoch.number), (HERE, 3));
+    let life = life.does(Operation::Cancel, &well()).unwrap();
+    assert_eq!(life.state(), State::Cancelling);
+    assert!(life.may_run().is_empty());
+    let next = life.issued;
+    let aborted = life.does(Operation::Abort, &well()).unwrap().hears(Event::RunsAgain, &well());
+    assert_eq!((aborted.state(), aborted.source), (State::FailedOver, THERE));
+    let life =
+        life.hears(Event::Sealed { next, last: point(7) }, &well()).hears(Event::Accepted { next }, &well());
+    let life = life.hears(Event::Runs { at: None }, &well());
+    assert_eq!((life.state(), life.source, life.flat), (State::Resynchronizing, HERE, Flat::Own));
+    assert_eq!(life.hears(Event::Resynced, &well()).state(), State::Protected);
+}
+
+#[test]
+fn a_cancel_of_a_failover_back_to_the_old_side_is_not_protected_before_it_is_reversed() {
+    let there = failed_over(&protected());
+    let back = there.does(Operation::UnplannedFailover, &without_source()).unwrap();
+    let back = back.hears(Event::Runs { at: None }, &well());
+    assert_eq!((back.source, back.epoch.number), (HERE, 3));
+    let life = back.does(Operation::Cancel, &well()).unwrap();
+    let next = life.issued;
+    let life =
+        life.hears(Event::Sealed { next, last: point(7) }, &well()).hears(Event::Accepted { next }, &well());
+    let life = life.hears(Event::Runs { at: None }, &well());
+    assert_eq!((life.state(), life.source), (State::Committed, THERE));
+}
+
+#[test]
+fn points_stand_still_until_commit_and_stay_until_the_other_way_has_one() {
+    let life = failed_over(&protected());
+    assert!(!life.points_age() && life.keeps_history());
+    let life = life.does(Operation::Commit, &well()).unwrap();
+    assert!(!life.points_age() && life.keeps_history());
+    let life = life.does(Operation::Reverse, &well()).unwrap();
+    let life = life.hears(Event::Adopted { had_disks: false }, &well());
+    assert_eq!((life.state(), life.points_age(), life.keeps_history()), (State::Seeding, true, true));
+    assert!(!life.hears(Event::FirstPoint, &well()).keeps_history());
+}
+
+#[test]
+fn a_sealed_machine_whose_target_is_lost_is_taken_back() {
+    let life = Life::example(State::Sealed);
+    let lost = Facts { target: Seen::lost(), ..life.example_facts() };
+    assert_eq!(life.does(Operation::Abort, &lost).unwrap_err().code, "target-away");
+    let order = Order {
+        confirmed: [farshore_protection::Confirm::DataLoss].into(),
+        ..life.example_order(Operation::TakeBack, 4)
+    };
+    assert_eq!(life.order_now(order, &lost).unwrap_err().code, "confirm-may-still-run");
+    let taken = life.does(Operation::TakeBack, &lost).unwrap();
+    assert_eq!((taken.source, taken.epoch.number), (HERE, life.issued.number + 1));
+    assert_eq!(taken.hears(Event::Runs { at: None }, &lost).state(), State::Committed);
+}
+
+#[test]
+fn a_seal_that_another_vault_had_ordered_is_the_truth_all_the_same() {
+    let next = Epoch { number: 2, token: 4711 };
+    let life = protected().hears(Event::Sealed { next, last: point(9) }, &well());
+    assert_eq!((life.state(), life.issued), (State::Sealed, next));
+    // Of two vaults that ordered it, the one counts whose order the host has sealed.
+    let other = protected().does(Operation::PlannedFailover, &well()).unwrap();
+    let other = other.hears(Event::Sealed { next, last: point(9) }, &well());
+    assert_eq!((other.state(), other.wanted().target), (State::Sealed, Want::Accept { next }));
+    let other = other.hears(Event::Accepted { next }, &well());
+    assert_eq!((other.source, other.epoch, other.issued), (THERE, next, next));
+}
+
+/// A host took the machine over by itself while the vault was away. `alone`: the other one has
+/// heard of it, and does not run the machine.
+fn taken_over(alone: bool) -> Life {
+    let owned = Event::Owned { epoch: Epoch { number: 2, token: 77 }, owner: THERE, alone };
+    protected().hears(owned, &well())
+}
+
+#[test]
+fn what_a_host_took_over_is_adopted_only_where_the_other_one_cannot_run_it_any_more() {
+    assert_eq!((taken_over(true).state(), taken_over(true).source), (State::FailedOver, THERE));
+    let life = taken_over(false);
+    assert_eq!((life.state(), life.wanted().source), (State::Contested, Want::Hold));
+    for facts in [well(), without_source()] {
+        let mut order = life.example_order(Operation::DeclareWinner, 6);
+        order.winner = Some(THERE);
+        let won = life.order_now(order, &facts).unwrap().life;
+        assert_eq!((won.source, won.epoch.number, won.wanted().target), (THERE, 3, Want::Fence));
+        assert_eq!(won.hears(Event::Runs { at: None }, &facts).state(), State::Committed);
+    }
+}
+
+#[test]
+fn an_adoption_that_stops_production_is_caught() {
+    let _planted = plant(Bug::AdoptsBlindly);
+    assert_ne!(taken_over(false).wanted().target, Want::Hold);
+}
+
+#[test]
+fn one_number_of_two_owners_stops_both_until_a_winner_is_declared() {
+    let life = protected().does(Operation::PlannedFailover, &well()).unwrap();
+    let twin = Epoch { token: 4711, ..life.issued };
+    let life = life.hears(Event::Owned { epoch: twin, owner: THERE, alone: true }, &well());
+    assert_eq!(life.state(), State::Contested);
+    assert_eq!(life.does(Operation::UnplannedFailover, &well()).unwrap_err().code, "contested");
+    let won = life.does(Operation::DeclareWinner, &well()).unwrap();
+    assert_eq!((won.source, won.epoch.number), (HERE, 3));
+}
+
+#[test]
+fn flattening_is_a_step_of_its_own_that_costs_replication() {
+    let life = moved(&protected());
+    assert_eq!(life.does(Operation::Flatten, &well()).unwrap_err().code, "not-committed");
+    let life = life.does(Operation::Commit, &well()).unwrap();
+    let flat = life.does(Operation::Flatten, &well()).unwrap();
+    assert!(!flat.wanted().copies && life.wanted().copies);
+    assert_eq!(flat.does(Operation::PlannedFailover, &well()).unwrap_err().code, "flattening");
+    assert!(flat.does(Operation::StopFlatten, &well()).unwrap().wanted().copies);
+    assert_eq!(flat.hears(Event::Flattened, &well()).flat, Flat::Own);
+    let mut order = life.example_order(Operation::Flatten, 1);
+    order.at_ms = Some(7);
+    let later = life.order_now(order, &well()).unwrap().life;
+    assert!(later.wanted().copies && !later.hears(Event::FlattenBegun, &well()).wanted().copies);
+}
+
+#[test]
+fn a_row_of_before_there_were_lives_is_one() {
+    let epoch = Epoch { number: 4, token: 9 };
+    let of = |intent, ended, point, conflict| {
+        Life::of_before([HERE, THERE], epoch, intent, ended, point, conflict)
+    };
+    use farshore_control::Intent::{Pause, Replicate};
+    assert_eq!(of(Replicate, false, false, None).state(), State::Seeding);
+    assert_eq!(of(Replicate, false, true, None).state(), State::Protected);
+    assert!(of(Pause, false, true, None).paused && !of(Pause, false, true, None).wanted().copies);
+    assert_eq!(of(Replicate, true, true, None).state(), State::Disabled);
+    assert_eq!(of(Replicate, false, true, Some(Epoch { token: 1, ..epoch })).state(), State::Contested);
+    assert_eq!(of(Replicate, true, true, None).copying, Copying::Off);
+}

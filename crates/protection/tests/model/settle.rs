@@ -1,0 +1,136 @@
+//! Never stuck without a way out: when faults are over, and somebody follows what is advised,
+//! the machine runs on one side again, and the vault knows where.
+
+use farshore_protection::{Operation, State};
+
+use crate::{
+    acts::{Act, apply},
+    vault::Vault,
+    world::{Left, World},
+};
+
+/// Rounds after which a world has to be settled.
+const ROUNDS: usize = 12;
+
+/// The world when everything that was broken is mended.
+fn mended(world: &World) -> World {
+    let mut world = world.clone();
+    world.cut = false;
+    for at in 0..2 {
+        if !world.agents[at].up {
+            world = apply(&world, Act::Boot(at)).unwrap();
+        }
+    }
+    world.left = Left { orders: 9, faults: 9, writes: 0, alone: 0 };
+    // Two vaults of one term: one of them is promoted anew.
+    if let [Some(first), Some(second)] = &world.vaults
+        && first.version.term.number == second.version.term.number
+    {
+        world.vaults[1] = Some(Vault::again(&second.kept(), 91));
+    }
+    spoken_for(world)
+}
+
+/// Where no vault speaks, the warm copy that is the newest is promoted.
+fn spoken_for(mut world: World) -> World {
+    if world.speaker().is_none() {
+        world.vaults = [None, None];
+        let term = |at: &usize| world.relays[*at].warm.as_ref().map(|warm| warm.version.term.number);
+        let at = (0..2).max_by_key(term).unwrap();
+        world = apply(&world, Act::Promote(at)).unwrap();
+    }
+    world
+}
+
+/// Everything that goes on by itself, until nothing does.
+fn converge(world: &mut World) {
+    for _ in 0..40 {
+        let Some(speaker) = world.speaker() else { return };
+        let before = world.clone();
+        for at in 0..2 {
+            let acts = [
+                Act::Tell(at),
+                Act::Hear { vault: speaker, site: at },
+                Act::Fetch { site: at, vault: speaker },
+                Act::Pull(at),
+                Act::Next(at),
+                Act::Send(at),
+                Act::Cycle(at),
+            ];
+            for act in acts {
+                if let Some(next) = apply(world, act) {
+                    *world = next;
+                }
+            }
+        }
+        if *world == before {
+            return;
+        }
+    }
+}
+
+/// What somebody does who reads the state and what is advised.
+fn advised(world: &World) -> Option<Act> {
+    let vault = world.speaker()?;
+    let life = &world.vaults[vault].as_ref()?.life;
+    let winner = world.running().first().copied().unwrap_or(0);
+    let order = |operation| Some(Act::Order { vault, operation, winner });
+    match life.state() {
+        State::Contested => order(Operation::DeclareWinner),
+        State::Sealed => order(Operation::Complete),
+        State::Aborting if world.talk() && apply(world, order(Operation::TakeBack)?).is_some() => {
+            order(Operation::TakeBack)
+        }
+        State::Disabled => None,
+        _ if world.running().is_empty() => order(Operation::UnplannedFailover),
+        State::FailedOver | State::MovedOver => order(Operation::Commit),
+        State::Committed => order(Operation::Reverse),
+        _ => None,
+    }
+}
+
+/// Whether the machine runs on one side, and the vault knows where.
+fn is_settled(world: &World) -> bool {
+    let Some(vault) = world.speaker().and_then(|at| world.vaults[at].as_ref()) else { return false };
+    match vault.life.state() {
+        State::Disabled => true,
+        State::Protected => world.told_to_run().is_some_and(|at| world.running() == [at]),
+        _ => false,
+    }
+}
+
+/// What the world cannot get out of, if it cannot.
+pub(crate) fn trap(world: &World) -> Option<String> {
+    let mut world = mended(world);
+    for _ in 0..ROUNDS {
+        world = spoken_for(world);
+        converge(&mut world);
+        if is_settled(&world) {
+            return None;
+        }
+        let Some(vault) = world.speaker().and_then(|at| world.vaults[at].as_mut()) else { continue };
+        if matches!(vault.life.state(), State::Resynchronizing | State::Seeding) {
+            let event = if vault.life.state() == State::Seeding {
+                farshore_protection::Event::FirstPoint
+            } else {
+                farshore_protection::Event::Resynced
+            };
+            let report = farshore_protection::Report { epoch: vault.life.epoch, event };
+            let facts = vault.facts([true; 2]);
+            let input = farshore_protection::Input::Report(report);
+            vault.life = vault.life.step(&input, &facts).unwrap().life;
+            vault.publish();
+            continue;
+        }
+        match advised(&world).and_then(|act| apply(&world, act)) {
+            Some(next) => world = next,
+            None => break,
+        }
+    }
+    let state = world.speaker().map(|at| world.vaults[at].as_ref().unwrap().life.clone());
+    Some(format!(
+        "stuck: runs on {:?}, agents {:#?}, the vault says {state:#?}",
+        world.running(),
+        world.agents
+    ))
+}

@@ -1,0 +1,185 @@
+//! The world: what is durable, what is only in memory, and what is on its way.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use farshore_control::{
+    Version,
+    ownership::{Lineage, Seal},
+};
+use farshore_protection::{Life, Wanted};
+use farshore_types::{Epoch, HostId, MachineId};
+use uuid::Uuid;
+
+use crate::vault::{Kept, Vault};
+
+pub(crate) const MACHINE: MachineId = MachineId(Uuid::from_u128(9));
+
+pub(crate) fn host(at: usize) -> HostId {
+    HostId(Uuid::from_u128(at as u128 + 1))
+}
+
+pub(crate) fn place(of: HostId) -> usize {
+    usize::from(of != host(0))
+}
+
+/// A document: the life itself, of which each host reads what is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Doc {
+    pub(crate) version: Version,
+    pub(crate) life: Life,
+}
+
+impl Doc {
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.life.wanted()
+    }
+}
+
+/// A host with its agent. Disks are numbers: each write appends a digit that says who wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Agent {
+    /// Durable.
+    pub(crate) lineage: Lineage,
+    pub(crate) doc: Option<Arc<Doc>>,
+    /// The machine's disks here, if there are any of which it ran.
+    pub(crate) disk: Option<u32>,
+    /// Points that the replica here holds, and the newest of them.
+    pub(crate) points: BTreeSet<u32>,
+    pub(crate) newest: Option<u32>,
+    pub(crate) brought_up: Option<Epoch>,
+    pub(crate) adopted: Option<Epoch>,
+    /// What the other host has acknowledged.
+    pub(crate) acked: Option<u32>,
+    /// In memory.
+    pub(crate) up: bool,
+    pub(crate) runs: bool,
+    pub(crate) booted: bool,
+    pub(crate) fresh: bool,
+    pub(crate) seal_in: Option<Seal>,
+}
+
+/// What an agent said last, as far as its site server heard it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Told {
+    pub(crate) lineage: Lineage,
+    pub(crate) runs: bool,
+    pub(crate) brought_up: Option<Epoch>,
+    pub(crate) adopted: bool,
+    pub(crate) whole_point: bool,
+    pub(crate) doc: Option<Arc<Doc>>,
+}
+
+/// A site server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Relay {
+    pub(crate) doc: Option<Arc<Doc>>,
+    /// Whether the vault has said lately that this is the newest.
+    pub(crate) fresh: bool,
+    pub(crate) report: Option<Arc<Told>>,
+    pub(crate) warm: Option<Arc<Kept>>,
+}
+
+/// How much of everything may still happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Left {
+    pub(crate) orders: u8,
+    pub(crate) faults: u8,
+    pub(crate) writes: u8,
+    pub(crate) alone: u8,
+}
+
+/// What an observer knows that nobody in the world does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Ghost {
+    /// Somebody has confirmed that the machine may run twice.
+    pub(crate) confirmed: bool,
+    /// Epochs that hosts issued by themselves.
+    pub(crate) alone: Vec<Epoch>,
+    /// What the disks were when the machine was sealed for an epoch without loss.
+    pub(crate) sealed: Option<(Epoch, u32)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub(crate) agents: [Agent; 2],
+    pub(crate) relays: [Relay; 2],
+    pub(crate) vaults: [Option<Vault>; 2],
+    pub(crate) backup: Option<Arc<Kept>>,
+    pub(crate) cut: bool,
+    pub(crate) left: Left,
+    pub(crate) ghost: Ghost,
+    pub(crate) tokens: u8,
+}
+
+impl World {
+    /// Everything is well: the machine runs on host 0, host 1 has a point of it.
+    pub(crate) fn protected() -> World {
+        let epoch = Epoch { number: 1, token: 1 };
+        let mut life = Life::begin(host(0), host(1), epoch);
+        life.copying = farshore_protection::Copying::Steady;
+        let mut vault = Vault::begin(life);
+        let doc = vault.publish();
+        let agent = |at: usize| Agent {
+            lineage: Lineage::new(MACHINE, epoch, host(0)),
+            doc: doc.clone(),
+            disk: (at == 0).then_some(1),
+            points: if at == 0 { BTreeSet::new() } else { [1].into() },
+            newest: (at == 1).then_some(1),
+            brought_up: None,
+            adopted: None,
+            acked: (at == 0).then_some(1),
+            up: true,
+            runs: at == 0,
+            booted: false,
+            fresh: true,
+            seal_in: None,
+        };
+        let agents = [agent(0), agent(1)];
+        let relay = |at: usize| Relay {
+            doc: doc.clone(),
+            fresh: true,
+            report: Some(Arc::new(agents[at].told())),
+            warm: Some(Arc::new(vault.kept())),
+        };
+        let relays = [relay(0), relay(1)];
+        vault.told = [0, 1].map(|at| Some(Arc::new(agents[at].told())));
+        World {
+            agents,
+            relays,
+            vaults: [Some(vault), None],
+            backup: None,
+            cut: false,
+            left: Left { orders: 2, faults: 2, writes: 1, alone: 1 },
+            ghost: Ghost::default(),
+            tokens: 10,
+        }
+    }
+
+    pub(crate) fn token(&mut self) -> u128 {
+        self.tokens += 1;
+        u128::from(self.tokens)
+    }
+
+    /// Whether what is at one site reaches what is at the other.
+    pub(crate) fn reach(&self, from: usize, to: usize) -> bool {
+        from == to || !self.cut
+    }
+
+    /// Whether the two agents talk.
+    pub(crate) fn talk(&self) -> bool {
+        !self.cut && self.agents.iter().all(|agent| agent.up)
+    }
+}
+
+impl Agent {
+    pub(crate) fn told(&self) -> Told {
+        Told {
+            lineage: self.lineage.clone(),
+            runs: self.runs,
+            brought_up: self.brought_up,
+            adopted: self.adopted == Some(self.lineage.epoch),
+            whole_point: self.newest.is_some() || self.disk.is_some(),
+            doc: self.doc.clone(),
+        }
+    }
+}
