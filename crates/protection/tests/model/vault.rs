@@ -228,10 +228,10 @@ fn document(doc: &Doc) -> Document {
         place: None,
         networks: Default::default(),
     };
-    Document {
-        key: Key::Protection(MACHINE),
-        version: doc.version,
-        hosts: [wanted.owner, wanted.other].into(),
-        body: Body::Protection(Box::new(body)),
-    }
+    Document::new(
+        Key::Protection(MACHINE),
+        doc.version,
+        [wanted.owner, wanted.other].into(),
+        Body::Protection(Box::new(body)),
+    )
 }
