@@ -157,8 +157,7 @@ impl Vault {
         };
         let target = self.told[place(self.life.target)].as_ref();
         let epochs = |told: &Told| [Some(told.lineage.epoch), told.lineage.conflict];
-        let known: Vec<Epoch> =
-            self.told.iter().flatten().flat_map(|told| epochs(told)).flatten().collect();
+        let known: Vec<Epoch> = self.told.iter().flatten().flat_map(|told| epochs(told)).flatten().collect();
         Facts {
             speaks: match (self.superseded, self.may_issue()) {
                 (true, _) => Speaks::Superseded,
