@@ -192,8 +192,13 @@ impl World {
     pub(crate) fn stop_old_guests(&mut self, n: usize) {
         let Some(ledger) = self.ledger(n) else { return };
         let me = host_of(n);
+        // What is nowhere else is not put away, whatever a document says for a while.
+        let elsewhere = |machine: &MachineId| {
+            (0..HOSTS).any(|other| other != n && self.hosts[other].disk.guests.contains_key(machine))
+        };
         let lost = |p: &&farshore_control::Protection| {
             p.source.host != me
+                && elsewhere(&p.machine)
                 && ledger.lineage(p.machine).is_none_or(|lineage| lineage.owner != me)
                 && self.truth.turned.contains(&p.machine)
         };

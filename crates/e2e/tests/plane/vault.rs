@@ -87,7 +87,11 @@ impl World {
         let core = Core::load(rows, start, &at).unwrap();
         self.vault.core = Some(self.with_bug(core));
         self.vault.life += 1;
-        self.store();
+        if !self.store() {
+            // A new term is stored before anything else: the program ends, and starts again.
+            (self.vault.core, self.vault.next_start) = (None, start);
+            return self.after(SECOND, Node::Vault, Timer::Start);
+        }
         if start == Start::Restored {
             self.truth.restores += 1;
         }
