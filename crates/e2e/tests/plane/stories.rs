@@ -5,7 +5,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use farshore_control::bug::{self, Bug};
+use farshore_control::{
+    bug::{self, Bug},
+    ownership::{self, bug::Bug as HostBug},
+};
 use farshore_vault::{Bug as VaultBug, rows::ProtectionRow};
 
 use super::{
@@ -181,7 +184,7 @@ fn after_two_days_of_trouble_every_protection_is_current_and_nothing_went_back()
     }
 }
 
-fn is_caught(rule: &str, plant: impl Fn() -> Option<bug::Planted>, vault: Option<VaultBug>) {
+fn is_caught<Planted>(rule: &str, plant: impl Fn() -> Option<Planted>, vault: Option<VaultBug>) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let caught = (1000..1060).find_map(|seed| {
@@ -196,19 +199,16 @@ fn is_caught(rule: &str, plant: impl Fn() -> Option<bug::Planted>, vault: Option
 #[test]
 #[ignore = "its findings are not mended yet: see docs/simulation.md; run it by --run-ignored all"]
 fn each_rule_of_ownership_that_is_broken_on_purpose_is_caught() {
-    let plants = [
-        ("R1", Bug::IssuesAgain),
-        ("R3", Bug::StartsSealed),
-        ("R4", Bug::FollowsBoth),
-        ("R7", Bug::NeverExpires),
-        ("R8", Bug::AsksNobody),
-    ];
+    let plants = [("R1", HostBug::IssuesAgain), ("R3", HostBug::StartsSealed), ("R8", HostBug::AsksNobody)];
     for (rule, bug) in plants {
+        is_caught(rule, || Some(ownership::bug::plant(bug)), None);
+    }
+    for (rule, bug) in [("R4", Bug::FollowsBoth), ("R7", Bug::NeverExpires)] {
         is_caught(rule, || Some(bug::plant(bug)), None);
     }
     for (rule, bug) in
         [("R2", VaultBug::ForgetsEpochs), ("R5", VaultBug::AbsenceIsRemoval), ("R6", VaultBug::SpeaksFirst)]
     {
-        is_caught(rule, || None, Some(bug));
+        is_caught(rule, || None::<()>, Some(bug));
     }
 }
