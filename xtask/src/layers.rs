@@ -15,8 +15,12 @@ const TESTS: &str = "tests";
 
 /// Edges inside one layer, each a decision: the first may use the second. Add one with the
 /// change that needs it.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
+    ("farshore-ownership", "farshore-bugs"),
+    ("farshore-ownership", "farshore-types"),
     ("farshore-env", "farshore-types"),
+    // A document of a machine carries its life.
+    ("farshore-control", "farshore-protection"),
     ("farshore-hypervisor", "farshore-nbd"),
     ("farshore-capture", "farshore-link"),
     // The program runs the server.

@@ -5,6 +5,7 @@
 //! two documents the one unites that has of each part what was decided last. This module must
 //! never know who holds what.
 
+use farshore_protection::Life;
 use serde::{Deserialize, Serialize};
 
 use crate::{Body, Document, HostDocument, Order, Protection, Version};
@@ -19,7 +20,7 @@ pub enum Part {
     Settings,
     /// What is to happen with a protection now.
     Intent,
-    /// Between which hosts a protection is, and where its replica lies.
+    /// Between which hosts a protection is, where its replica lies, and how far its life is.
     Ends,
     /// How a protection's first copy is made, and of which disks.
     Copy,
@@ -37,10 +38,10 @@ fn is_same(part: Part, one: &Body, other: &Body) -> bool {
         (Body::Removed { .. }, _) | (_, Body::Removed { .. }) => false,
         (Body::Protection(one), Body::Protection(other)) => match part {
             Part::Settings => one.settings == other.settings,
-            Part::Intent => one.intent == other.intent,
+            Part::Intent => (one.intent, paused(one)) == (other.intent, paused(other)),
             Part::Ends => {
                 let ends = |body: &Protection| (body.source.host, body.target.host, body.place.clone());
-                ends(one) == ends(other)
+                ends(one) == ends(other) && course(one) == course(other)
             }
             Part::Copy => (one.initial, &one.excluded) == (other.initial, &other.excluded),
             Part::Life | Part::Host => true,
@@ -111,24 +112,53 @@ impl Document {
     }
 
     fn is_beaten_in(&self, part: Part, other: &Document) -> bool {
-        if let (Part::Ends, Some(own), Some(others)) = (part, self.epoch(), other.epoch())
-            && own.number != others.number
+        if let (Part::Ends, Body::Protection(own), Body::Protection(others)) = (part, &self.body, &other.body)
+            && how_far(own) != how_far(others)
         {
             // Whose the machine is goes before what was decided of it (rule R2).
-            return own.number < others.number;
+            return how_far(own) < how_far(others);
         }
         is_later(&self.decided_in(part), &other.decided_in(part))
     }
+}
+
+/// Whether a person has paused it, as far as its life says.
+fn paused(body: &Protection) -> Option<bool> {
+    body.life.as_ref().map(|life| life.paused)
+}
+
+fn pause(body: &mut Protection, paused: Option<bool>) {
+    if let (Some(life), Some(paused)) = (&mut body.life, paused) {
+        life.paused = paused;
+    }
+}
+
+/// Its life without what is another part's.
+fn course(body: &Protection) -> Option<Life> {
+    body.life.as_ref().map(|life| Life { paused: false, ..life.clone() })
+}
+
+/// How far its life is: by the highest epoch that was issued, then by what people decided. A
+/// document of before has none of the second, and says nothing about it.
+fn how_far(body: &Protection) -> (u64, u64) {
+    let issued = body.life.as_ref().map_or(body.epoch.number, |life| life.issued.number);
+    (issued, body.life.as_ref().map_or(0, |life| life.version))
 }
 
 fn take(part: Part, into: &mut Body, from: &Body) {
     match (into, from) {
         (Body::Protection(into), Body::Protection(from)) => match part {
             Part::Settings => into.settings.clone_from(&from.settings),
-            Part::Intent => into.intent = from.intent,
+            Part::Intent => {
+                into.intent = from.intent;
+                pause(into, paused(from));
+            }
             Part::Ends => {
                 (into.source, into.target) = (from.source.clone(), from.target.clone());
                 into.place.clone_from(&from.place);
+                let paused = paused(into);
+                into.life.clone_from(&from.life);
+                pause(into, paused);
             }
             Part::Copy => (into.initial, into.excluded) = (from.initial, from.excluded.clone()),
             Part::Life | Part::Host => {}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use farshore_protection::Life;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, SiteId};
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,14 @@ pub struct Protection {
     /// unconnected.
     #[serde(default)]
     pub networks: BTreeMap<String, String>,
+    /// Networks of the target, and what they are at the source: for a source that brings up what
+    /// came from there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks_back: BTreeMap<String, String>,
+    /// Its life, whole, of which each host does what [`Life::wanted`] says, and from which the
+    /// fields above are derived; none: a vault of before wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
 }
 
 /// One end of a protection.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing depends on a message arriving once: documents say what is to be, whole; reports
-//! say what is, whole. The rules R1 to R8 of ownership are in [`ownership`] and [`holder`].
+//! say what is, whole. The rules R1 to R8 of ownership are in [`ownership`] and [`holder`]. A
+//! protection's document carries its whole life, of the crate `protection`.
 
 #[cfg(feature = "deliberate-bugs")]
 pub mod bug;
@@ -19,13 +20,15 @@ pub mod enrolment;
 pub mod hello;
 pub mod holder;
 pub mod learning;
-pub mod ownership;
 pub mod report;
 pub mod request;
+pub mod standing;
 pub mod sync;
 mod version;
 
 pub use decided::Part;
+pub use farshore_ownership as ownership;
+
 pub use document::{
     Body, Compression, Document, Endpoint, HostDocument, InitialCopy, Intent, KeepPoints, Key, Peer,
     Protection, RateWindow, Settings, TrustDocument, Wire,
@@ -33,4 +36,5 @@ pub use document::{
 pub use holder::{Holder, Verdict};
 pub use learning::Learning;
 pub use report::{HostReport, Inventory};
+pub use standing::Standing;
 pub use version::{Order, Term, Version};

@@ -7,7 +7,7 @@ use farshore_types::{Consistency, DiskKey, Epoch, HostId, MachineId, PointId, Re
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Document, Key, Version, ownership::Lineage, request::Outcome};
+use crate::{Document, Key, Standing, Version, ownership::Lineage, request::Outcome};
 
 /// What one host's agent says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,10 @@ pub struct HostReport {
     pub replicas: Vec<ReplicaState>,
     /// What it durably holds of each machine's lineage.
     pub lineages: Vec<Lineage>,
+    /// How it stands with each machine that a document of a protection names, or that it has
+    /// brought up. An agent of before says nothing.
+    #[serde(default)]
+    pub standings: Vec<Standing>,
     /// The version that it holds of each document.
     #[serde(with = "as_pairs")]
     pub holds: BTreeMap<Key, Version>,
@@ -392,6 +396,7 @@ mod tests {
             space: Vec::new(),
             sources: Vec::new(),
             replicas: Vec::new(),
+            standings: vec![Standing::of(MachineId(Uuid::nil()))],
             lineages: vec![Lineage::new(MachineId(Uuid::nil()), Epoch { number: 1, token: u128::MAX }, host)],
             holds: [(Key::Host(host), Version { term, generation: 4 })].into(),
             documents: Vec::new(),

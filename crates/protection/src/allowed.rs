@@ -184,7 +184,7 @@ impl Life {
     }
 
     fn judge_clean_up(&self) -> Answer {
-        match self.drill {
+        match &self.drill {
             None => Answer::already("no-drill", "no test failover is open", "nothing is to be done"),
             Some(drill) if drill.phase == DrillPhase::CleaningUp => {
                 Answer::already("cleaning-up", "it is being cleaned up already", "wait until that has ended")

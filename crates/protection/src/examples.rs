@@ -55,7 +55,8 @@ fn up(then: Contest, failed: bool) -> Life {
     let failed = failed.then(|| "no room".to_owned());
     let kept: BTreeSet<PointId> =
         if then == Contest::OtherPoint { [point(7)].into() } else { BTreeSet::new() };
-    let stage = Stage::BringingUp(BringUp { then, point: Choice::Latest, kept, failed });
+    let stage =
+        Stage::BringingUp(BringUp { then, point: Choice::Latest, overlay: Overlay::Fresh, kept, failed });
     let life = if then == Contest::TakeBack { Life { epoch: NEXT, issued: NEXT, ..begun() } } else { away() };
     Life { stage, copying: Copying::Off, ..life }
 }

@@ -5,7 +5,7 @@
 
 mod converge;
 
-use farshore_control::ownership::{self, Denied, Lineage, Occasion, Witness};
+use farshore_ownership::{self as ownership, Denied, Lineage, Occasion, Witness};
 use farshore_types::{Epoch, HostId};
 use serde::{Deserialize, Serialize};
 

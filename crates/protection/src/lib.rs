@@ -15,7 +15,7 @@
 //! vault's row of a protection, in the place of its `source`, `target`, `intent` and `ended`;
 //! [`Life::wanted`] says what those said. The vault's row of the machine's epoch stays, for an
 //! epoch outlives a protection: what it knows goes into [`Facts::known`], so that every epoch
-//! is issued here, above all that is known, by `farshore_control::ownership` (rule R1). The
+//! is issued here, above all that is known, by `farshore_ownership` (rule R1). The
 //! vault's core calls [`Life::step`] inside its transaction with every order and with what
 //! reports say, begins the jobs that the step names, and writes documents from
 //! [`Life::wanted`]; a job's steps only look whether the life has come to where they wait for.
@@ -66,9 +66,9 @@ pub use facts::{Facts, Seen, Speaks};
 pub use life::{
     Back, BringUp, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival, Stage, Why,
 };
-pub use operation::{Choice, Confirm, Enabling, Operation, Order, Overlay};
+pub use operation::{Choice, Confirm, DrillNetwork, Enabling, Operation, Order, Overlay};
 pub use reason::{Answer, Reason};
-pub use said::Said;
+pub use said::{BroughtUp, Said};
 pub use state::State;
 pub use step::{Begin, Event, Input, Report, Step};
 pub use table::{diagram, reference};

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use farshore_control::Intent;
 use farshore_types::{Epoch, HostId, PointId};
 use serde::{Deserialize, Serialize};
 
-use crate::operation::Choice;
+use crate::operation::{Choice, DrillNetwork, Overlay};
 
 /// A protection's life, as the vault keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +25,10 @@ pub struct Life {
     pub issued: Epoch,
     /// Where it is in its life.
     pub stage: Stage,
+    /// How many times it was ordered to be brought up at a point: numbers those orders, so that a
+    /// host carries out each of them once.
+    #[serde(default)]
+    pub ups: u64,
     /// How replication from source to target stands.
     pub copying: Copying,
     /// How it stood before the last failover, the other way: what a cancel goes back to.
@@ -162,9 +165,11 @@ pub struct BringUp {
     pub then: Contest,
     /// At which point.
     pub point: Choice,
+    /// From what, at that point.
+    #[serde(default)]
+    pub overlay: Overlay,
     /// Points at which it was brought up before: their overlays are kept.
     pub kept: BTreeSet<PointId>,
-
     /// Why it could not be brought up, if it could not.
     pub failed: Option<String>,
 }
@@ -199,12 +204,24 @@ pub enum Copying {
 }
 
 /// A drill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Drill {
     /// How far it is.
     pub phase: DrillPhase,
     /// Whether it is open for longer than it may be.
     pub overdue: bool,
+    /// Tells it from those before it: a number out of [`Life::ups`].
+    #[serde(default)]
+    pub order: u64,
+    /// At which point.
+    #[serde(default)]
+    pub point: Choice,
+    /// What its copy is connected to.
+    #[serde(default)]
+    pub network: DrillNetwork,
+    /// When it is cleaned up by itself, in milliseconds since the Unix epoch by the vault's clock.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
 }
 
 /// How far a drill is.
@@ -246,6 +263,15 @@ pub struct Rival {
     pub owner: HostId,
 }
 
+impl Drill {
+    /// One at the latest point, connected to nothing.
+    #[must_use]
+    pub fn of(phase: DrillPhase) -> Drill {
+        let network = DrillNetwork::None;
+        Drill { phase, overdue: false, order: 0, point: Choice::Latest, network, until_ms: None }
+    }
+}
+
 impl Life {
     /// The life of a protection that begins now, by an epoch that was issued for it.
     #[must_use]
@@ -258,6 +284,7 @@ impl Life {
             epoch,
             issued: epoch,
             stage: Stage::Replicating,
+            ups: 0,
             copying: Copying::Seeding,
             before: Copying::Off,
             paused: false,
@@ -268,12 +295,12 @@ impl Life {
     }
 
     /// The life of a protection that was kept before there were lives: who owned the machine,
-    /// what was wanted, whether it has ended, and whether the target has a whole point.
+    /// whether it was paused, whether it has ended, and whether the target has a whole point.
     #[must_use]
     pub fn of_before(
         hosts: [HostId; 2],
         epoch: Epoch,
-        intent: Intent,
+        paused: bool,
         ended: bool,
         has_point: bool,
         conflict: Option<Epoch>,
@@ -281,8 +308,7 @@ impl Life {
         let [source, target] = hosts;
         let copying = if has_point { Copying::Steady } else { Copying::Seeding };
         let rival = conflict.map(|epoch| Rival { epoch, owner: target });
-        let begun =
-            Life { copying, rival, paused: intent == Intent::Pause, ..Life::begin(source, target, epoch) };
+        let begun = Life { copying, rival, paused, ..Life::begin(source, target, epoch) };
         if ended {
             Life { stage: Stage::Disabled, copying: Copying::Off, paused: false, ..begun }
         } else {

@@ -173,6 +173,20 @@ pub enum Overlay {
     Fresh,
 }
 
+/// What the copy of a test failover is connected to. Never the network of production.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", tag = "network", content = "name")]
+pub enum DrillNetwork {
+    /// Nothing.
+    #[default]
+    None,
+    /// A network of the target's host, by its name.
+    Named(String),
+    /// One that is made for it, isolated, and removed with it.
+    Own,
+}
+
 /// What a person who orders something says to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -224,6 +238,12 @@ pub struct Order {
     /// For an unplanned failover: whether the other side is asked to stop the machine first.
     #[serde(default)]
     pub try_to_stop: bool,
+    /// For a test failover: what the copy is connected to.
+    #[serde(default)]
+    pub network: DrillNetwork,
+    /// For a test failover: when it is cleaned up by itself, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
     /// For flattening: when; none: now.
     #[serde(default)]
     pub at_ms: Option<u64>,
@@ -255,6 +275,8 @@ impl Order {
             overlay: Overlay::Fresh,
             power_off: false,
             try_to_stop: false,
+            network: DrillNetwork::None,
+            until_ms: None,
             at_ms: None,
             winner: None,
         }

@@ -1,8 +1,9 @@
 //! What a host's report comes to for a life: the events that it tells, in their order. Here is
 //! decided what is believed of a report that may be old. This module must never change a life.
 
-use farshore_control::ownership::Lineage;
+use farshore_ownership::Lineage;
 use farshore_types::{Epoch, HostId, PointId};
+use serde::{Deserialize, Serialize};
 
 use crate::{Contest, Event, Life, Phase, Stage};
 
@@ -15,8 +16,8 @@ pub struct Said {
     pub lineage: Lineage,
     /// Whether the machine runs there.
     pub runs: bool,
-    /// By which epoch, and at which point, it was brought up there last.
-    pub brought_up: Option<(Epoch, Option<PointId>)>,
+    /// By which epoch and order, and at which point, it was brought up there last.
+    pub brought_up: Option<BroughtUp>,
     /// Whether it said so while it held the newest document of the machine: what it says of
     /// what it was told to do counts only then.
     pub current: bool,
@@ -24,6 +25,19 @@ pub struct Said {
     pub cannot_run: Option<String>,
     /// Whether it has kept what it wrote itself, and whether it had disks to adopt.
     pub adopted: Option<bool>,
+}
+
+/// How a machine was brought up on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BroughtUp {
+    /// By which epoch.
+    pub epoch: Epoch,
+    /// By which order of that epoch; 0 where it was started by a seal, or by a person there.
+    #[serde(default)]
+    pub order: u64,
+    /// At which point; none: as it was left there.
+    #[serde(default)]
+    pub at: Option<PointId>,
 }
 
 impl Life {
@@ -71,10 +85,10 @@ impl Life {
             }
             Stage::Starting { .. } if said.runs => events.push(Event::Runs { at: None }),
             Stage::BringingUp(up) if said.runs && said.current => {
-                let by_this = said.brought_up.filter(|(epoch, _)| *epoch == self.epoch);
+                let by_this = said.brought_up.filter(|up| up.epoch == self.epoch && up.order == self.ups);
                 let as_left = matches!(up.then, Contest::TakeBack | Contest::Winner);
                 if as_left || by_this.is_some() {
-                    events.push(Event::Runs { at: by_this.and_then(|(_, at)| at) });
+                    events.push(Event::Runs { at: by_this.and_then(|up| up.at) });
                 }
             }
             Stage::Starting { .. } | Stage::BringingUp(_) => {

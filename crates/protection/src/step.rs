@@ -164,9 +164,14 @@ impl Life {
     }
 
     /// What a person decides by, of which the version tells that it is another.
-    fn decides_by(&self) -> (HostId, HostId, Epoch, Epoch, crate::State, Option<PointId>, Option<Epoch>) {
+    fn decides_by(&self) -> impl PartialEq + use<> {
         let at = match &self.stage {
             crate::Stage::FailedOver { at, .. } | crate::Stage::Starting { at, .. } => *at,
+            _ => None,
+        };
+        // Another order to bring it up is another state to think about; a drill's number is not.
+        let wanted = match &self.stage {
+            crate::Stage::BringingUp(up) => Some((up.point, up.overlay)),
             _ => None,
         };
         let state = match &self.stage {
@@ -174,7 +179,7 @@ impl Life {
             crate::Stage::Replicating => crate::State::Protected,
             _ => self.state(),
         };
-        (self.source, self.target, self.epoch, self.issued, state, at, self.rival.map(|rival| rival.epoch))
+        (self.hosts(), self.epoch, self.issued, state, at, wanted, self.rival.map(|rival| rival.epoch))
     }
 
     /// The same life, with nothing to be done.

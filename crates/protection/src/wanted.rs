@@ -5,7 +5,7 @@
 use farshore_types::{Epoch, HostId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Choice, Contest, Flat, Kind, Life, Phase, Stage, Why};
+use crate::{Choice, Contest, Drill, Flat, Kind, Life, Overlay, Phase, Stage, Why};
 
 /// What is told to the two hosts of a protection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +22,12 @@ pub struct Wanted {
     pub target: Want,
     /// Whether cycles run from the owner to the other.
     pub copies: bool,
+    /// The test failover that the other host is to have, or to remove; none: nothing is said.
+    #[serde(default)]
+    pub drill: Option<Drill>,
+    /// Whether the owner makes the machine's disks its own.
+    #[serde(default)]
+    pub flatten: bool,
 }
 
 /// What one host is to do about a machine. What stops a guest holds only as long as the
@@ -57,6 +63,12 @@ pub enum Want {
     BringUp {
         /// At which point.
         point: Choice,
+        /// From what, at that point.
+        #[serde(default)]
+        overlay: Overlay,
+        /// Number of the order among those of this epoch: it is carried out once.
+        #[serde(default)]
+        order: u64,
     },
     /// It runs where this host says; the replica is kept here, and takes cycles.
     Receive,
@@ -78,7 +90,16 @@ impl Life {
         let (source, target) = self.wants();
         let flows =
             self.replicates() && !self.paused && self.flat != Flat::Flattening && self.rival.is_none();
-        Wanted { epoch: self.epoch, owner: self.source, other: self.target, source, target, copies: flows }
+        Wanted {
+            epoch: self.epoch,
+            owner: self.source,
+            other: self.target,
+            source,
+            target,
+            copies: flows,
+            drill: self.drill.clone(),
+            flatten: self.flat == Flat::Flattening && self.rival.is_none(),
+        }
     }
 
     fn wants(&self) -> (Want, Want) {
@@ -106,7 +127,7 @@ impl Life {
             Stage::Starting { .. } => (Want::Run, Want::Receive),
             Stage::BringingUp(up) => {
                 let point = if up.then == Contest::Winner { Choice::AsLeft } else { up.point };
-                (Want::BringUp { point }, Want::Fence)
+                (Want::BringUp { point, overlay: up.overlay, order: self.ups }, Want::Fence)
             }
             Stage::FailedOver { kind: Kind::Planned, .. } => (Want::Own, Want::Receive),
             Stage::FailedOver { kind: Kind::Unplanned, .. } | Stage::Committed => (Want::Own, Want::Fence),

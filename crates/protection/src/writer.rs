@@ -1,7 +1,7 @@
 //! Who may write a replica, of several that come (rule R4), and machines that run twice. This
 //! module must never know how a session comes about.
 
-use farshore_control::ownership::Lineage;
+use farshore_ownership::Lineage;
 use farshore_types::{Epoch, EpochOrder, HostId};
 use serde::{Deserialize, Serialize};
 

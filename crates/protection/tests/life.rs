@@ -45,7 +45,7 @@ pub(crate) trait Ways: Sized {
 impl Ways for Life {
     fn variants(&self) -> Vec<Life> {
         let drills = [DrillPhase::Opening, DrillPhase::Open, DrillPhase::CleaningUp]
-            .map(|phase| Some(Drill { phase, overdue: false }));
+            .map(|phase| Some(Drill::of(phase)));
         let flats = [Flat::Own, Flat::Layered, Flat::Scheduled { at_ms: 1 }, Flat::Flattening];
         let mut lives = vec![self.clone()];
         lives.extend(drills.map(|drill| Life { drill, ..self.clone() }));

@@ -64,6 +64,7 @@ pub(super) async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u
         sources,
         replicas,
         lineages: ledger.lineages().cloned().collect(),
+        standings: Vec::new(),
         holds: ledger.holder().versions(),
         documents: if wants_documents { ledger.holder().documents().cloned().collect() } else { Vec::new() },
         unclaimed,

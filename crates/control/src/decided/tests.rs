@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use farshore_protection::Life;
 use farshore_types::{Epoch, HostId, MachineId, VaultId};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -43,6 +44,8 @@ fn body(limit: u64, intent: Intent) -> Body {
         },
         place: None,
         networks: BTreeMap::new(),
+        networks_back: BTreeMap::new(),
+        life: None,
     }))
 }
 
@@ -151,4 +154,33 @@ proptest! {
         let twice = one.united(&other);
         prop_assert_eq!(&twice.body, &one.body);
     }
+}
+
+/// A body whose life is this one.
+fn living(life: &Life) -> Body {
+    let Body::Protection(mut protection) = body(1, Intent::Replicate) else { unreachable!() };
+    protection.epoch = life.epoch;
+    protection.life = Some(life.clone());
+    Body::Protection(protection)
+}
+
+fn life_of(document: &Document) -> Option<&Life> {
+    let Body::Protection(body) = &document.body else { return None };
+    body.life.as_ref()
+}
+
+#[test]
+fn the_life_that_went_further_is_learned_whoever_wrote_it_anew_and_a_later_pause_stays() {
+    let [here, there] = [1, 2].map(|n| HostId(Uuid::from_u128(n)));
+    let begun = Life::begin(here, there, Epoch { number: 1, token: 1 });
+    let before = first(version(1, 1, 1), living(&begun));
+    let over = Life { version: 5, issued: Epoch { number: 2, token: 9 }, ..begun.clone() };
+    let further = then(&before, version(1, 1, 2), living(&over));
+    // A vault that was restored from of before that has paused it, under its higher term.
+    let anew = then(&before, version(2, 2, 9), living(&Life { paused: true, ..begun.clone() }));
+    for united in [anew.united(&further), further.united(&anew)] {
+        assert_eq!(life_of(&united), Some(&Life { paused: true, ..over.clone() }));
+    }
+    let before_lives = then(&before, version(2, 2, 9), body(1, Intent::Replicate));
+    assert_eq!(life_of(&before_lives.united(&further)), Some(&over));
 }

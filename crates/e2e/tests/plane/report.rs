@@ -96,6 +96,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         sources: sources.collect(),
         replicas: replicas.collect(),
         lineages: ledger.lineages().cloned().collect(),
+        standings: Vec::new(),
         holds: ledger.holder().versions(),
         documents: if run.contact.wants_documents {
             ledger.holder().documents().cloned().collect()

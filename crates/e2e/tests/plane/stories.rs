@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use farshore_control::bug::{self, Bug};
+use farshore_control::{
+    bug::{self, Bug},
+    ownership::{self, bug::Bug as HostBug},
+};
 use farshore_vault::{Bug as VaultBug, rows::ProtectionRow};
 
 use super::{
@@ -228,12 +231,22 @@ fn after_two_days_of_trouble_every_protection_is_current_and_nothing_went_back()
     }
 }
 
-/// A rule, how it is broken on purpose, and whether that shows where the vault is restored all
-/// the time.
+/// How a rule is broken on purpose.
+#[derive(Clone, Copy)]
+enum Plant {
+    /// In what all share.
+    Shared(Bug),
+    /// In what hosts decide about a machine.
+    Host(HostBug),
+    /// In the vault's core.
+    Vault(VaultBug),
+}
+
+/// A rule that is broken on purpose.
 struct Broken {
     rule: &'static str,
-    shared: Option<Bug>,
-    vault: Option<VaultBug>,
+    plant: Plant,
+    /// Whether it shows where the vault is restored all the time.
     restless: bool,
     /// The first story that is tried.
     from: u64,
@@ -242,28 +255,35 @@ struct Broken {
 /// The first story that goes wrong by a deliberate bug, and not without it.
 fn is_caught(broken: &Broken) -> Option<String> {
     (broken.from..broken.from + 60).find_map(|seed| {
-        let planted = broken.shared.map(bug::plant);
-        let why = story(seed, 24, Told { bug: broken.vault, restless: broken.restless }).err()?;
-        drop(planted);
-        let whole = story(seed, 24, Told { bug: None, restless: broken.restless });
-        whole.is_ok().then_some(why)
+        let told = Told { restless: broken.restless, ..Told::default() };
+        let why = match broken.plant {
+            Plant::Vault(bug) => story(seed, 24, Told { bug: Some(bug), ..told }).err()?,
+            Plant::Shared(bug) => {
+                let _planted = bug::plant(bug);
+                story(seed, 24, told).err()?
+            }
+            Plant::Host(bug) => {
+                let _planted = ownership::bug::plant(bug);
+                story(seed, 24, told).err()?
+            }
+        };
+        story(seed, 24, told).is_ok().then_some(why)
     })
 }
 
 #[test]
 fn each_rule_of_ownership_that_is_broken_on_purpose_is_caught() {
-    let of_all = |rule, bug| Broken { rule, shared: Some(bug), vault: None, restless: false, from: 1000 };
-    let of_vault = |rule, bug| Broken { rule, shared: None, vault: Some(bug), restless: false, from: 1000 };
+    let broken = |rule, plant| Broken { rule, plant, restless: false, from: 1000 };
     let rules = [
-        of_all("R1", Bug::IssuesAgain),
-        of_vault("R2", VaultBug::ForgetsEpochs),
-        of_all("R3", Bug::StartsSealed),
-        Broken { restless: true, from: 1030, ..of_all("R4", Bug::FollowsBoth) },
-        of_vault("R5", VaultBug::AbsenceIsRemoval),
-        of_vault("R6", VaultBug::SpeaksFirst),
-        Broken { restless: true, ..of_vault("R6, late", VaultBug::DropsLate) },
-        Broken { from: 1040, ..of_all("R7", Bug::NeverExpires) },
-        of_all("R8", Bug::AsksNobody),
+        broken("R1", Plant::Host(HostBug::IssuesAgain)),
+        broken("R2", Plant::Vault(VaultBug::ForgetsEpochs)),
+        broken("R3", Plant::Host(HostBug::StartsSealed)),
+        Broken { restless: true, from: 1030, ..broken("R4", Plant::Shared(Bug::FollowsBoth)) },
+        broken("R5", Plant::Vault(VaultBug::AbsenceIsRemoval)),
+        broken("R6", Plant::Vault(VaultBug::SpeaksFirst)),
+        Broken { restless: true, ..broken("R6, late", Plant::Vault(VaultBug::DropsLate)) },
+        Broken { from: 1040, ..broken("R7", Plant::Shared(Bug::NeverExpires)) },
+        broken("R8", Plant::Host(HostBug::AsksNobody)),
     ];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

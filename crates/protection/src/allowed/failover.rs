@@ -16,7 +16,7 @@ impl Life {
             }
             _ => return Answer::no("not-replicating", self.so(), self.instead()),
         }
-        if self.drill.is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
+        if self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
             return Answer::no("drill-open", "a test failover is open", "clean it up first");
         }
         match self.copying {

@@ -1,12 +1,12 @@
 //! The next thing that an agent does about one machine, from what its document wants and what
 //! is so here. Asked again after everything that was done. This module must never remember.
 
-use farshore_control::ownership::{Heard, Lineage, Occasion, Seal};
+use farshore_ownership::{Heard, Lineage, Occasion, Seal};
 use farshore_types::{Epoch, HostId};
 
 use super::{Act, Claim, Fence, on_claim};
 use crate::{
-    Choice, Want, Wanted,
+    Choice, Overlay, Want, Wanted,
     bug::{self, Bug},
 };
 
@@ -22,9 +22,9 @@ pub struct Here {
     pub fresh: bool,
     /// Whether the other host has everything that the machine wrote here.
     pub complete: bool,
-    /// Whether the machine was brought up by the epoch that is held, at the point that the
-    /// document wants.
-    pub brought_up: bool,
+    /// By which order of the epoch that is held the machine was brought up here last; 0 where
+    /// it was started by a seal.
+    pub brought_up: Option<u64>,
     /// A seal that came from the other host.
     pub seal: Option<Seal>,
     /// What is configured for a copy that is another host's.
@@ -57,8 +57,15 @@ pub enum Do {
     Accept(Seal),
     /// Refuse a seal of this epoch, durably.
     Refuse(Epoch),
-    /// Bring the machine up.
-    BringUp(Choice),
+    /// Bring the machine up; where it runs here, it is stopped for that first.
+    BringUp {
+        /// At which point.
+        point: Choice,
+        /// From what, at that point.
+        overlay: Overlay,
+        /// By which order.
+        order: u64,
+    },
     /// Stop or isolate the machine.
     Fence(Fence),
     /// Keep what was written here as a point, and make the disks the replica.
@@ -76,7 +83,7 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
     if heard == Heard::Stale {
         // The document is of before: what is held here counts, and the vault learns of it. The
         // one thing that it may be waiting for is that an accepted machine runs.
-        return match (lineage.owner == me, here.brought_up) {
+        return match (lineage.owner == me, here.brought_up.is_some()) {
             (false, _) => Do::Nothing,
             (true, false) => run(lineage, me, here),
             (true, true) => own(lineage, here),
@@ -92,12 +99,16 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
         Want::Refuse { next } if !lineage.refused.contains(&next) && lineage.epoch.number < next.number => {
             Do::Refuse(next)
         }
-        Want::BringUp { .. } if here.runs && here.brought_up => Do::Nothing,
-        Want::BringUp { point: Choice::AsLeft } if here.runs => Do::Nothing,
+        Want::BringUp { order, .. } if here.runs && here.brought_up == Some(order) => Do::Nothing,
+        Want::BringUp { point: Choice::AsLeft, .. } if here.runs => Do::Nothing,
+        // Another point is to be shown: that stops a guest, which only a fresh word does (R7).
+        Want::BringUp { .. } if here.runs && !here.fresh => Do::Nothing,
         // What was done before the boot is not ordered again; what was not waits for a fresh word.
-        Want::BringUp { .. } if here.booted && here.brought_up => Do::AskWitness,
+        Want::BringUp { order, .. } if here.booted && here.brought_up == Some(order) => Do::AskWitness,
         Want::BringUp { .. } if here.booted && !here.fresh => Do::Nothing,
-        Want::BringUp { point } => bring_up(lineage, me, point),
+        Want::BringUp { point, overlay, order } => {
+            bring_up(lineage, me, Do::BringUp { point, overlay, order })
+        }
         Want::Fence | Want::Receive | Want::Adopt if here.runs => fenced(lineage, me, here, mine),
         Want::Adopt => Do::Adopt,
         Want::Refuse { .. } | Want::Fence | Want::Receive | Want::Hold | Want::Nothing => Do::Nothing,
@@ -160,7 +171,7 @@ fn accept(lineage: &Lineage, me: HostId, here: &Here, next: Epoch) -> Do {
     }
 }
 
-fn bring_up(lineage: &Lineage, me: HostId, point: Choice) -> Do {
+fn bring_up(lineage: &Lineage, me: HostId, act: Do) -> Do {
     let allowed = lineage.may_start(me, Occasion::Ordered).is_ok();
-    if allowed { Do::BringUp(point) } else { Do::Nothing }
+    if allowed { act } else { Do::Nothing }
 }

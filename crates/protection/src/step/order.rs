@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use farshore_control::ownership;
+use farshore_ownership as ownership;
 use farshore_types::{Epoch, PointId};
 
 use super::{Begin, Step};
@@ -28,10 +28,7 @@ impl Life {
             Operation::Pause => only(Life { paused: true, ..life }),
             Operation::Resume => only(Life { paused: false, ..life }),
             Operation::Resync => begins(Life { copying: Copying::Resync, ..life }, Begin::Resync),
-            Operation::TestFailover => {
-                let drill = Some(Drill { phase: DrillPhase::Opening, overdue: false });
-                begins(Life { drill, ..life }, Begin::Drill)
-            }
+            Operation::TestFailover => begins(life.drilled(order), Begin::Drill),
             Operation::CleanUp => begins(life.without_drill(), Begin::CleanUp),
             Operation::PlannedFailover | Operation::Failback => {
                 begins(self.handing_over(Why::Planned, order, facts)?, Begin::HandOver)
@@ -142,7 +139,7 @@ impl Life {
         let mut life = self.clone().without_drill();
         life.before = self.copying;
         life.turn(epoch);
-        life.bring_up(Contest::Failover, order.point, BTreeSet::new());
+        life.bring_up(Contest::Failover, order.point, Overlay::Fresh, BTreeSet::new());
         Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
     }
 
@@ -150,7 +147,7 @@ impl Life {
         let epoch = self.issue(order, facts)?;
         let mut life = self.clone();
         life.own(epoch);
-        life.bring_up(Contest::TakeBack, Choice::AsLeft, BTreeSet::new());
+        life.bring_up(Contest::TakeBack, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
         Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
     }
 
@@ -171,7 +168,7 @@ impl Life {
         } else {
             life.own(epoch);
         }
-        life.bring_up(Contest::Winner, Choice::AsLeft, BTreeSet::new());
+        life.bring_up(Contest::Winner, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
         Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
     }
 
@@ -184,7 +181,7 @@ impl Life {
         kept.extend(at);
         self.check_point(order, at, &kept)?;
         let mut life = self.clone();
-        life.bring_up(Contest::OtherPoint, order.point, kept);
+        life.bring_up(Contest::OtherPoint, order.point, order.overlay, kept);
         Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
     }
 
@@ -212,8 +209,9 @@ impl Life {
     }
 
     /// Begins to bring the machine up at the source.
-    fn bring_up(&mut self, then: Contest, point: Choice, kept: BTreeSet<PointId>) {
-        self.stage = Stage::BringingUp(BringUp { then, point, kept, failed: None });
+    fn bring_up(&mut self, then: Contest, point: Choice, overlay: Overlay, kept: BTreeSet<PointId>) {
+        self.ups += 1;
+        self.stage = Stage::BringingUp(BringUp { then, point, overlay, kept, failed: None });
         if then != Contest::OtherPoint {
             (self.copying, self.flat) = (Copying::Off, Flat::Own);
         }
@@ -222,6 +220,19 @@ impl Life {
     fn committed(mut self) -> Life {
         let planned = matches!(self.stage, Stage::FailedOver { kind: Kind::Planned, .. });
         self.stage = if planned { Stage::Replicating } else { Stage::Committed };
+        self
+    }
+
+    fn drilled(mut self, order: &Order) -> Life {
+        self.ups += 1;
+        self.drill = Some(Drill {
+            phase: DrillPhase::Opening,
+            overdue: false,
+            order: self.ups,
+            point: order.point,
+            network: order.network.clone(),
+            until_ms: order.until_ms,
+        });
         self
     }
 

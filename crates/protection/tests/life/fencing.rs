@@ -1,12 +1,12 @@
 //! What an agent decides.
 
-use farshore_control::ownership::{Heard, Lineage, Witness};
+use farshore_ownership::{Heard, Lineage, Witness};
 use farshore_types::{Epoch, HostId, MachineId, PointId, PointRef, RootDigest};
 use uuid::Uuid;
 
 use crate::{HERE, THERE};
 use farshore_protection::{
-    Choice, Want, Wanted,
+    Choice, Overlay, Want, Wanted,
     bug::{Bug, plant},
     fence::{
         Act, Answered, AtBoot, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
@@ -122,14 +122,23 @@ fn here() -> Here {
         booted: false,
         fresh: true,
         complete: false,
-        brought_up: false,
+        brought_up: None,
         seal: None,
         fence: Fence::Stop,
     }
 }
 
 fn wanted(source: Want, target: Want) -> Wanted {
-    Wanted { epoch: epoch(5), owner: HERE, other: THERE, source, target, copies: true }
+    Wanted {
+        epoch: epoch(5),
+        owner: HERE,
+        other: THERE,
+        source,
+        target,
+        copies: true,
+        drill: None,
+        flatten: false,
+    }
 }
 
 #[test]
@@ -192,18 +201,36 @@ fn an_old_primary_is_fenced_by_a_fresh_document_and_keeps_what_it_wrote() {
         epoch: epoch(6),
         owner: THERE,
         other: HERE,
-        source: Want::BringUp { point: Choice::Latest },
+        source: Want::BringUp { point: Choice::Latest, overlay: Overlay::Fresh, order: 1 },
         target: Want::Fence,
         copies: false,
+        drill: None,
+        flatten: false,
     };
     let mut old = lineage(5, HERE);
     assert_eq!(converge(&old, HERE, &up, &here()), Do::Hear);
     old.hear(&epoch(6), THERE);
     assert_eq!(converge(&old, HERE, &up, &here()), Do::Fence(Fence::Stop));
     assert_eq!(converge(&old, HERE, &up, &Here { fresh: false, ..here() }), Do::Nothing);
-    let reverse = Wanted { source: Want::Run, target: Want::Adopt, ..up };
+    let reverse = Wanted { source: Want::Run, target: Want::Adopt, ..up.clone() };
     assert_eq!(converge(&old, HERE, &reverse, &Here { runs: false, ..here() }), Do::Adopt);
-    assert_eq!(converge(&old, THERE, &up, &Here { runs: false, ..here() }), Do::BringUp(Choice::Latest));
+    let begins = Do::BringUp { point: Choice::Latest, overlay: Overlay::Fresh, order: 1 };
+    assert_eq!(converge(&old, THERE, &up, &Here { runs: false, ..here() }), begins);
+}
+
+#[test]
+fn each_order_to_bring_a_machine_up_is_carried_out_once_and_none_from_a_cache_stops_it() {
+    let (point, overlay) = (Choice::At(PointId { epoch: 4, number: 7 }), Overlay::Fresh);
+    let other = wanted(Want::BringUp { point, overlay, order: 2 }, Want::Fence);
+    let held = lineage(5, HERE);
+    let at = |brought_up, fresh| Here { brought_up: Some(brought_up), fresh, ..here() };
+    let begins = Do::BringUp { point, overlay, order: 2 };
+    assert_eq!(converge(&held, HERE, &other, &at(1, true)), begins);
+    assert_eq!(converge(&held, HERE, &other, &at(1, false)), Do::Nothing, "it runs, and is stopped by that");
+    assert_eq!(converge(&held, HERE, &other, &at(2, true)), Do::Nothing);
+    let booted = Here { runs: false, booted: true, ..at(2, true) };
+    assert_eq!(converge(&held, HERE, &other, &booted), Do::AskWitness);
+    assert_eq!(converge(&held, HERE, &other, &Here { brought_up: Some(1), ..booted }), begins);
 }
 
 fn writer(host: HostId, session: u64, token: u128) -> Writer {

@@ -1,7 +1,7 @@
 //! No orderly step lets both sides run: who may run the machine changes only through an instant
 //! at which nobody may, or by an order that a person has confirmed.
 
-use farshore_control::ownership::Denied;
+use farshore_ownership::Denied;
 use farshore_types::Epoch;
 
 use crate::{Ways, all_facts, all_lives};

@@ -1,10 +1,12 @@
 //! Whole ways, as people go them.
 
-use farshore_types::Epoch;
+use farshore_ownership::Lineage;
+use farshore_types::{Epoch, MachineId};
 
 use crate::{HERE, THERE, Ways, point};
 use farshore_protection::{
-    Begin, Choice, Copying, Event, Facts, Flat, Life, Operation, Order, Overlay, Seen, Stage, State, Want,
+    Begin, BroughtUp, Choice, Copying, Event, Facts, Flat, Life, Operation, Order, Overlay, Said, Seen,
+    Stage, State, Want,
     bug::{Bug, plant},
 };
 
@@ -154,6 +156,30 @@ fn the_point_can_be_changed_back_and_forth_until_commit() {
 }
 
 #[test]
+fn what_runs_at_the_point_of_before_is_not_taken_for_the_one_that_was_ordered_since() {
+    let first = failed_over(&protected());
+    let mut order = first.example_order(Operation::ChangePoint, 1);
+    order.point = Choice::At(point(5));
+    let life = first.order_now(order, &well()).unwrap().life;
+    let said = |order, number| Said {
+        host: life.source,
+        lineage: Lineage::new(MachineId(uuid::Uuid::nil()), life.epoch, life.source),
+        runs: true,
+        brought_up: Some(BroughtUp { epoch: life.epoch, order, at: Some(point(number)) }),
+        current: true,
+        cannot_run: None,
+        adopted: None,
+    };
+    let runs = |said: &Said| life.news_of(said, None).contains(&Event::Runs { at: Some(point(5)) });
+    let any = |said: &Said| life.news_of(said, None).iter().any(|event| matches!(event, Event::Runs { .. }));
+    assert!(!any(&said(life.ups - 1, 7)), "the host has not come to it yet");
+    assert!(runs(&said(life.ups, 5)));
+    let mut again = life.example_order(Operation::ChangePoint, 1);
+    again.point = Choice::At(point(7));
+    assert!(life.order_now(again, &well()).unwrap().life.version > life.version, "another order was given");
+}
+
+#[test]
 fn a_cancel_hands_back_by_seal_and_without_a_receipt_there_is_the_other_way() {
     let life = failed_over(&protected());
     assert_eq!(life.does(Operation::Cancel, &without_source()).unwrap_err().code, "no-receipt");
@@ -283,14 +309,13 @@ fn flattening_is_a_step_of_its_own_that_costs_replication() {
 #[test]
 fn a_row_of_before_there_were_lives_is_one() {
     let epoch = Epoch { number: 4, token: 9 };
-    let of = |intent, ended, point, conflict| {
-        Life::of_before([HERE, THERE], epoch, intent, ended, point, conflict)
+    let of = |paused, ended, point, conflict| {
+        Life::of_before([HERE, THERE], epoch, paused, ended, point, conflict)
     };
-    use farshore_control::Intent::{Pause, Replicate};
-    assert_eq!(of(Replicate, false, false, None).state(), State::Seeding);
-    assert_eq!(of(Replicate, false, true, None).state(), State::Protected);
-    assert!(of(Pause, false, true, None).paused && !of(Pause, false, true, None).wanted().copies);
-    assert_eq!(of(Replicate, true, true, None).state(), State::Disabled);
-    assert_eq!(of(Replicate, false, true, Some(Epoch { token: 1, ..epoch })).state(), State::Contested);
-    assert_eq!(of(Replicate, true, true, None).copying, Copying::Off);
+    assert_eq!(of(false, false, false, None).state(), State::Seeding);
+    assert_eq!(of(false, false, true, None).state(), State::Protected);
+    assert!(of(true, false, true, None).paused && !of(true, false, true, None).wanted().copies);
+    assert_eq!(of(false, true, true, None).state(), State::Disabled);
+    assert_eq!(of(false, false, true, Some(Epoch { token: 1, ..epoch })).state(), State::Contested);
+    assert_eq!(of(false, true, true, None).copying, Copying::Off);
 }

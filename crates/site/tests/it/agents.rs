@@ -133,6 +133,8 @@ fn protection(machine: MachineId, source: &Host, target: &Host) -> Body {
         },
         place: None,
         networks: [].into(),
+        networks_back: [].into(),
+        life: None,
     }))
 }
 

@@ -162,6 +162,8 @@ impl Core {
             settings: self.settings_of(row)?,
             place: row.place.clone(),
             networks: self.networks_between(row.source, row.target),
+            networks_back: self.networks_between(row.target, row.source),
+            life: None,
         })
     }
 

@@ -115,6 +115,7 @@ impl Agent {
             sources: self.sources(),
             replicas: self.replica_states(),
             lineages: self.lineages.values().cloned().collect(),
+            standings: Vec::new(),
             holds: self.holder.versions(),
             documents: if whole { self.holder.documents().cloned().collect() } else { Vec::new() },
             unclaimed: Vec::new(),

@@ -57,6 +57,8 @@ fn protection(epoch: Epoch, source: HostId) -> Body {
         settings: settings(),
         place: None,
         networks: BTreeMap::new(),
+        networks_back: BTreeMap::new(),
+        life: None,
     }))
 }
 

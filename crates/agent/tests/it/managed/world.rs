@@ -179,6 +179,8 @@ impl Pair {
             },
             place: None,
             networks: BTreeMap::new(),
+            networks_back: BTreeMap::new(),
+            life: None,
         }
     }
 

@@ -72,6 +72,7 @@ pub(super) fn report(host: HostId, sequence: u64) -> HostReport {
         sources: Vec::new(),
         replicas: Vec::new(),
         lineages: Vec::new(),
+        standings: Vec::new(),
         holds: [].into(),
         documents: Vec::new(),
         unclaimed: Vec::new(),

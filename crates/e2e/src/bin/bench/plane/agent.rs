@@ -243,6 +243,7 @@ impl Agent {
                 .map(|p| replica_state(p, since(p.machine), now))
                 .collect(),
             lineages: ledger.lineages().cloned().collect(),
+            standings: Vec::new(),
             holds: ledger.holder().versions(),
             documents: documents.into_iter().flatten().collect(),
             unclaimed: Vec::new(),

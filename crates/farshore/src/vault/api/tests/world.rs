@@ -229,6 +229,7 @@ fn report(n: u128, site: SiteId, clock_ms: u64, machines: Vec<u128>) -> SiteRepo
         sources: Vec::new(),
         replicas: Vec::new(),
         lineages: Vec::new(),
+        standings: Vec::new(),
         holds: Default::default(),
         documents: Vec::new(),
         unclaimed: Vec::new(),

@@ -140,7 +140,7 @@ impl Vault {
             host: host(at),
             lineage: told.lineage.clone(),
             runs: told.runs,
-            brought_up: told.brought_up.map(|epoch| (epoch, None)),
+            brought_up: told.brought_up,
             current: told
                 .doc
                 .as_ref()
@@ -226,6 +226,8 @@ fn document(doc: &Doc) -> Document {
         settings,
         place: None,
         networks: Default::default(),
+        networks_back: Default::default(),
+        life: Some(doc.life.clone()),
     };
     Document::new(
         Key::Protection(MACHINE),

@@ -7,7 +7,7 @@ use farshore_control::{
     ownership::{Heard, Lineage},
 };
 use farshore_protection::{
-    Choice, Operation, Want,
+    BroughtUp, Choice, Operation, Want,
     fence::{self, Answered, AtBoot, Do, Fence, Here, Probe, Voice},
     writer::{self, Admission, Writer},
 };
@@ -247,7 +247,7 @@ impl World {
             booted: agent.booted,
             fresh: agent.fresh,
             complete: agent.acked == agent.disk,
-            brought_up: agent.brought_up == Some(agent.lineage.epoch),
+            brought_up: agent.brought_up.filter(|up| up.epoch == agent.lineage.epoch).map(|up| up.order),
             seal: agent.seal_in,
             fence: Fence::Stop,
         }
@@ -310,7 +310,7 @@ impl World {
                 }
             }
             Do::Refuse(next) => return agent.lineage.refuse(&next).is_ok(),
-            Do::BringUp(point) => self.bring_up(at, point == Choice::AsLeft),
+            Do::BringUp { point, order, .. } => self.bring_up(at, point == Choice::AsLeft, order),
             Do::Adopt if agent.adopted == Some(agent.lineage.epoch) => return false,
             Do::Adopt => {
                 agent.points.extend(agent.disk);
@@ -325,16 +325,18 @@ impl World {
     fn start(&mut self, at: usize) {
         let agent = &mut self.agents[at];
         agent.disk = agent.disk.or(agent.newest);
-        agent.brought_up = Some(agent.lineage.epoch);
+        let epoch = agent.lineage.epoch;
+        let before = agent.brought_up.filter(|up| up.epoch == epoch);
+        agent.brought_up = Some(before.unwrap_or(BroughtUp { epoch, order: 0, at: None }));
         (agent.runs, agent.booted, agent.seal_in) = (true, false, None);
     }
 
-    fn bring_up(&mut self, at: usize, as_left: bool) {
+    fn bring_up(&mut self, at: usize, as_left: bool, order: u64) {
         let agent = &mut self.agents[at];
         let own = agent.disk.filter(|_| as_left || agent.newest.is_none());
         agent.points.extend(agent.disk);
         agent.disk = own.or(agent.newest).or(agent.disk);
-        agent.brought_up = Some(agent.lineage.epoch);
+        agent.brought_up = Some(BroughtUp { epoch: agent.lineage.epoch, order, at: None });
         (agent.runs, agent.booted, agent.acked) = (true, false, None);
     }
 
@@ -491,7 +493,7 @@ impl World {
         self.ghost.confirmed |= force;
         self.ghost.alone.push(epoch);
         let own = self.agents[at].newest.is_none();
-        self.bring_up(at, own);
+        self.bring_up(at, own, 0);
         true
     }
 

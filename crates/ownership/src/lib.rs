@@ -2,11 +2,16 @@
 //! lineage, and every way in which that may change. A host makes a change durable before it
 //! acts on it. This module must never know how anybody came to be asked.
 
+#[cfg(feature = "deliberate-bugs")]
+pub mod bug;
+#[cfg(not(feature = "deliberate-bugs"))]
+mod bug;
+
 use farshore_types::{Epoch, EpochOrder, HostId, MachineId, PointRef};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::bug::{self, Bug};
+use bug::Bug;
 
 /// Why something is not allowed. Each says what to do instead.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use farshore_control::{
     Version,
     ownership::{Lineage, Seal},
 };
-use farshore_protection::{Life, Wanted};
+use farshore_protection::{BroughtUp, Life, Wanted};
 use farshore_types::{Epoch, HostId, MachineId};
 use uuid::Uuid;
 
@@ -46,7 +46,7 @@ pub(crate) struct Agent {
     /// Points that the replica here holds, and the newest of them.
     pub(crate) points: BTreeSet<u32>,
     pub(crate) newest: Option<u32>,
-    pub(crate) brought_up: Option<Epoch>,
+    pub(crate) brought_up: Option<BroughtUp>,
     pub(crate) adopted: Option<Epoch>,
     /// What the other host has acknowledged.
     pub(crate) acked: Option<u32>,
@@ -63,7 +63,7 @@ pub(crate) struct Agent {
 pub(crate) struct Told {
     pub(crate) lineage: Lineage,
     pub(crate) runs: bool,
-    pub(crate) brought_up: Option<Epoch>,
+    pub(crate) brought_up: Option<BroughtUp>,
     pub(crate) adopted: bool,
     pub(crate) whole_point: bool,
     pub(crate) doc: Option<Arc<Doc>>,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use farshore_control::bug::{self as rules, Bug as Rule};
+use farshore_control::ownership::bug::{self as rules, Bug as Rule};
 use farshore_protection::{
     Operation, Stage, State,
     bug::{Bug, plant},
