@@ -421,11 +421,11 @@ pub(crate) async fn delete_checkpoint(parts: &Parts, name: &str) {
 }
 
 /// Unique and random: a name that comes back (a restored disk) must not be mistaken.
-fn checkpoint_name() -> String {
+pub(crate) fn checkpoint_name() -> String {
     format!("{PREFIX}{}", uuid::Uuid::new_v4().simple())
 }
 
-fn scratch_path(runtime: &std::path::Path, disk: &DiskKey) -> PathBuf {
+pub(crate) fn scratch_path(runtime: &std::path::Path, disk: &DiskKey) -> PathBuf {
     runtime.join(format!("scratch-{disk}-{}", uuid::Uuid::new_v4().simple()))
 }
 

@@ -89,7 +89,7 @@ impl Definition {
 ///
 /// # Errors
 /// Why the point has to do without them, for people.
-pub(crate) fn read_nvram(path: &Path) -> Result<Vec<u8>, String> {
+pub fn read_nvram(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(NVRAM_MAX + 1).read_to_end(&mut bytes));
     match read {

@@ -347,6 +347,11 @@ impl DigestMap {
         self.save()
     }
 
+    /// The element that is pending, if one is.
+    pub(crate) fn pending_point(&self) -> Result<Option<PointRef>, CaptureError> {
+        Ok(self.pending()?.and_then(|pending| pending.record.sealed))
+    }
+
     fn pending(&self) -> Result<Option<Pending>, CaptureError> {
         let bytes = self.read_whole("pending", u64::MAX).map_err(|e| self.error("reading", "pending", e))?;
         // A damaged one is as good as none: the target's word then rebuilds the map.
@@ -451,7 +456,7 @@ fn write_run(file: &dyn File, run: &mut Vec<u8>, at: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn digests_name(disk: &DiskKey) -> String {
+pub(crate) fn digests_name(disk: &DiskKey) -> String {
     format!("{disk}{DIGESTS}")
 }
 

@@ -162,8 +162,10 @@ impl Replicator {
     async fn cycles(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), CaptureError> {
         loop {
             let wait = self.schedule.wait(self.parts.clock.monotonic());
-            if rest(wait, stop).await {
-                return Err(CaptureError::Stopped);
+            let hurry = self.parts.settings.hurry.clone();
+            tokio::select! {
+                stopped = rest(wait, stop) => if stopped { return Err(CaptureError::Stopped) },
+                () = hurry.asked() => self.schedule.at_once(self.parts.clock.monotonic()),
             }
             match self.turn(session, stop).await {
                 Ok(Turn::Again) => continue,
@@ -241,6 +243,10 @@ impl Replicator {
             if matches!(result, Ok(Turn::Rest)) {
                 self.remember_as_left().await?;
                 self.looked = true;
+                // Whoever waits for just that need not wait for the next tick.
+                if !self.map.record().stamps.is_empty() {
+                    self.show(Activity::Off);
+                }
             }
         }
         result
@@ -486,7 +492,7 @@ fn resynced(record: &Record, before: u64) -> u64 {
     if record.scan.is_none() && record.point.is_some() { record.resync } else { before }
 }
 
-fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
+pub(crate) fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
     let replicated = machine.disks.iter().filter(|d| d.tracking.replicates());
     replicated.map(|d| (d.key.clone(), d.stamp.clone())).collect()
 }

@@ -21,6 +21,11 @@ impl Schedule {
         self.next.saturating_sub(now)
     }
 
+    /// The next tick is now, if it is not before; the grid goes on from there.
+    pub(crate) fn at_once(&mut self, now: Duration) {
+        self.next = self.next.min(now);
+    }
+
     /// A cycle that began at the tick is over (or was not needed). Returns how many ticks
     /// passed while it ran.
     pub(crate) fn done(&mut self, now: Duration) -> u64 {
@@ -50,6 +55,16 @@ mod tests {
         assert_eq!(schedule.wait(S(103)), S(7));
         assert_eq!(schedule.done(S(119)), 0);
         assert_eq!(schedule.wait(S(119)), S(1));
+    }
+
+    #[test]
+    fn a_cycle_out_of_turn_is_followed_by_one_at_the_usual_distance() {
+        let mut schedule = Schedule::new(S(0), S(10));
+        assert_eq!(schedule.done(S(1)), 0);
+        schedule.at_once(S(4));
+        assert_eq!(schedule.wait(S(4)), S(0));
+        assert_eq!(schedule.done(S(5)), 0);
+        assert_eq!(schedule.wait(S(5)), S(9));
     }
 
     #[test]

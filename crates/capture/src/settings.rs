@@ -8,7 +8,7 @@ use farshore_link::{Dial, RateLimit};
 use farshore_types::{DiskKey, Epoch, MachineId};
 use serde::{Deserialize, Serialize};
 
-use crate::ResyncGate;
+use crate::{Hurry, ResyncGate};
 
 /// Shortest copy frequency.
 pub(crate) const FREQUENCY_MIN: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub struct Settings {
     pub resync: u64,
     /// Whether one may begin by itself; may be changed while running.
     pub resync_gate: ResyncGate,
+    /// Asks for a cycle out of turn.
+    pub hurry: Hurry,
     /// Bandwidth limit; may be changed while running.
     pub rate: RateLimit,
     /// Longest time that one backup of an initial copy or resync is kept open.
@@ -70,6 +72,7 @@ impl Default for Settings {
             excluded: BTreeSet::new(),
             resync: 0,
             resync_gate: ResyncGate::default(),
+            hurry: Hurry::default(),
             rate: RateLimit::new(None),
             slice: Duration::from_secs(20),
             hold: Duration::from_secs(300),

@@ -17,6 +17,13 @@ fn mark(state: &Path) -> PathBuf {
     state.join(MARK)
 }
 
+/// Whether the mark is there: the machine may stand still for a cycle of ours, and run for
+/// nobody. `state` is where the machine's replication keeps its state.
+#[must_use]
+pub fn was_started_for_a_cycle(files: &dyn Files, state: &Path) -> bool {
+    files.open(&mark(state), OpenMode::Read).is_ok()
+}
+
 /// Notes, durably, that a machine which is off is about to be started for a cycle.
 pub(crate) fn note(files: &dyn Files, state: &Path) -> Result<(), CaptureError> {
     let path = mark(state);

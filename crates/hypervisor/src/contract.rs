@@ -107,8 +107,10 @@ pub trait Hypervisor: Send + Sync {
     /// [`crate::Kind::NotRunning`].
     async fn suspend(&self, id: MachineId) -> Result<()>;
 
-    /// Asks the guest to shut down and waits until the machine is off. One that is off
-    /// already is a success.
+    /// Asks the guest to shut down and waits until the machine is off: through its agent where
+    /// one answers, and by its power button where none does, or nothing came of that. The
+    /// button is pressed again from time to time, for a guest that boots does not heed it yet.
+    /// A machine that is off already is a success. Nothing here ever switches it off.
     ///
     /// # Errors
     /// [`crate::Kind::Timeout`] where the guest has not stopped within `deadline`; it may
@@ -118,6 +120,13 @@ pub trait Hypervisor: Send + Sync {
     /// Stops a machine at once, as a power cut would. One that is off already is a success.
     /// Its bitmaps are saved.
     async fn destroy(&self, id: MachineId) -> Result<()>;
+
+    /// Pulls the cables of all network cards of a started machine, which runs on; its definition
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// [`crate::Kind::NotRunning`].
+    async fn unplug(&self, id: MachineId) -> Result<()>;
 
     /// Whether the guest of a started machine has run since it was started, as far as its
     /// disks can tell: it has read or written one. One that was started paused and never set

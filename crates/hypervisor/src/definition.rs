@@ -6,7 +6,7 @@ mod rewrite;
 mod tree;
 
 pub use read::{DiskSource, DiskText, MachineText, machine};
-pub use rewrite::{Overlay, Rewrite, rewrite, without_secrets};
+pub use rewrite::{Overlay, Rewrite, rewrite, unplugged_nics, without_secrets};
 pub use tree::{Element, parse};
 
 use thiserror::Error;

@@ -43,7 +43,11 @@ const BEGIN_DEADLINE: Duration = Duration::from_secs(90);
 /// Longest wait for a backup to end, its cancellation included.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 /// How often a guest that shuts down is looked at.
-const SHUTDOWN_POLL: Duration = Duration::from_millis(250);
+const SHUTDOWN_POLL: Duration = Duration::from_millis(100);
+/// Longest wait for what its agent promised before the power button is pressed.
+const AGENT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often the power button is pressed.
+const PRESS_EVERY: Duration = Duration::from_secs(15);
 
 /// A host whose machines libvirt runs.
 pub struct Libvirt {
@@ -107,10 +111,16 @@ impl Hypervisor for Libvirt {
     async fn shut_down(&self, id: MachineId, deadline: Duration) -> Result<()> {
         const WHAT: &str = "shut down";
         let wait = async {
-            self.host
-                .call(WHAT, Some(id), CALL_DEADLINE, move |c| lifecycle::ask_to_shut_down(c, id))
-                .await?;
+            let ask = move |c: &_| lifecycle::ask_agent_to_shut_down(c, id);
+            let asked = self.host.call(WHAT, Some(id), CALL_DEADLINE, ask).await?;
+            let patience = if asked { AGENT_PATIENCE.min(deadline / 2) } else { Duration::ZERO };
+            let mut press_at = tokio::time::Instant::now() + patience;
             while !self.host.call(WHAT, Some(id), CALL_DEADLINE, move |c| lifecycle::is_off(c, id)).await? {
+                if tokio::time::Instant::now() >= press_at {
+                    let press = move |c: &_| lifecycle::press_power_button(c, id);
+                    self.host.call(WHAT, Some(id), CALL_DEADLINE, press).await?;
+                    press_at = tokio::time::Instant::now() + PRESS_EVERY;
+                }
                 tokio::time::sleep(SHUTDOWN_POLL).await;
             }
             Ok(())
@@ -127,6 +137,11 @@ impl Hypervisor for Libvirt {
 
     async fn destroy(&self, id: MachineId) -> Result<()> {
         self.host.call("stop", Some(id), POWER_DEADLINE, move |c| lifecycle::destroy(c, id)).await
+    }
+
+    async fn unplug(&self, id: MachineId) -> Result<()> {
+        let unplug = move |c: &_| lifecycle::unplug(c, id);
+        self.host.call("pull the cables of", Some(id), CALL_DEADLINE, unplug).await
     }
 
     async fn has_run(&self, id: MachineId) -> Result<bool> {

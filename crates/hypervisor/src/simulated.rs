@@ -171,6 +171,14 @@ impl Simulated {
         Ok(())
     }
 
+    /// Whether the cables of a machine's cards were pulled since it was started.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn is_unplugged(&self, machine: MachineId) -> Result<bool> {
+        Ok(self.world().model("look at", machine)?.unplugged)
+    }
+
     /// Whether the guest heeds a request to shut down; at first it does.
     ///
     /// # Errors

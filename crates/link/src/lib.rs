@@ -6,7 +6,8 @@
 //! Two hosts know each other by certificates, or by Kerberos inside TLS: the owner says which
 //! of them counts for a machine.
 //!
-//! Source side: [`Session`]. Target side: [`serve`] with a [`Sink`].
+//! Source side: [`Session`]. Target side: [`serve`] with a [`Sink`]. Beside sessions, [`ask`]
+//! sends a letter to the host's agent and gives its answer.
 
 mod backoff;
 mod caller;
@@ -14,6 +15,7 @@ mod dial;
 mod error;
 mod identity;
 mod kerberos;
+mod letter;
 pub mod limits;
 mod pipe;
 mod rate;
@@ -27,6 +29,7 @@ pub use dial::{Dial, Endpoint, Stream, TlsDial};
 pub use error::{CycleOver, LinkError};
 pub use identity::{Identity, warm_up};
 pub use kerberos::{Assignments, Kerberos, KerberosDial};
+pub use letter::ask;
 pub use limits::Timing;
 pub use rate::RateLimit;
 pub use server::{Proofs, Server, ServerLimits, serve};

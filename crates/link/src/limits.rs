@@ -7,6 +7,8 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(20);
 /// Most Kerberos steps that a host has under way at once: each blocks a thread, and whoever
 /// connects can ask for one.
 pub const KERBEROS_STEPS_MAX: usize = 8;
+/// Longest time in which a letter is answered: whoever does makes it durable first.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// Silence after which an end sends a Ping.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Silence after which an end takes the connection for dead: three Pings unanswered.

@@ -1,8 +1,11 @@
 //! What a target's owner provides: consent to sessions, and the work of their cycles.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use farshore_types::{DiskKey, PointRef};
-use farshore_wire::{Acceptance, DigestPage, Failure, Held, Hello, OpenCycle, Record, Refusal, Seal};
+use farshore_wire::{
+    Acceptance, DigestPage, Failure, Held, Hello, OpenCycle, Record, Refusal, RefusalCode, Seal,
+};
 
 use crate::Caller;
 
@@ -23,6 +26,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// The refusal that the peer is told.
     async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal>;
+
+    /// Answers a letter of this peer. What the answer promises is durable when it is given.
+    ///
+    /// # Errors
+    /// The refusal that the peer is told.
+    async fn letter(&self, _peer: &Caller, _letter: Bytes) -> Result<Bytes, Refusal> {
+        let advice = "write to a host that runs a whole agent";
+        Err(Refusal::new(RefusalCode::Other, "nobody here reads letters", advice))
+    }
 }
 
 /// A session the owner consents to.

@@ -44,6 +44,19 @@ impl ForeignHeader {
     /// # Errors
     /// Where it is none, or one whose disk cannot be read from this file alone.
     pub fn decode(bytes: &[u8]) -> Result<ForeignHeader, FormatError> {
+        let backing = Fields::new("header", bytes).u64(8).unwrap_or(0);
+        if backing != 0 {
+            let why = "says that part of the disk is in another file; flatten it with `qemu-img convert`";
+            return Err(FormatError::Field { field: "backing file", value: backing, why });
+        }
+        ForeignHeader::decode_layer(bytes)
+    }
+
+    /// Reads the header of an image whose unallocated clusters may be another file's.
+    ///
+    /// # Errors
+    /// Where it is none, or one whose own clusters cannot be read.
+    pub fn decode_layer(bytes: &[u8]) -> Result<ForeignHeader, FormatError> {
         let f = Fields::new("header", bytes);
         let magic = f.u32(0)?;
         if magic.to_be_bytes() != MAGIC {
@@ -53,10 +66,6 @@ impl ForeignHeader {
         let version = f.u32(4)?;
         if f.u32(32)? != 0 {
             return refuse("encryption method", f.u32(32)?.into(), "cannot be read; decrypt it first");
-        }
-        if f.u64(8)? != 0 {
-            let why = "says that part of the disk is in another file; flatten it with `qemu-img convert`";
-            return refuse("backing file", f.u64(8)?, why);
         }
         let features = match version {
             2 => 0,

@@ -11,6 +11,8 @@ use std::{
 use farshore_env::{File, Files, OpenMode, read_exact_at};
 use farshore_qcow2::{Compression, FOREIGN_HEADER_LEN, ForeignHeader, FormatError, L2Entry, MAGIC};
 
+use farshore_types::CLUSTER_BYTES;
+
 use crate::ReplicaError;
 
 /// A disk of a file that is only read.
@@ -44,6 +46,19 @@ impl AdoptedDisk {
     /// [`ReplicaError::Format`] for a qcow2 file whose disk is not wholly in it; else as the
     /// system reports.
     pub fn open(files: &dyn Files, path: &Path) -> Result<AdoptedDisk, ReplicaError> {
+        Self::open_as(files, path, ForeignHeader::decode)
+    }
+
+    /// Opens an image of which only what is written in itself is looked at.
+    pub(crate) fn open_layer(files: &dyn Files, path: &Path) -> Result<AdoptedDisk, ReplicaError> {
+        Self::open_as(files, path, ForeignHeader::decode_layer)
+    }
+
+    fn open_as(
+        files: &dyn Files,
+        path: &Path,
+        decode: fn(&[u8]) -> Result<ForeignHeader, FormatError>,
+    ) -> Result<AdoptedDisk, ReplicaError> {
         let io = |source| ReplicaError::Io { what: "opening the adopted disk", dir: path.to_owned(), source };
         let file = files.open(path, OpenMode::Read).map_err(io)?;
         let mut head = vec![0; FOREIGN_HEADER_LEN];
@@ -55,7 +70,7 @@ impl AdoptedDisk {
             return Ok(AdoptedDisk { path: path.to_owned(), file, size, qcow2: None });
         }
         let format = |source| ReplicaError::Format { path: path.to_owned(), source };
-        let header = ForeignHeader::decode(&head).map_err(format)?;
+        let header = decode(&head).map_err(format)?;
         let l1 = read_table(&*file, header.l1_offset, header.l1_entries.into()).map_err(io)?;
         let (size, last) = (header.size, Mutex::default());
         Ok(AdoptedDisk { path: path.to_owned(), file, size, qcow2: Some(Qcow2 { header, l1, last }) })
@@ -96,6 +111,23 @@ impl AdoptedDisk {
             (rest, at) = (after, at + left as u64);
         }
         Ok(())
+    }
+
+    /// Fills `buf`, which is one cluster of ours, with what is written in this very file;
+    /// false where nothing is.
+    pub(crate) fn read_own(&self, buf: &mut [u8], cluster: u64) -> Result<bool, ReplicaError> {
+        let at = cluster * CLUSTER_BYTES;
+        if let Some(qcow2) = &self.qcow2
+            && self.entry(qcow2, at / qcow2.header.geometry.cluster())? == L2Entry::Unallocated
+        {
+            return Ok(false);
+        }
+        self.read_at(buf, at).map(|()| true)
+    }
+
+    /// Whether its clusters are as large as ours.
+    pub(crate) fn has_our_clusters(&self) -> bool {
+        self.qcow2.as_ref().is_some_and(|qcow2| qcow2.header.geometry.cluster() == CLUSTER_BYTES)
     }
 
     /// Fills `buf`, which is within one cluster of the image.

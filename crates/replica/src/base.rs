@@ -171,7 +171,7 @@ impl BaseReader {
 }
 
 /// Compresses a cluster; `None` where that does not pay.
-fn pack(plain: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn pack(plain: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(CLUSTER_SIZE - CLUSTER_SIZE / WORTH);
     zstd::bulk::Compressor::new(LEVEL).ok()?.compress_to_buffer(plain, &mut out).ok()?;
     Some(out)

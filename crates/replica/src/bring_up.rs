@@ -40,7 +40,8 @@ impl Replica {
         }
         self.check_receiving()?;
         self.element(id)?;
-        if epoch.number <= self.state.epoch.number {
+        // By the epoch that is held: at another point, or by an owner who was heard of before.
+        if epoch.number <= self.state.epoch.number && epoch != self.state.epoch {
             let why = format!("epoch {} is not above {}", epoch.number, self.state.epoch.number);
             return Err(ReplicaError::NotNow { what: "bringing the machine up", why });
         }

@@ -27,7 +27,7 @@ use crate::{
 
 /// Most clusters of a disk in one cycle. The source seals a stage at a quarter of that, all
 /// disks together, and what it was reading then comes on top.
-const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
+pub(crate) const CYCLE_CLUSTERS_MAX: usize = 2 << 20;
 
 /// Bytes of tables for each cluster of a disk.
 const L2_ENTRY_LEN: u64 = 8;
@@ -71,12 +71,12 @@ pub struct SealRequest {
 }
 
 pub(crate) struct OpenCycle {
-    id: PointId,
-    disks: Vec<(DiskKey, u64)>,
-    changes: Vec<BTreeMap<u64, (Place, Digest)>>,
-    received: u64,
+    pub(crate) id: PointId,
+    pub(crate) disks: Vec<(DiskKey, u64)>,
+    pub(crate) changes: Vec<BTreeMap<u64, (Place, Digest)>>,
+    pub(crate) received: u64,
     /// When it was opened, by the monotonic clock: its instant was before that.
-    begun: Duration,
+    pub(crate) begun: Duration,
 }
 
 impl Replica {
@@ -210,7 +210,7 @@ impl Replica {
         }
     }
 
-    fn hold_doubtful(&mut self) {
+    pub(crate) fn hold_doubtful(&mut self) {
         let Some(open) = self.open.take() else { return };
         for ((disk, _), changes) in open.disks.into_iter().zip(open.changes) {
             let doubtful = self.doubtful.entry(disk).or_default();
@@ -363,7 +363,7 @@ impl Replica {
 }
 
 /// Whether there is more space left than what cycles must leave.
-fn check_reserve(
+pub(crate) fn check_reserve(
     files: &dyn Files,
     dir: &Path,
     reserve: u64,
@@ -397,7 +397,7 @@ fn captured_at(arrived: Duration, age_ms: u64, begun: Duration) -> Duration {
     arrived.saturating_sub(Duration::from_millis(age_ms)).min(begun)
 }
 
-fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
+pub(crate) fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
     let mut builder = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), open.id);
     for ((disk, size), changes) in open.disks.iter().zip(&open.changes) {
         let changes =
@@ -407,7 +407,7 @@ fn root_of(before: Option<PointRef>, open: &OpenCycle) -> RootDigest {
     builder.finish()
 }
 
-fn write_changes(
+pub(crate) fn write_changes(
     writer: &mut DeltaWriter,
     open: &OpenCycle,
     before: Option<&Element>,

@@ -15,7 +15,9 @@ impl Replica {
         write: impl FnOnce(&mut DeltaWriter, &mut RootBuilder) -> Result<(), DeltaError>,
     ) -> Result<PointRef, ReplicaError> {
         let before = self.chain.last_ref();
-        let epoch = self.state.epoch.number.max(before.map_or(0, |b| b.id.epoch));
+        // Before everything that a source ever sends: what it seals next may be of an epoch of
+        // before, where a machine's own disk becomes its replica.
+        let epoch = before.map_or(0, |b| self.state.epoch.number.max(b.id.epoch));
         let id = PointId { epoch, number: above.max(before.map_or(0, |b| b.id.number)) + 1 };
         let mut root = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), id);
         let now = self.clock.wall_ms();

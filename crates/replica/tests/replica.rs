@@ -28,6 +28,8 @@ mod full;
 mod gone;
 #[path = "replica/history.rs"]
 mod history;
+#[path = "replica/own.rs"]
+mod own;
 #[path = "replica/patches.rs"]
 mod patches;
 #[path = "replica/points.rs"]

@@ -6,7 +6,9 @@ mod sessions;
 
 use bytes::Bytes;
 
-use crate::{HEADER_LEN, Inbox, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId};
+use crate::{
+    HEADER_LEN, Inbox, Letter, RawFrame, SourceFrame, TargetFrame, header::Header, messages::SessionId,
+};
 
 pub use sessions::{source_session, target_session};
 
@@ -30,7 +32,8 @@ pub fn payload(input: &[u8]) -> bool {
     let payload = Bytes::copy_from_slice(payload);
     let Ok(header) = Header::decode(&sealed(*kind, SessionId(1), 0, &payload)) else { return false };
     let raw = RawFrame { header, payload };
-    SourceFrame::decode(raw.clone()).is_ok() || TargetFrame::decode(raw).is_ok()
+    let letter = Letter::decode(raw.clone()).is_ok() || Letter::decode_answer(raw.clone()).is_ok();
+    letter || SourceFrame::decode(raw.clone()).is_ok() || TargetFrame::decode(raw).is_ok()
 }
 
 /// The header that belongs before a payload, whatever that is.

@@ -16,8 +16,11 @@
 //!   OpenCycle …
 //! ```
 //!
+//! Beside sessions there are letters: one frame there, one back.
+//!
 //! Layers, lowest first: `limits`, `codec`, `header` (32 bytes, checksums), `record`
-//! (one cluster), `messages` and `frame` (what is said), `source` and `target` (when).
+//! (one cluster), `messages` and `frame` (what is said), `source` and `target` (when);
+//! `letter` stands by itself.
 
 #[cfg(any(test, feature = "deliberate-bugs"))]
 pub mod bug;
@@ -26,6 +29,7 @@ mod error;
 mod frame;
 pub mod fuzz;
 mod header;
+mod letter;
 pub mod limits;
 mod messages;
 mod record;
@@ -38,6 +42,7 @@ mod violation;
 pub use error::FrameError;
 pub use frame::{SourceFrame, TargetFrame};
 pub use header::{HEADER_LEN, Header};
+pub use letter::Letter;
 pub use messages::{
     Abort, Credit, CycleKind, Data, DigestPage, DiskSize, Hello, OpenCycle, OpenHint, Outcome, Seal,
     SessionId, Versions, WantDigests, Welcome,

@@ -21,6 +21,8 @@ pub const DISK_SIZE_MAX: u64 = 1 << 50;
 pub const NAME_LEN_MAX: usize = 256;
 /// Longest message, advice or reason, in bytes.
 pub const TEXT_LEN_MAX: usize = 4096;
+/// Longest letter, and longest answer to one, in bytes.
+pub const LETTER_LEN_MAX: usize = 64 * 1024;
 /// Largest machine definition that travels with a point, in bytes.
 pub const DEFINITION_LEN_MAX: usize = 1024 * 1024;
 /// Most digests in one page.

@@ -47,6 +47,24 @@ pub struct Overlay {
     pub format: String,
 }
 
+/// The network cards of a started machine's definition, each with its cable pulled: as the
+/// hypervisor takes them for a change of what runs.
+///
+/// # Errors
+/// [`DefinitionError`] where it is malformed.
+pub fn unplugged_nics(text: &str) -> Result<Vec<String>, DefinitionError> {
+    let root = parse(text)?;
+    let devices = root.child("devices").ok_or(DefinitionError::Missing { what: "<devices>" })?;
+    let unplugged = |nic: &Element| {
+        let mut edits = Edits { text, list: Vec::new() };
+        nic.children("link").for_each(|link| edits.remove(link));
+        edits.insert_first(nic, "<link state='down'/>");
+        let (whole, after) = (edits.apply(), text.len() - nic.span.end);
+        whole[nic.span.start..whole.len() - after].to_owned()
+    };
+    Ok(devices.children("interface").map(unplugged).collect())
+}
+
 /// Changes a definition.
 ///
 /// Always goes: `<backingStore>`, the disks' `<mirror>` and source indexes, `<alias>`,

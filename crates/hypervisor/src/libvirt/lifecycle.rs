@@ -8,7 +8,7 @@ use super::{
     fault::{Call, Fault},
     ffi, huge_pages, inventory, lookup,
 };
-use crate::{GuestState, Kind, Start};
+use crate::{GuestState, Kind, Start, definition};
 
 pub(super) fn define(connection: &Connect, xml: &str) -> Call<MachineId> {
     lookup::id_of(&Domain::define_xml(connection, xml)?)
@@ -59,13 +59,24 @@ pub(super) fn suspend(connection: &Connect, id: MachineId) -> Call<()> {
     Ok(())
 }
 
-/// Presses the guest's power button; does nothing where the machine is off.
-pub(super) fn ask_to_shut_down(connection: &Connect, id: MachineId) -> Call<()> {
+/// Asks the guest's agent to shut it down; false where none answers. Does nothing where the
+/// machine is off.
+pub(super) fn ask_agent_to_shut_down(connection: &Connect, id: MachineId) -> Call<bool> {
     let domain = lookup::domain(connection, id)?;
-    if domain.is_active()? {
-        domain.shutdown()?;
+    Ok(!domain.is_active()? || domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).is_ok())
+}
+
+/// Presses the guest's power button; does nothing where the machine is off.
+pub(super) fn press_power_button(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::domain(connection, id)?;
+    match domain.is_active()? {
+        true => match domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) {
+            // It may have stopped by itself meanwhile.
+            Err(_) if !domain.is_active()? => Ok(()),
+            pressed => Ok(pressed.map(drop)?),
+        },
+        false => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn is_off(connection: &Connect, id: MachineId) -> Call<bool> {
@@ -79,6 +90,16 @@ pub(super) fn destroy(connection: &Connect, id: MachineId) -> Call<()> {
         Err(_) if !domain.is_active()? => Ok(()),
         other => Ok(other?),
     }
+}
+
+pub(super) fn unplug(connection: &Connect, id: MachineId) -> Call<()> {
+    let domain = lookup::started(connection, id)?;
+    let text = domain.get_xml_desc(0)?;
+    let nics = definition::unplugged_nics(&text).map_err(|e| Fault::new(Kind::Invalid, e.to_string()))?;
+    for nic in nics {
+        domain.update_device_flags(&nic, sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE)?;
+    }
+    Ok(())
 }
 
 pub(super) fn set_autostart(connection: &Connect, id: MachineId, autostart: bool) -> Call<()> {

@@ -110,6 +110,7 @@ impl Hypervisor for Simulated {
                 return Err(model.error(verb, Kind::AlreadyRunning, "it is started already"));
             }
             model.has_run = how == Start::Running;
+            model.unplugged = false;
             model.power = match how {
                 Start::Running => PowerState::Running,
                 Start::Paused => PowerState::Paused { io_error: false, reason: "by request".to_owned() },
@@ -170,6 +171,14 @@ impl Hypervisor for Simulated {
             }
             world.stop(verb, id, false)?;
             Ok(Some(Change::Stopped { crashed: false }))
+        })
+        .await
+    }
+
+    async fn unplug(&self, id: MachineId) -> Result<()> {
+        self.act(Operation::Unplug, "pull the cables of", |world, verb| {
+            world.started(verb, id)?.unplugged = true;
+            Ok(())
         })
         .await
     }

@@ -20,6 +20,7 @@ pub enum Operation {
     Suspend,
     ShutDown,
     Destroy,
+    Unplug,
     HasRun,
     SetAutostart,
     CheckStartable,

@@ -58,3 +58,15 @@ async fn the_model_holds_what_the_guest_wrote() {
     assert_eq!((&bytes[65530..65545], bytes.len() as u64), (&b"across\0clusters"[..], MIB));
     assert_eq!(host.guest_write(id, &disk, MIB - 1, b"ab").unwrap_err().kind, Kind::Invalid);
 }
+
+#[tokio::test]
+async fn cables_that_were_pulled_are_in_again_when_the_machine_is_started_anew() {
+    let (host, id) = host_with_machine().await;
+    host.start(id, Start::Running).await.unwrap();
+    host.unplug(id).await.unwrap();
+    assert!(host.is_unplugged(id).unwrap());
+    assert_eq!(host.machine(id).await.unwrap().power, PowerState::Running);
+    host.destroy(id).await.unwrap();
+    host.start(id, Start::Running).await.unwrap();
+    assert!(!host.is_unplugged(id).unwrap());
+}

@@ -40,6 +40,8 @@ pub(super) struct Model {
     pub(super) heeds_shutdown: bool,
     /// Whether the guest has run since the machine was started.
     pub(super) has_run: bool,
+    /// Whether its cables were pulled since then.
+    pub(super) unplugged: bool,
 }
 
 /// A backup that runs.
@@ -293,6 +295,7 @@ impl Model {
             guest_agent: false,
             heeds_shutdown: true,
             has_run: false,
+            unplugged: false,
         }
     }
 

@@ -83,10 +83,12 @@ pub(crate) async fn a_machine_goes_through_its_life_and_events_tell(rig: &dyn Ri
     assert_eq!(hypervisor.machine(id).await.unwrap().power, PowerState::Running);
     hypervisor.suspend(id).await.unwrap();
     assert!(hypervisor.machine(id).await.unwrap().power.is_paused());
+    hypervisor.unplug(id).await.unwrap();
     hypervisor.destroy(id).await.unwrap();
     hypervisor.destroy(id).await.unwrap();
     assert_eq!(hypervisor.resume(id).await.unwrap_err().kind, Kind::NotRunning);
     assert_eq!(hypervisor.suspend(id).await.unwrap_err().kind, Kind::NotRunning);
+    assert_eq!(hypervisor.unplug(id).await.unwrap_err().kind, Kind::NotRunning);
     hypervisor.shut_down(id, Duration::from_secs(1)).await.unwrap();
     hypervisor.undefine(id, GuestState::Keep).await.unwrap();
     let seen = changes_until(&mut events, id, Change::Undefined).await;

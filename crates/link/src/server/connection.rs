@@ -1,7 +1,9 @@
 //! One connection at the target: greeting, then frames to work and reports to answers.
 
+use bytes::Bytes;
 use farshore_wire::{
-    Acceptance, DiskSize, Effect, Encoded, Hello, Refusal, RefusalCode, Rejected, Target, Violation,
+    Acceptance, DiskSize, Effect, Encoded, FrameError, Hello, Letter, RawFrame, Refusal, RefusalCode,
+    Rejected, Target, Violation,
 };
 use tokio::{
     sync::mpsc,
@@ -73,6 +75,8 @@ struct Session {
 enum End {
     /// The peer said goodbye.
     Bye,
+    /// It wrote a letter, and was answered; the answer is queued.
+    Answered,
     /// The connection is gone or no good.
     Lost(String),
     /// The peer is told.
@@ -92,6 +96,9 @@ fn stopping() -> Refusal {
 impl Connection<'_> {
     async fn greeting(&mut self) -> Result<Hello, End> {
         let raw = self.reader.next().await.map_err(|e| lost(&e))?;
+        if Letter::is_one(&raw) {
+            return Err(self.read_letter(raw).await);
+        }
         let effects = self.machine.receive(raw).map_err(refused)?;
         for effect in effects {
             match effect {
@@ -101,6 +108,26 @@ impl Connection<'_> {
             }
         }
         Err(End::Refused)
+    }
+
+    /// A letter is no session: the answer ends the connection.
+    async fn read_letter(&mut self, raw: RawFrame) -> End {
+        let damaged = |error: FrameError| End::Lost(error.to_string());
+        let letter = match Letter::decode(raw) {
+            Ok(letter) => Bytes::copy_from_slice(letter.text()),
+            Err(error) => return damaged(error),
+        };
+        let answer = match self.server.sink.letter(&self.peer, letter).await {
+            Ok(answer) => Letter::new(answer),
+            Err(refusal) => return End::Refuse(refusal),
+        };
+        match answer {
+            Ok(answer) => {
+                self.writer.push(answer.encode_answer());
+                End::Answered
+            }
+            Err(error) => damaged(error),
+        }
     }
 
     /// Asks the owner, and makes room: an older session of the machine ends first.
@@ -239,6 +266,7 @@ impl Connection<'_> {
         let peer = &self.peer;
         match end {
             End::Bye => tracing::info!(%peer, "session ended"),
+            End::Answered => tracing::debug!(%peer, "a letter was answered"),
             End::Lost(why) => {
                 tracing::info!(%peer, why, "connection lost");
                 return;

@@ -7,6 +7,7 @@ mod age;
 mod cuts;
 mod frames;
 mod kerberos;
+mod letters;
 mod memory;
 mod ordinary;
 mod revoked;

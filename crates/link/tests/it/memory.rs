@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use farshore_link::{Caller, Proof, Receiver, Sink, Welcomed};
 use farshore_types::{Digest, DiskKey, Epoch, MachineId, PointId, PointRef};
 use farshore_wire::{
@@ -79,6 +80,13 @@ impl Sink for Memory {
             Some(refusal) => Err(refusal),
             None => self.knobs(|knobs| knobs.refuse.clone()).map_or(Ok(()), Err),
         }
+    }
+
+    async fn letter(&self, peer: &Caller, letter: Bytes) -> Result<Bytes, Refusal> {
+        if &letter[..] == b"refuse this" {
+            return Err(Refusal::new(RefusalCode::NotAuthorised, "not you", "write to another host"));
+        }
+        Ok(format!("{peer} wrote: {}", String::from_utf8_lossy(&letter)).into())
     }
 
     async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal> {

@@ -108,3 +108,15 @@ fn a_definition_is_told_without_its_secrets() {
     assert!(!out.contains("sesame") && out.contains("port='5900'"), "{out}");
     assert_eq!(super::without_secrets(&out).unwrap(), out);
 }
+
+#[test]
+fn a_card_whose_cable_is_pulled_is_the_same_card_else() {
+    let nic = |link: &str| {
+        format!(
+            "<interface type='network'>{link}<mac address='52:54:00:00:00:01'/><source network='prod'/></interface>"
+        )
+    };
+    let text = format!("<domain><devices>{}<disk/>{}</devices></domain>", nic(""), nic("<link state='up'/>"));
+    assert_eq!(unplugged_nics(&text).unwrap(), vec![nic("<link state='down'/>"); 2]);
+    assert_eq!(unplugged_nics("<domain><devices/></domain>").unwrap(), Vec::<String>::new());
+}

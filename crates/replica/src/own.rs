@@ -1,0 +1,265 @@
+//! What a machine wrote here itself becomes a point of the replica: disks of its own that
+//! were adopted, or overlays on which it ran. So the host that had the machine keeps its
+//! replica from then on, without a copy of what it has already. This module must never know
+//! why the machine left.
+
+use farshore_delta::{ElementKind, Entry, Footer, Place};
+use farshore_types::{
+    CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
+};
+
+use crate::{
+    AdoptedDisk, Phase, PointReader, Replica, ReplicaError, Stored,
+    base::pack,
+    cycle::{CYCLE_CLUSTERS_MAX, OpenCycle, WriteFailed, check_reserve, root_of, write_changes},
+};
+
+/// Clusters that are stored at once.
+const BATCH: usize = 64;
+
+/// What the point is to be.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Its name: above all that the replica has.
+    pub id: PointId,
+    /// Where the disks are, byte for byte, a point that the other host has: that one's root,
+    /// so that both know it by the same name. Else it is worked out.
+    pub root: Option<RootDigest>,
+    /// The machine's definition, opaque here.
+    pub definition: Vec<u8>,
+    /// Whether what is stored is kept plain.
+    pub plain: bool,
+}
+
+impl Replica {
+    /// Seals the disks that were adopted, and nothing else, as a point. The same once more
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotNow`] where the replica has a later element; else as the system
+    /// reports.
+    pub fn seal_own(&mut self, own: &Own) -> Result<PointRef, ReplicaError> {
+        self.check_receiving()?;
+        if let Some(sealed) = self.sealed_as(own)? {
+            return Ok(sealed);
+        }
+        let disks = self.disks();
+        let changes = vec![Default::default(); disks.len()];
+        self.seal_open(
+            OpenCycle { id: own.id, disks, changes, received: 0, begun: self.clock.monotonic() },
+            own,
+        )
+    }
+
+    /// Makes what a brought-up machine wrote a point, as the newest one, removes its overlays,
+    /// and takes cycles again. The machine must not run any more. Cut anywhere, it is
+    /// repeated.
+    ///
+    /// # Errors
+    /// [`ReplicaError::NotNow`] where nothing was brought up, or the replica has a later
+    /// element; else what reading and storing report, and nothing is lost.
+    pub fn fold(&mut self, own: &Own) -> Result<PointRef, ReplicaError> {
+        self.check_record()?;
+        let sealed = match (self.sealed_as(own)?, self.state.phase) {
+            (Some(sealed), _) => sealed,
+            (None, Phase::BroughtUp { point }) => {
+                self.check_overlays(point)?;
+                self.fold_overlays(point, own)?
+            }
+            (None, Phase::Receiving | Phase::BringingUp { .. }) => {
+                let why = "no machine was brought up here".to_owned();
+                return Err(ReplicaError::NotNow { what: "keeping what it wrote", why });
+            }
+        };
+        self.discard()?;
+        Ok(sealed)
+    }
+
+    /// The element of that name, where it is the last one.
+    fn sealed_as(&self, own: &Own) -> Result<Option<PointRef>, ReplicaError> {
+        match self.chain.last_ref() {
+            Some(last) if last.id == own.id => Ok(Some(last)),
+            Some(last) if last.id > own.id => {
+                let why = format!("the replica has point {} already, not before {}", last.id, own.id);
+                Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn fold_overlays(&mut self, point: PointId, own: &Own) -> Result<PointRef, ReplicaError> {
+        let (below, last) = (self.reader(point)?, self.last_reader());
+        let mut layers = Vec::new();
+        for (disk, _) in below.disks() {
+            let layer = AdoptedDisk::open_layer(&*self.files, &self.layout.overlay(&disk))?;
+            if !layer.has_our_clusters() {
+                let why = format!("the overlay of {disk} has clusters of another size than the replica");
+                return Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why });
+            }
+            layers.push((disk, layer));
+        }
+        let disks: Vec<(DiskKey, u64)> =
+            layers.iter().map(|(disk, layer)| (disk.clone(), layer.size())).collect();
+        let changes = vec![Default::default(); disks.len()];
+        self.open =
+            Some(OpenCycle { id: own.id, disks, changes, received: 0, begun: self.clock.monotonic() });
+        let mut stored = Ok(());
+        for (index, (disk, layer)) in layers.iter().enumerate() {
+            let look = Fold { disk, layer, below: &below, last: last.as_ref() };
+            stored = stored.and_then(|()| self.fold_disk(index, &look, own.plain));
+        }
+        let open = self.open.take();
+        match (stored, open) {
+            (Ok(()), Some(open)) => self.seal_open(open, own),
+            (stored, open) => {
+                self.open = open;
+                self.give_up_cycle();
+                Err(stored.err().unwrap_or_else(|| {
+                    self.io("keeping what the machine wrote", std::io::ErrorKind::Other.into())
+                }))
+            }
+        }
+    }
+
+    fn fold_disk(&mut self, index: usize, look: &Fold<'_>, plain: bool) -> Result<(), ReplicaError> {
+        let mut batch: Vec<(u64, Digest, Vec<u8>)> = Vec::new();
+        look.changes(|cluster, digest, bytes| {
+            batch.push((cluster, digest, bytes));
+            if batch.len() == BATCH { self.keep(index, &mut batch, plain) } else { Ok(()) }
+        })?;
+        self.keep(index, &mut batch, plain)
+    }
+
+    fn keep(
+        &mut self,
+        index: usize,
+        batch: &mut Vec<(u64, Digest, Vec<u8>)>,
+        plain: bool,
+    ) -> Result<(), ReplicaError> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let (disk, _) = &open.disks[index];
+        if open.changes[index].len() + batch.len() > CYCLE_CLUSTERS_MAX {
+            let why = format!("it wrote more than {CYCLE_CLUSTERS_MAX} clusters of {disk}");
+            return Err(ReplicaError::NotNow { what: "keeping what the machine wrote as one point", why });
+        }
+        check_reserve(&*self.files, self.layout.dir(), self.options.reserve, &open.disks)?;
+        let Some(image) = self.images.get_mut(disk) else { return Ok(()) };
+        let packed: Vec<Option<Vec<u8>>> = batch
+            .iter()
+            .map(|(_, digest, bytes)| if plain || digest.is_zero() { None } else { pack(bytes) })
+            .collect();
+        let stored: Vec<Stored<'_>> = batch
+            .iter()
+            .zip(&packed)
+            .map(|((_, digest, bytes), packed)| match packed {
+                _ if digest.is_zero() => Stored::Zero,
+                Some(packed) => Stored::Compressed(packed),
+                None => Stored::Raw(bytes),
+            })
+            .collect();
+        let places = image.append(&stored)?;
+        for ((cluster, digest, _), place) in batch.drain(..).zip(places) {
+            open.changes[index].insert(cluster, (place, digest));
+        }
+        Ok(())
+    }
+
+    /// Makes an element of it, durably; what is not taken is given back.
+    fn seal_open(&mut self, open: OpenCycle, own: &Own) -> Result<PointRef, ReplicaError> {
+        let before = self.chain.last_ref();
+        for (disk, size) in &open.disks {
+            self.ensure_image(disk, *size)?;
+            if let Some(image) = self.images.get_mut(disk) {
+                image.sync()?;
+            }
+        }
+        let (now, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
+        let footer = Footer {
+            id: open.id,
+            parent: before.map(|b| b.id),
+            root: own.root.unwrap_or_else(|| root_of(before, &open)),
+            kind: ElementKind::Point(Consistency::Crash),
+            captured_ms: now,
+            steady_ms: Some(self.steady_ms(now, monotonic)),
+            sealed_ms: now,
+            received: 0,
+            disks: Vec::new(),
+            definition: (0, 0),
+            definition_crc: 0,
+        };
+        let (id, root, path) = (open.id, footer.root, self.layout.delta(open.id));
+        let written = self.write_element(footer, &own.definition, |writer, _| {
+            let failed = |source| ReplicaError::Delta { id, path, source };
+            write_changes(writer, &open, self.chain.last(), &self.state.adopted).map_err(failed)
+        });
+        match written {
+            Ok(element) => {
+                self.chain.elements.push(element);
+                self.captured = Some((id, monotonic));
+                Ok(PointRef { id, root })
+            }
+            Err(WriteFailed { error, perhaps_named }) => {
+                self.open = Some(open);
+                match perhaps_named {
+                    Some(_) => self.hold_doubtful(),
+                    None => self.give_up_cycle(),
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// One disk on which a machine ran: an overlay on a point, beside the last element.
+struct Fold<'a> {
+    disk: &'a DiskKey,
+    layer: &'a AdoptedDisk,
+    below: &'a PointReader,
+    last: Option<&'a PointReader>,
+}
+
+impl Fold<'_> {
+    /// Gives every cluster in which the disk differs from the last element, ascending.
+    fn changes(
+        &self,
+        mut give: impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
+    ) -> Result<(), ReplicaError> {
+        let mut below = self.below.map(self.disk)?.peekable();
+        let held = self.last.filter(|last| last.disks().iter().any(|(key, _)| key == self.disk));
+        let mut last = held.map(|last| last.map(self.disk)).transpose()?.map(Iterator::peekable);
+        let mut bytes = vec![0; CLUSTER_SIZE];
+        for cluster in 0..clusters_in(self.layer.size()) {
+            let under = next_of(&mut below, cluster)?;
+            let known = match &mut last {
+                Some(last) => next_of(last, cluster)?,
+                None => None,
+            };
+            let known = known.map_or(Digest::ZERO, |entry| entry.digest);
+            if self.layer.read_own(&mut bytes, cluster)? {
+            } else if under.map_or(Digest::ZERO, |entry| entry.digest) == known {
+                continue;
+            } else {
+                match under.filter(|entry| entry.place != Place::Zero) {
+                    Some(entry) => drop(self.below.read(self.disk, &entry, &mut bytes)?),
+                    None => bytes.fill(0),
+                }
+            }
+            let digest = Digest::of(&bytes);
+            if digest != known {
+                give(cluster, digest, bytes.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entry of a cluster, of entries that ascend and are asked for ascending.
+fn next_of(
+    entries: &mut std::iter::Peekable<impl Iterator<Item = Result<Entry, ReplicaError>>>,
+    cluster: u64,
+) -> Result<Option<Entry>, ReplicaError> {
+    match entries.next_if(|entry| entry.as_ref().map_or(true, |entry| entry.cluster <= cluster)) {
+        Some(entry) => entry.map(Some),
+        None => Ok(None),
+    }
+}

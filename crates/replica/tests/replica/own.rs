@@ -1,0 +1,189 @@
+//! A machine that leaves: what it wrote here becomes the newest point, of overlays or of disks
+//! of its own, whole by our reader and by stock tools, wherever that is cut.
+
+use std::{fs, path::Path, sync::Arc};
+
+use farshore_env::RealFiles;
+use farshore_replica::{Own, Phase, Replica};
+use farshore_sim::{
+    Fate, ManualClock, MemoryFiles, ModelDisk, Replay,
+    driver::{self, Driver, check_point},
+};
+use farshore_types::{Digest, DiskKey, Epoch, PointId, PointRef, RootDigest};
+
+use crate::{
+    history::{CLUSTER, open},
+    points::{DIR, eager, last},
+    tool,
+};
+
+const SIZE: u64 = 30 * CLUSTER;
+
+fn vda() -> DiskKey {
+    "vda".parse().unwrap()
+}
+
+fn own(id: PointId, root: Option<RootDigest>) -> Own {
+    Own { id, root, definition: b"<domain/>".to_vec(), plain: false }
+}
+
+/// A replica with two points, the machine brought up at the one `back` from the newest, and
+/// what stock tools let it write: data, zeros, and a cluster as it was.
+fn brought_up(dir: &Path, back: usize) -> (Driver, ModelDisk) {
+    let clock = ManualClock::at(1_700_000_000_000);
+    let mut driver =
+        Driver::start(driver::open(Arc::new(RealFiles), clock, dir, eager()).unwrap(), &[SIZE]).unwrap();
+    driver.write(&[(0, 0, 300_000, 1), (0, 10 * CLUSTER, 65536, 2)]);
+    driver.point().unwrap();
+    driver.write(&[(0, 3 * CLUSTER, 70_000, 3), (0, 20 * CLUSTER, 65536, 4)]);
+    driver.point().unwrap();
+    let points = driver.replica.points();
+    let at = points[points.len() - 1 - back].id;
+    let overlays = driver.replica.bring_up(at, Epoch { number: 7, token: 7 }).unwrap();
+    let mut now = driver.acknowledged[&at][0].2.clone();
+    let path = overlays[0].path.display().to_string();
+    let write = |command: &str| {
+        let (fine, said) = tool::run(dir, "qemu-io", &["-c", command, &path]);
+        assert!(fine, "{command}: {said}");
+    };
+    write("write -P 0xab 131072 100000");
+    now.write(131_072, &[0xab; 100_000]);
+    write("write -z 655360 65536");
+    now.write(10 * CLUSTER, &[0; 65536]);
+    write("write -P 0 1900000 10");
+    now.write(1_900_000, &[0; 10]);
+    (driver, now)
+}
+
+fn check(replica: &mut Replica, store: &Path, sealed: PointRef, now: &ModelDisk) {
+    assert_eq!((replica.phase(), replica.last()), (Phase::Receiving, Some(sealed)));
+    check_point(replica, sealed.id, &[(vda(), SIZE, now.clone())]).unwrap();
+    replica.reader(sealed.id).unwrap().verify(&mut |_, _| ()).unwrap();
+    replica.publish(sealed.id).unwrap();
+    if store.exists() {
+        tool::compare(store, "vda", &sealed.id.to_string(), now, SIZE);
+    }
+}
+
+#[test]
+fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
+    for back in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        let (mut driver, now) = brought_up(&store, back);
+        let before = driver.replica.usage().unwrap().images;
+        let id = PointId { epoch: 7, number: 9 };
+        let agreed = RootDigest([9; 32]);
+        let sealed = driver.replica.fold(&own(id, Some(agreed))).unwrap();
+        assert_eq!(sealed, PointRef { id, root: agreed });
+        assert!(!store.join("vda.active.qcow2").exists());
+        check(&mut driver.replica, &store, sealed, &now);
+        let grown = driver.replica.usage().unwrap().images - before;
+        assert!(grown <= 6 * CLUSTER, "only what differs is stored, not {grown} bytes");
+        // The same once more is nothing, and the points of before are what they were.
+        assert_eq!(driver.replica.fold(&own(id, Some(agreed))).unwrap(), sealed);
+        for (id, want) in &driver.acknowledged {
+            check_point(&driver.replica, *id, want).unwrap();
+        }
+        assert_eq!(driver.replica.check_tables().unwrap(), []);
+        // The other host goes on from it, and pruning takes nothing that is still needed.
+        driver.replica.begin_session(&Epoch { number: 8, token: 8 }, "m").unwrap();
+        let mut driver = Driver::resume(driver.replica, vec![(vda(), SIZE, now)]).unwrap();
+        driver.own(Epoch { number: 8, token: 8 }).unwrap();
+        driver.write(&[(0, 5 * CLUSTER, 1000, 6)]);
+        let next = driver.point().unwrap().id;
+        driver.replica.prune_all(&last(1)).unwrap();
+        check_point(&driver.replica, next, &driver.acknowledged[&next]).unwrap();
+        assert_eq!(driver.replica.check_tables().unwrap(), []);
+    }
+}
+
+#[test]
+fn keeping_what_a_machine_wrote_may_be_cut_anywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (driver, now) = brought_up(&store, 0);
+    drop(driver.replica);
+    let files = MemoryFiles::new();
+    for entry in walk(&store) {
+        files.put(&Path::new(DIR).join(entry.strip_prefix(&store).unwrap()), &fs::read(&entry).unwrap());
+    }
+    let clock = ManualClock::at(1_700_000_000_000);
+    let (before, begun) = (Replay::over(&files), files.log().len());
+    let id = PointId { epoch: 7, number: 9 };
+    let mut replica = open(&files, &clock).unwrap();
+    let sealed = replica.fold(&own(id, None)).unwrap();
+    let mut replay = before;
+    for op in &files.log()[begun..] {
+        replay.step(op);
+        for fate in [Fate::Keep, Fate::Drop] {
+            let left = replay.crash(|_| fate);
+            let mut replica = open(&left, &clock).unwrap();
+            assert_eq!(replica.fold(&own(id, None)).unwrap(), sealed, "after {op:?}");
+            check(&mut replica, Path::new("/nowhere"), sealed, &now);
+        }
+    }
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn disks_of_its_own_become_the_point_that_the_other_host_already_has() {
+    let (files, clock) = (MemoryFiles::new(), ManualClock::at(1_700_000_000_000));
+    let (old, root) = (Path::new("/images/vda.raw"), RootDigest([3; 32]));
+    let mut disk = ModelDisk::default();
+    disk.write(CLUSTER, &driver::content(1, 300_000));
+    files.put(old, &disk.bytes(SIZE));
+    let mut replica = open(&files, &clock).unwrap();
+    // The next owner's epoch is known before the disk is adopted.
+    replica.begin_session(&Epoch { number: 5, token: 1 }, "m").unwrap();
+    let digests = (0..30).map(|cluster| Ok(Digest::of(&disk.cluster(cluster))));
+    replica.adopt(&vda(), old, digests.collect::<Vec<_>>().into_iter()).unwrap();
+    let id = PointId { epoch: 4, number: 40 };
+    let sealed = replica.seal_own(&own(id, Some(root))).unwrap();
+    assert_eq!((sealed, replica.last()), (PointRef { id, root }, Some(sealed)));
+    assert_eq!(replica.seal_own(&own(id, Some(root))).unwrap(), sealed, "the same once more");
+    drop(replica);
+    let mut replica = open(&files, &clock).unwrap();
+    check(&mut replica, Path::new("/nowhere"), sealed, &disk);
+    assert_eq!(replica.reader(id).unwrap().definition().unwrap(), b"<domain/>");
+    let error = replica.seal_own(&own(PointId { epoch: 4, number: 39 }, None)).unwrap_err().to_string();
+    assert!(error.contains("not before"), "{error}");
+    let mut driver = Driver::resume(replica, vec![(vda(), SIZE, disk)]).unwrap();
+    driver.own(Epoch { number: 5, token: 1 }).unwrap();
+    driver.write(&[(0, 5 * CLUSTER, 1000, 6)]);
+    let next = driver.point().unwrap().id;
+    assert_eq!(next, PointId { epoch: 5, number: 41 });
+    check_point(&driver.replica, next, &driver.acknowledged[&next]).unwrap();
+}
+
+#[test]
+fn overlays_that_were_put_aside_come_back_as_they_were_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (mut driver, now) = brought_up(&store, 1);
+    let replica = &mut driver.replica;
+    let Phase::BroughtUp { point } = replica.phase() else { panic!("it was brought up") };
+    let newest = replica.newest().unwrap().id;
+    replica.shelve().unwrap();
+    replica.shelve().unwrap();
+    assert!(replica.is_shelved(point).unwrap() && replica.phase() == Phase::Receiving);
+    replica.prune_all(&last(1)).unwrap();
+    replica.bring_up(newest, Epoch { number: 8, token: 8 }).unwrap();
+    assert!(replica.unshelve(point).is_err(), "the machine is at another point");
+    replica.shelve().unwrap();
+    replica.bring_up(point, Epoch { number: 9, token: 9 }).unwrap();
+    replica.unshelve(point).unwrap();
+    replica.check_overlays(point).unwrap();
+    assert!(!replica.is_shelved(point).unwrap() && replica.is_shelved(newest).unwrap());
+    let (overlay, out) = (store.join("vda.active.qcow2"), dir.path().join("up.raw"));
+    let args = ["convert", "-O", "raw", overlay.to_str().unwrap(), out.to_str().unwrap()];
+    let (fine, said) = tool::run(dir.path(), "qemu-img", &args);
+    assert!(fine, "{said}");
+    assert!(fs::read(&out).unwrap() == now.bytes(SIZE), "as it was left");
+    replica.clear_shelf().unwrap();
+    assert!(!replica.is_shelved(newest).unwrap());
+}
