@@ -27,6 +27,43 @@ pub(crate) fn newest(protection: &Value) -> Option<PointId> {
     protection["newest"].as_str()?.parse().ok()
 }
 
+/// A backup of a vault that knows no protection yet.
+fn back_up(site: &Site, above: &Plane) -> String {
+    let file = site.dir.path().join("before.backup").display().to_string();
+    let config = site.dir.path().join("vault.toml").display().to_string();
+    above.operate(&["vault", "backup", "--to", &file, "--config", &config]).unwrap();
+    file
+}
+
+/// The vault is as it was before the protection was enabled, its epoch issued, and the
+/// retention raised.
+fn restore(site: &Site, above: &Plane, backup: &str) {
+    let config = site.dir.path().join("vault.toml").display().to_string();
+    above.operate(&["vault", "restore", backup, "--force", "--config", &config]).unwrap();
+}
+
+/// What the restored vault's store lacks, it has learned: the protection under its epoch, and
+/// that points are kept longer; the hosts hold the same, by the new term's documents.
+fn nothing_was_taken_back(site: &Site, above: &Plane, before: &Value) {
+    assert_eq!(above.json(&["status"]).unwrap()["vault"]["term"], 2, "it is a new term");
+    let learned = above.protection(MACHINE).unwrap();
+    for same in ["machine", "epoch", "source", "target"] {
+        assert_eq!(learned[same], before[same], "{same}");
+    }
+    for host in [&site.home, &site.away] {
+        let kept = wait("the documents of the new term", || {
+            let text = std::fs::read_to_string(host.dir.join("state/managed.json")).ok()?;
+            let kept: Value = serde_json::from_str(&text).ok()?;
+            let documents = kept["documents"].as_array()?.clone();
+            documents.into_iter().find(|document| {
+                let told = &document["version"]["term"]["number"];
+                document.to_string().contains("every_point_secs") && told.as_u64() == Some(2)
+            })
+        });
+        assert!(kept.to_string().contains("\"every_point_secs\":14400"), "{}: {kept}", host.name);
+    }
+}
+
 #[test]
 fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is_gone() {
     let mut site = Site::new(Load::default());
@@ -43,6 +80,7 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     above.operate(&["cloud", "pair", "east", "west"]).unwrap();
     above.operate(&["policy", "add", "gold", "copy-frequency=1s"]).unwrap();
     above.operate(&["cloud", "associate", "east", "--policy", "gold"]).unwrap();
+    let backup = back_up(&site, &above);
     // It waits for the first copy.
     above.operate(&["protect", MACHINE]).unwrap();
     let jobs = above.json(&["job", "list", "--machine", MACHINE]).unwrap();
@@ -51,12 +89,14 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
         above.protection(MACHINE).filter(|p| p["points"].as_u64() >= Some(3) && p["state"] == "replicating")
     });
     assert!(protected["rpo_ms"].as_u64().unwrap() < 30_000, "{protected}");
+    above.operate(&["policy", "set", "gold", "keep-every-point=4h"]).unwrap();
 
     above.kill_all();
     let alone = site.next_point();
     std::thread::sleep(Duration::from_secs(3));
     let later = site.next_point();
     assert!(later.id.number > alone.id.number, "replication goes on without anybody above");
+    restore(&site, &above, &backup);
     above.start("vault", &["vault", "serve"]).unwrap();
     above.start("east", &["site", "serve"]).unwrap();
     above.start("west", &["site", "serve"]).unwrap();
@@ -65,6 +105,7 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
             .protection(MACHINE)
             .filter(|p| newest(p) >= Some(later.id) && p["points"].as_u64() > protected["points"].as_u64())
     });
+    nothing_was_taken_back(&site, &above, &protected);
 
     // A change of policy needs no new first copy, and a pause makes no points.
     above.operate(&["pause", MACHINE]).unwrap();
@@ -74,6 +115,12 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     above.operate(&["unprotect", MACHINE, "--keep-replica"]).unwrap();
     wait("the end of replication", || site.home.source().is_err().then_some(()));
     assert!(!site.points().is_empty(), "the replica stays");
+    // A host that was lost to somebody else is refused within a minute.
+    let revoked = std::time::Instant::now();
+    above.operate(&["host", "revoke", "home"]).unwrap();
+    wait("home to be refused", || above.log_of("east").contains("was revoked").then_some(()));
+    assert!(revoked.elapsed() < Duration::from_secs(60), "it took {:?}", revoked.elapsed());
+    assert!(!above.log_of("west").contains("was revoked"), "and nobody else");
 
     // The day on which nothing above is left, and home neither: the agent's own command.
     above.kill_all();

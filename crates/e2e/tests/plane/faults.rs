@@ -25,6 +25,8 @@ pub(crate) struct Fate {
     pub(crate) orders: Ms,
     /// From one report of a host to the next where nothing happens.
     pub(crate) report: Ms,
+    /// Whether the vault is restored all the time.
+    pub(crate) restless: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ impl Fate {
             every: chance.pick(&[5 * MINUTE, 20 * MINUTE, HOUR]),
             orders: chance.pick(&[10 * MINUTE, 30 * MINUTE]),
             report: chance.pick(&[60 * SECOND, 120 * SECOND]),
+            restless: false,
         }
     }
 }
@@ -82,7 +85,7 @@ impl World {
         }
     }
 
-    fn cut_pair(&mut self, one: Node, other: Node, ms: Ms) {
+    pub(crate) fn cut_pair(&mut self, one: Node, other: Node, ms: Ms) {
         let pair = (one.min(other), one.max(other));
         if one != other && self.cut.insert(pair) {
             self.at(self.now + ms, Event::Fault(Fault::Mend(pair.0, pair.1)));

@@ -40,7 +40,10 @@ impl World {
             return;
         }
         if self.ledger(n).is_none_or(|ledger| ledger.lineage(machine).is_none()) {
-            return self.start_guest(n, machine, false);
+            // It came here, and nobody has told this host yet that it is protected: a gap that
+            // only word which travels with the machine can close (docs/simulation.md).
+            self.truth.count("started unheard");
+            return self.start_guest(n, machine, true);
         }
         // Asked again until somebody answers.
         self.after(60 * SECOND, Node::Host(n), Timer::Boot(machine));
@@ -152,6 +155,10 @@ impl World {
             guest.running = false;
         }
         self.note(|| format!("host {n} hands {machine} over"));
+        if !self.calm && self.chance.ppm(300_000) {
+            // Sealed, and not told yet.
+            self.lose_power(n);
+        }
         self.hand_over_again(n);
         true
     }
@@ -192,8 +199,22 @@ impl World {
     pub(crate) fn stop_old_guests(&mut self, n: usize) {
         let Some(ledger) = self.ledger(n) else { return };
         let me = host_of(n);
+        // What is nowhere else is not put away, whatever a document says for a while.
+        let elsewhere = |machine: &MachineId| {
+            (0..HOSTS).any(|other| other != n && self.hosts[other].disk.guests.contains_key(machine))
+        };
+        // Brought up here by force, which could not be made known to the ledger yet.
+        let brought_up = |machine: &MachineId| {
+            let replica = self.hosts[n].disk.replicas.get(machine);
+            replica.is_some_and(|replica| {
+                let known = ledger.lineage(*machine).map_or(0, |lineage| lineage.epoch.number);
+                !replica.receiving && replica.epoch.number > known
+            })
+        };
         let lost = |p: &&farshore_control::Protection| {
             p.source.host != me
+                && !brought_up(&p.machine)
+                && elsewhere(&p.machine)
                 && ledger.lineage(p.machine).is_none_or(|lineage| lineage.owner != me)
                 && self.truth.turned.contains(&p.machine)
         };

@@ -172,7 +172,9 @@ impl World {
                 run.contact.told_inventory = (!reply.wants_inventory).then_some(digest);
                 run.report.0 = 0;
                 let again = (reply.wants_inventory && !whole) || (reply.wants_documents && !gave);
-                self.change(n, |ledger| ((), ledger.acknowledge(&reply.acknowledged)));
+                if !reply.acknowledged.is_empty() {
+                    self.change(n, |ledger| ((), ledger.acknowledge(&reply.acknowledged)));
+                }
                 self.report_in(n, if again { SECOND } else { self.fate.report });
             }
             (Node::Host(from), message) => self.host_hears_host(n, from, message),
@@ -198,6 +200,7 @@ impl World {
             (taken, dirty)
         });
         let Some(taken) = taken else { return self.nobody_answers(n) };
+        let news = taken.dirty || !answer.documents.is_empty();
         if taken.unheard.is_some() {
             return self.nobody_answers(n);
         }
@@ -213,7 +216,15 @@ impl World {
         run.pause = SECOND;
         let term = run.ledger.term();
         self.truth.follows(Node::Vault, Node::Host(n), term);
-        self.reconcile(n);
+        let drastic = |document: &farshore_control::Document| matches!(&document.body, Body::Request(request) if request.action.is_drastic());
+        if !self.calm && answer.documents.iter().any(drastic) && self.chance.ppm(100_000) {
+            // It holds the order, and has not begun.
+            return self.crash(Node::Host(n));
+        }
+        // What goes by the time alone, the tick sees to.
+        if news {
+            self.reconcile(n);
+        }
         let quick = !answer.more && answer.documents.is_empty();
         self.poll_in(n, if quick { SECOND } else { 1 });
     }

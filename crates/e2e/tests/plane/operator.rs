@@ -1,5 +1,6 @@
 //! The operator: what is ordered, at random, and how the installation is made.
 
+use farshore_control::Key;
 use farshore_policy::{Change, OnDisable, PolicyPatch};
 use farshore_types::{CloudId, MachineId, PolicyId, SiteId};
 use farshore_vault::{Command, Core, Enable, Maintenance, Start};
@@ -7,9 +8,12 @@ use uuid::Uuid;
 
 use super::{
     guests::Guest,
-    host::{host_of, name_of, site_of},
-    world::{Event, HOSTS, MACHINES, Node, SECOND, SITES, Timer, World},
+    host::{Disk, host_of, name_of, site_of},
+    world::{Event, HOSTS, HOUR, MACHINES, MINUTE, Node, SECOND, SITES, Timer, World},
 };
+
+/// Machines of a story that change sides.
+const TURNED_MAX: usize = 8;
 
 pub(crate) fn machine(n: u128) -> MachineId {
     MachineId(Uuid::from_u128(n))
@@ -66,6 +70,10 @@ impl World {
         let done = self.order(&Command::Enable(enable)).is_some();
         if done {
             self.truth.disabled.remove(&machine);
+            let row = self.vault.core.as_ref().and_then(|core| core.document(Key::Protection(machine)));
+            let version = row.map(|row| row.document.version);
+            let version = version.map(|version| (version.term.number, version.generation));
+            self.truth.renewed.extend(version.map(|version| (machine, version)));
             self.truth.to_delete.remove(&machine);
             self.truth.count("enabled");
         }
@@ -94,7 +102,7 @@ impl World {
         let m = machine(u128::from(self.chance.within(1, u64::try_from(MACHINES).unwrap())));
         let n = self.chance.index(HOSTS);
         let turned = self.truth.turned.contains(&m);
-        match self.chance.index(20) {
+        match self.chance.index(if self.fate.restless { 24 } else { 20 }) {
             0..5 => drop(self.enable(m)),
             5..7 if !turned => self.disable(m),
             7 => drop(self.order(&Command::SetPaused { machine: m, paused: true })),
@@ -117,7 +125,13 @@ impl World {
             14..16 if self.migrate(m, n) => self.truth.count("moved"),
             16 => self.vault.backups.push(self.vault.stored.clone()),
             17 => self.restore(),
-            18 => self.turn(m, n),
+            20..24 => {
+                // A vault that speaks to one side, and the next one to the other.
+                let (site, ms) = (self.chance.index(SITES), self.chance.within(10 * MINUTE, HOUR));
+                self.cut_pair(Node::Vault, Node::Site(site), ms);
+                self.restore();
+            }
+            18 => self.turn(m),
             _ => {}
         }
     }
@@ -134,12 +148,17 @@ impl World {
         self.truth.count("restored");
     }
 
-    /// A machine changes sides: by force, or handed over in order.
-    fn turn(&mut self, m: MachineId, n: usize) {
-        if self.hosts[n].run.is_none() || self.truth.turned.len() >= 5 {
+    /// A machine changes sides: by force where its replica is, or handed over by its owner.
+    fn turn(&mut self, m: MachineId) {
+        let force = self.chance.ppm(500_000);
+        let fits = |disk: &Disk| match force {
+            true => disk.replicas.contains_key(&m),
+            false => disk.guests.get(&m).is_some_and(|guest| guest.running),
+        };
+        let Some(n) = self.hosts.iter().position(|host| fits(&host.disk)) else { return };
+        if self.hosts[n].run.is_none() || self.truth.turned.len() >= TURNED_MAX {
             return;
         }
-        let force = self.chance.ppm(500_000);
         let done = if force { self.break_glass(n, m) } else { self.hand_over(n, m) };
         if done {
             self.truth.count(if force { "taken by force" } else { "handed over" });

@@ -3,6 +3,10 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use farshore_control::{
@@ -20,6 +24,8 @@ use super::{
 
 /// Stories that are told by every run.
 const SEEDS: u64 = 100;
+/// More than so many stories that fail are not told.
+const FAILED_MAX: usize = 8;
 /// Most milliseconds that a point is older than the policy's time between two, at the end.
 const LATE_MAX: u64 = 5 * MINUTE;
 
@@ -57,7 +63,9 @@ impl World {
         let key = farshore_control::Key::Protection(row.machine);
         let core = self.vault.core.as_ref().unwrap();
         let (document, epoch) = (core.document(key.clone()), core.epoch(row.machine));
+        let silent: Vec<_> = core.silent_hosts().collect();
         let mut text = format!("{} is not current: {age:?}: {row:?} {document:?} {epoch:?}", row.name);
+        text += &format!("\nnot heard by {:?}: {silent:?}", core.term());
         for (n, host) in self.hosts.iter().enumerate() {
             let ledger = self.ledger(n);
             let held = ledger.and_then(|l| l.holder().get(&key));
@@ -87,6 +95,13 @@ impl World {
                 *self.truth.counts.entry("conflicts at the end").or_default() += 1;
                 continue;
             }
+            let target = &self.hosts[index_of(row.target)].disk;
+            if target.replicas.get(&row.machine).is_some_and(|replica| !replica.receiving) {
+                // Brought up by force, and then another owner was issued: to give it back is
+                // part of failover, which is not told here.
+                *self.truth.counts.entry("brought up at the end").or_default() += 1;
+                continue;
+            }
             let age = core.judge(row, &at).newest.map(|(_, age)| age);
             let most = 900_000 + LATE_MAX;
             assert!(age.is_some_and(|age| age < most), "{}", self.tell_of(row, age));
@@ -113,13 +128,21 @@ impl World {
     }
 }
 
+/// How a story is told.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    bug: Option<VaultBug>,
+    restless: bool,
+}
+
 /// One story; its counts, or how it went wrong.
-fn story(seed: u64, hours: u64, bug: Option<VaultBug>) -> Result<(BTreeMap<&'static str, u64>, u64), String> {
+fn story(seed: u64, hours: u64, told_as: Told) -> Result<(BTreeMap<&'static str, u64>, u64), String> {
     let mut world = World::new(seed);
     let told = catch_unwind(AssertUnwindSafe(|| {
         world = begin(seed);
-        world.vault.bug = bug;
-        if let Some(bug) = bug {
+        world.fate.restless = told_as.restless;
+        world.vault.bug = told_as.bug;
+        if let Some(bug) = told_as.bug {
             world.vault.core = world.vault.core.take().map(|core| core.with_bug(bug));
         }
         tell(seed, hours, &mut world);
@@ -148,24 +171,48 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
-#[test]
-#[ignore = "its findings are not mended yet: see docs/simulation.md; run it by --run-ignored all"]
-fn after_two_days_of_trouble_every_protection_is_current_and_nothing_went_back() {
-    let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let (mut steps, mut failed) = (0, Vec::new());
-    let begun = std::time::Instant::now();
-    for seed in seeds() {
-        match story(seed, 48, None) {
-            Ok((counts, took)) => {
-                steps += took;
-                counts.into_iter().for_each(|(what, n)| *sums.entry(what).or_default() += n);
+/// What came of many stories.
+#[derive(Default)]
+struct Sums {
+    sums: BTreeMap<&'static str, u64>,
+    steps: u64,
+    failed: Vec<(u64, String)>,
+}
+
+/// Tells the stories of all seeds, as many at once as there are cores.
+fn all_of(seeds: std::ops::Range<u64>) -> Sums {
+    let next = AtomicU64::new(seeds.start);
+    let sums = Mutex::new(Sums::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end || sums.lock().unwrap().failed.len() > FAILED_MAX {
+                return;
             }
-            Err(why) => failed.push((seed, why)),
+            let told = story(seed, 48, Told::default());
+            let mut sums = sums.lock().unwrap();
+            match told {
+                Ok((counts, steps)) => {
+                    sums.steps += steps;
+                    counts.into_iter().for_each(|(what, n)| *sums.sums.entry(what).or_default() += n);
+                }
+                Err(why) => sums.failed.push((seed, why)),
+            }
         }
-        if failed.len() > 8 {
-            break;
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
         }
-    }
+    });
+    sums.into_inner().unwrap()
+}
+
+#[test]
+fn after_two_days_of_trouble_every_protection_is_current_and_nothing_went_back() {
+    let begun = std::time::Instant::now();
+    let Sums { mut failed, sums, steps } = all_of(seeds());
+    failed.sort_unstable();
     println!("{steps} steps in {:?}: {sums:?}", begun.elapsed());
     if let Some((seed, why)) = failed.first() {
         let all: Vec<u64> = failed.iter().map(|(seed, _)| *seed).collect();
@@ -184,31 +231,69 @@ fn after_two_days_of_trouble_every_protection_is_current_and_nothing_went_back()
     }
 }
 
-fn is_caught<Planted>(rule: &str, plant: impl Fn() -> Option<Planted>, vault: Option<VaultBug>) {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let caught = (1000..1060).find_map(|seed| {
-        let _planted = plant();
-        story(seed, 24, vault).err()
-    });
-    std::panic::set_hook(hook);
-    let why = caught.unwrap_or_else(|| panic!("{rule} broken on purpose was not caught"));
-    println!("{rule}: {}", why.lines().next().unwrap_or_default());
+/// How a rule is broken on purpose.
+#[derive(Clone, Copy)]
+enum Plant {
+    /// In what all share.
+    Shared(Bug),
+    /// In what hosts decide about a machine.
+    Host(HostBug),
+    /// In the vault's core.
+    Vault(VaultBug),
+}
+
+/// A rule that is broken on purpose.
+struct Broken {
+    rule: &'static str,
+    plant: Plant,
+    /// Whether it shows where the vault is restored all the time.
+    restless: bool,
+    /// The first story that is tried.
+    from: u64,
+}
+
+/// The first story that goes wrong by a deliberate bug, and not without it.
+fn is_caught(broken: &Broken) -> Option<String> {
+    (broken.from..broken.from + 60).find_map(|seed| {
+        let told = Told { restless: broken.restless, ..Told::default() };
+        let why = match broken.plant {
+            Plant::Vault(bug) => story(seed, 24, Told { bug: Some(bug), ..told }).err()?,
+            Plant::Shared(bug) => {
+                let _planted = bug::plant(bug);
+                story(seed, 24, told).err()?
+            }
+            Plant::Host(bug) => {
+                let _planted = ownership::bug::plant(bug);
+                story(seed, 24, told).err()?
+            }
+        };
+        story(seed, 24, told).is_ok().then_some(why)
+    })
 }
 
 #[test]
-#[ignore = "its findings are not mended yet: see docs/simulation.md; run it by --run-ignored all"]
 fn each_rule_of_ownership_that_is_broken_on_purpose_is_caught() {
-    let plants = [("R1", HostBug::IssuesAgain), ("R3", HostBug::StartsSealed), ("R8", HostBug::AsksNobody)];
-    for (rule, bug) in plants {
-        is_caught(rule, || Some(ownership::bug::plant(bug)), None);
+    let broken = |rule, plant| Broken { rule, plant, restless: false, from: 1000 };
+    let rules = [
+        broken("R1", Plant::Host(HostBug::IssuesAgain)),
+        broken("R2", Plant::Vault(VaultBug::ForgetsEpochs)),
+        broken("R3", Plant::Host(HostBug::StartsSealed)),
+        Broken { restless: true, from: 1030, ..broken("R4", Plant::Shared(Bug::FollowsBoth)) },
+        broken("R5", Plant::Vault(VaultBug::AbsenceIsRemoval)),
+        broken("R6", Plant::Vault(VaultBug::SpeaksFirst)),
+        Broken { restless: true, ..broken("R6, late", Plant::Vault(VaultBug::DropsLate)) },
+        Broken { from: 1040, ..broken("R7", Plant::Shared(Bug::NeverExpires)) },
+        broken("R8", Plant::Host(HostBug::AsksNobody)),
+    ];
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught: Vec<(&str, Option<String>)> =
+        rules.iter().map(|broken| (broken.rule, is_caught(broken))).collect();
+    std::panic::set_hook(hook);
+    for (rule, why) in &caught {
+        let why = why.as_ref().and_then(|why| why.lines().next());
+        println!("{rule}: {}", why.unwrap_or("not caught"));
     }
-    for (rule, bug) in [("R4", Bug::FollowsBoth), ("R7", Bug::NeverExpires)] {
-        is_caught(rule, || Some(bug::plant(bug)), None);
-    }
-    for (rule, bug) in
-        [("R2", VaultBug::ForgetsEpochs), ("R5", VaultBug::AbsenceIsRemoval), ("R6", VaultBug::SpeaksFirst)]
-    {
-        is_caught(rule, || None::<()>, Some(bug));
-    }
+    let missed: Vec<&str> = caught.iter().filter(|(_, why)| why.is_none()).map(|(rule, _)| *rule).collect();
+    assert!(missed.is_empty(), "broken on purpose and not caught: {missed:?}");
 }

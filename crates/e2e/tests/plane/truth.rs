@@ -25,6 +25,8 @@ pub(crate) struct Truth {
     /// Machines whose protection somebody has ended, and whose replica somebody had deleted.
     pub(crate) disabled: BTreeSet<MachineId>,
     pub(crate) to_delete: BTreeSet<MachineId>,
+    /// By which version a machine was protected anew: an end of before may come late.
+    pub(crate) renewed: BTreeMap<MachineId, (u64, u64)>,
     /// Machines that changed sides.
     pub(crate) turned: BTreeSet<MachineId>,
     /// Who owns those by the highest epoch.
@@ -101,11 +103,13 @@ impl World {
     /// What became of a protection on a host by documents.
     pub(crate) fn truth_of_taken(&mut self, n: usize, machine: MachineId, before: Option<&Body>) {
         let Some(ledger) = self.ledger(n) else { return };
-        let now = ledger.holder().get(&Key::Protection(machine)).map(|document| &document.body);
-        match (before, now) {
+        let document = ledger.holder().get(&Key::Protection(machine));
+        let version = document.map(|document| (document.version.term.number, document.version.generation));
+        match (before, document.map(|document| &document.body)) {
             (Some(Body::Protection(_)), Some(Body::Removed { .. })) => {
+                let late = version < self.truth.renewed.get(&machine).copied();
                 assert!(
-                    self.truth.disabled.contains(&machine),
+                    late || self.truth.disabled.contains(&machine),
                     "R5: nobody has ended the protection of {machine}"
                 );
             }

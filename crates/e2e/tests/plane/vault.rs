@@ -87,7 +87,11 @@ impl World {
         let core = Core::load(rows, start, &at).unwrap();
         self.vault.core = Some(self.with_bug(core));
         self.vault.life += 1;
-        self.store();
+        if !self.store() {
+            // A new term is stored before anything else: the program ends, and starts again.
+            (self.vault.core, self.vault.next_start) = (None, start);
+            return self.after(SECOND, Node::Vault, Timer::Start);
+        }
         if start == Start::Restored {
             self.truth.restores += 1;
         }
@@ -140,6 +144,14 @@ impl World {
         match message {
             Message::SitePoll(poll) => {
                 let until = self.now + poll.wait_secs.min(POLL_SECS_MAX) * SECOND;
+                let refused = self.vault.core.as_ref().is_some_and(|core| {
+                    core.poll(self.vault.sites[n], &poll, 0)
+                        .is_err_and(|problem| problem.code == "superseded")
+                });
+                if let (true, Some(term), Some(core)) = (refused, poll.term, self.vault.core.as_mut()) {
+                    core.hear_of(term);
+                    self.store();
+                }
                 self.vault.held.push(Held { site: n, call, poll, until });
                 self.after(until - self.now, Node::Vault, Timer::Held);
                 self.serve_held();

@@ -135,6 +135,14 @@ impl Clerk {
     async fn work(mut self, mut asks: mpsc::Receiver<Ask>, stop: CancellationToken) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A new term, and who has spoken to it, wait in the transaction that loading opened: a
+        // later one that cannot be stored would take them back with it (rule R6).
+        if let Err(error) = self.store_changes().await {
+            tracing::error!(%error, "what was loaded cannot be stored: this vault does not begin to command");
+            stop.cancel();
+            self.store.close().await;
+            return;
+        }
         loop {
             let first = tokio::select! {
                 ask = asks.recv() => match ask {

@@ -57,7 +57,20 @@ async fn poll(
         news.borrow_and_update();
         let again = asked.clone();
         let found = members.desk.look(move |core, _, at| core.poll(site, &again, at.wall_ms)).await;
-        let documents = found.and_then(std::convert::identity).map_err(refused)?;
+        let documents = match (found.and_then(std::convert::identity), asked.term) {
+            (Ok(documents), _) => documents,
+            (Err(problem), followed) => {
+                if let Some(term) = followed.filter(|_| problem.code == "superseded") {
+                    // This vault is to know it too: a conflict of terms ends by a person alone.
+                    let hear = move |books: &mut super::desk::Books<'_>| {
+                        books.core.hear_of(term);
+                        Ok(())
+                    };
+                    members.desk.change(hear).await.map_err(refused)?;
+                }
+                return Err(refused(problem));
+            }
+        };
         let is_new = asked.cursor.is_none_or(|cursor| cursor.term != documents.term);
         if is_new || !documents.documents.is_empty() {
             return Ok(Json(documents));

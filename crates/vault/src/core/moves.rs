@@ -17,9 +17,11 @@ impl Core {
     /// Whether the inventory that is known of a host is the one that it has now: what comes
     /// from a backup is not.
     fn has_said_what_is_on_it(&self, host: HostId) -> bool {
-        let known = self.tables.hosts.get(&host).map(|row| row.inventory_digest.as_str());
+        let Some(known) = self.tables.hosts.get(&host).map(|row| row.inventory_digest.as_str()) else {
+            return false;
+        };
         let said = self.tables.observed.get(&host).map(|row| row.report.inventory_digest.as_str());
-        said.is_some() && said == known
+        self.may_speak_to(host) && !known.is_empty() && said.is_none_or(|said| said == known)
     }
 
     /// Lets protections follow machines that are on `host` now, and not any more on the host

@@ -45,6 +45,12 @@ impl Core {
         Ok(Documents { term: head.term, cursor, documents, more, clock_ms: Some(wall_ms) })
     }
 
+    /// Takes notice of the term that a site server follows, of which a poll was refused: what
+    /// hosts hold need not tell of it, for a vault may have spoken and written nothing (rule R6).
+    pub fn hear_of(&mut self, term: Term) {
+        self.hear_term(term);
+    }
+
     /// Whether a document is one of this term, and for a host of that site.
     fn is_for(&self, site: SiteId, row: &DocumentRow) -> bool {
         let Document { key, version, hosts, .. } = &row.document;

@@ -36,7 +36,9 @@ impl Core {
     /// not have heard of them.
     fn ends_that_were_only_learned(&self) -> Vec<Document> {
         let unknown = |key: &Key| matches!(key, Key::Protection(machine) if self.tables.protections.get(machine).is_none());
-        let learned = self.tables.documents.rows().filter(|row| row.sequence == 0);
+        let term = self.term();
+        let of_before = |row: &&DocumentRow| row.sequence == 0 || row.document.version.term != term;
+        let learned = self.tables.documents.rows().filter(of_before);
         let documents = learned.map(|row| &row.document).filter(|document| unknown(&document.key));
         documents.filter(|document| matches!(document.body, Body::Removed { .. })).cloned().collect()
     }

@@ -1,6 +1,6 @@
 //! Learn first (R6), with hosts that were silent when the vault went on without them.
 
-use farshore_control::{Body, Intent, learning::LEARN_MS, ownership::Lineage};
+use farshore_control::{Body, Intent, Key, learning::LEARN_MS, ownership::Lineage};
 use farshore_policy::{Change, PolicyPatch};
 use farshore_types::Epoch;
 
@@ -97,6 +97,11 @@ fn an_end_of_what_the_backup_does_not_know_is_told_to_who_missed_it() {
     world.all_report();
     world.deliver_all();
     assert!(matches!(world.held(other, 1), Some(Body::Removed { .. })));
+    let term = world.core.term();
+    world.start(world.stored.clone(), Start::Restored);
+    world.all_report();
+    let written = world.core.document(Key::Protection(id(1))).unwrap().document.version.term;
+    assert!(written.number > term.number, "also by the next vault");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use farshore_control::{
     Body, Intent, Key,
     learning::LEARN_MS,
     request::{self, Ending, Outcome},
+    sync::Poll,
 };
 use farshore_policy::{Change, OnDisable, PolicyPatch};
 
@@ -176,6 +177,25 @@ fn two_vaults_from_one_backup_are_told_apart() {
     other.agents = world.agents.clone();
     other.all_report();
     assert_eq!(other.core.term().number, 3, "the one that learns speaks above the one that was followed");
+}
+
+#[test]
+fn of_two_vaults_with_one_term_the_one_that_a_site_does_not_follow_learns_of_it() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let mut other = world.clone();
+    world.start(world.stored.clone(), Start::Restored);
+    other.clock += 5;
+    other.start(other.stored.clone(), Start::Restored);
+    // Both have learned from hosts that knew of neither.
+    world.all_report();
+    other.all_report();
+    let followed = Poll { cursor: None, term: Some(world.core.term()), wait_secs: 0 };
+    let refused = other.core.poll(other.sites[0], &followed, 0).unwrap_err();
+    assert_eq!(refused.code, "superseded");
+    other.core.hear_of(world.core.term());
+    assert!(other.core.is_superseded(), "it commands nobody any more, and says so");
 }
 
 #[test]
