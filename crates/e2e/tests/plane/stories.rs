@@ -95,7 +95,7 @@ impl World {
                 *self.truth.counts.entry("conflicts at the end").or_default() += 1;
                 continue;
             }
-            let target = &self.hosts[index_of(row.target)].disk;
+            let target = &self.hosts[index_of(row.target())].disk;
             if target.replicas.get(&row.machine).is_some_and(|replica| !replica.receiving) {
                 // Brought up by force, and then another owner was issued: to give it back is
                 // part of failover, which is not told here.
