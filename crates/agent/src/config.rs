@@ -13,6 +13,7 @@ use std::{
 };
 
 use farshore_control::Wire;
+use farshore_protection::fence::Fence;
 use farshore_replica::Retention;
 use farshore_types::{DiskKey, Principal};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,10 @@ pub struct Config {
     /// Whether a machine is brought up only with force where its own host cannot be asked
     /// because its address is not in `peer_addresses`; else that is only said.
     pub require_probe: bool,
+    /// Under a vault: what becomes of a copy that runs here and is another host's.
+    pub fence: Fence,
+    /// Under a vault: how long a machine that is handed over may take to shut down.
+    pub shutdown_deadline: Period,
     /// How long points are kept here.
     pub retention: KeepPoints,
     /// Networks of other hosts, and what they are here; empty leaves the card unplugged.
@@ -207,6 +212,8 @@ impl Default for Config {
             check_received: CheckReceived::default(),
             scrub_interval: Period::secs(7 * 24 * 3600),
             require_probe: true,
+            fence: Fence::default(),
+            shutdown_deadline: Period::secs(300),
             retention: KeepPoints::default(),
             networks: BTreeMap::new(),
             peer_addresses: BTreeMap::new(),

@@ -20,6 +20,7 @@ mod fencing;
 mod inventory;
 mod kept;
 mod ledger;
+mod life;
 mod pace;
 mod reconcile;
 mod report;
@@ -135,6 +136,8 @@ pub struct Managed {
     /// Whether the hypervisor told of a change since the host was looked at.
     host_changed: AtomicBool,
     problems: Mutex<BTreeMap<String, Problem>>,
+    /// What is being done about machines that have a life.
+    acting: Mutex<life::Acting>,
 }
 
 impl Managed {
@@ -169,6 +172,7 @@ impl Managed {
             seen: Mutex::default(),
             host_changed: AtomicBool::new(false),
             problems: Mutex::default(),
+            acting: Mutex::default(),
         };
         if let Some(what) = damage {
             tracing::error!(what, "what the vault wanted is asked for anew");
@@ -254,7 +258,17 @@ impl Managed {
     /// What networks of a machine's source are here, where the vault says so; what is not
     /// named is left unconnected.
     pub(crate) fn networks(&self, machine: MachineId) -> Option<BTreeMap<String, String>> {
-        self.ledger().protection(machine).map(|protection| protection.networks.clone())
+        let ledger = self.ledger();
+        let protection = ledger.protection(machine)?;
+        // What comes up at the source came from the target.
+        let back = protection.life.is_some() && protection.source.host == self.me;
+        Some(if back { &protection.networks_back } else { &protection.networks }.clone())
+    }
+
+    /// The definition that a machine had here when this was its home, with disks of its own.
+    pub(crate) fn home_definition(&self, agent: &Agent, machine: MachineId) -> Option<String> {
+        let home = self.ledger().protection(machine)?.life.as_ref()?.home;
+        (home == self.me).then(|| life::home_definition(agent, machine)).flatten()
     }
 
     /// Hosts that this one may meet and have a principal, and these.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{Activity, Parts, Places, Replicator, ResyncGate, Settings, Status};
+use farshore_capture::{Activity, Hurry, Parts, Places, Replicator, ResyncGate, Settings, Status};
 use farshore_control::Wire;
 use farshore_hypervisor::Machine;
 use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
@@ -158,6 +158,8 @@ pub(crate) struct Orders {
     pub(crate) resync: u64,
     /// Whether one may begin by itself.
     pub(crate) gate: ResyncGate,
+    /// Asks for a cycle out of turn.
+    pub(crate) hurry: Hurry,
     /// A limit that somebody changes while it runs; none: the configured one.
     pub(crate) rate: Option<RateLimit>,
     /// By what the two hosts know each other; none: as this host's configuration says.
@@ -260,6 +262,7 @@ fn capture_settings(settings: &Replicate, orders: Orders) -> Settings {
         excluded: settings.exclude.iter().cloned().collect(),
         resync: orders.resync,
         resync_gate: orders.gate,
+        hurry: orders.hurry,
         rate: orders.rate.unwrap_or_else(|| RateLimit::new(settings.bandwidth)),
         ..Settings::default()
     }

@@ -9,6 +9,7 @@ mod upkeep;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use farshore_link::{Caller, Sink, Welcomed};
 use farshore_replica::{Phase, Replica, ReplicaError};
 use farshore_wire::{Acceptance, DiskSize, Hello, Refusal, RefusalCode, SessionId, limits::WINDOW_DEFAULT};
@@ -113,6 +114,16 @@ impl Sink for ReplicaSink {
                 }
             })
             .await
+    }
+
+    async fn letter(&self, peer: &Caller, letter: Bytes) -> Result<Bytes, Refusal> {
+        match self.managed() {
+            Some(managed) => managed.answer(peer, letter).await,
+            None => {
+                let why = "this host is under no vault, and answers no letters";
+                Err(Refusal::new(RefusalCode::NotAuthorised, why, "enrol it"))
+            }
+        }
     }
 
     async fn hello(&self, peer: &Caller, hello: &Hello) -> Result<Welcomed, Refusal> {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's tools may stop the test")]
 
+pub mod desk;
 pub mod host;
 pub mod plane;
 pub mod world;

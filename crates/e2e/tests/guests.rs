@@ -6,6 +6,8 @@
 
 #[path = "guests/daemon.rs"]
 mod daemon;
+#[path = "guests/handed.rs"]
+mod handed;
 #[path = "guests/ledger.rs"]
 mod ledger;
 #[path = "guests/moved.rs"]

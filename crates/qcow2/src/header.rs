@@ -12,6 +12,13 @@ const EXT_BACKING_FORMAT: u32 = 0xe279_2aca;
 /// Our header and its extensions stay within one sector, so that replacing them is one
 /// atomic write. A backing file's name is kept behind it, at [`BACKING_AT`].
 pub const HEADER_MAX: usize = 512;
+
+/// Most bytes of a file in which its header, as QEMU may have rewritten it, and the name of its
+/// backing file are.
+pub const HEADER_READ: usize = 4096;
+
+/// Where the extensions of a header that QEMU has rewritten end at the latest.
+const EXTENSIONS_END_MAX: usize = 2048;
 const BACKING_AT: u64 = 512;
 const BACKING_MAX: usize = 1023;
 
@@ -105,7 +112,7 @@ impl Header {
     }
 
     /// Reads a header as [`Header::encode`] writes it, from the file's first bytes
-    /// ([`HEADER_MAX`] + 1023 are always enough).
+    /// ([`HEADER_READ`] are always enough).
     ///
     /// # Errors
     /// Where it is not such a header: another version, other features, fields out of range.
@@ -188,7 +195,10 @@ type Extensions = (Option<String>, Vec<Extension>);
 
 fn read_extensions(f: &Fields<'_>) -> Result<Extensions, FormatError> {
     let (mut at, mut format, mut rest) = (HEADER_LEN as usize, None, Vec::new());
-    while at + 8 <= HEADER_MAX {
+    // QEMU, when it keeps bitmaps, writes a header that is longer than ours: up to the name.
+    let named = usize::try_from(f.u64(8)?).unwrap_or(0);
+    let end = named.clamp(HEADER_MAX, EXTENSIONS_END_MAX);
+    while at + 8 <= end {
         let (kind, len) = (f.u32(at)?, f.u32(at + 4)? as usize);
         if kind == EXT_END {
             break;
@@ -252,6 +262,28 @@ mod tests {
         let mut encrypted = bytes.clone();
         encrypted[35] = 1;
         assert!(Header::decode(&encrypted).unwrap_err().to_string().contains("encryption"));
+    }
+
+    /// QEMU puts names of features and a directory of bitmaps before what it does not know.
+    #[test]
+    fn what_qemu_keeps_behind_its_own_extensions_is_found() {
+        let header = sample();
+        let mut bytes = header.encode().unwrap();
+        let ours = bytes.split_off(HEADER_LEN as usize);
+        let (format, rest) = ours.split_at(16);
+        bytes.extend_from_slice(format);
+        put_extension(&mut bytes, 0x6803_f857, &[7; 384]);
+        put_extension(&mut bytes, 0x2385_2875, &[1; 24]);
+        bytes.extend_from_slice(&rest[..24]);
+        let name = b"/srv/old disk.raw";
+        let at = bytes.len() as u64;
+        assert!(at > HEADER_MAX as u64);
+        bytes[8..16].copy_from_slice(&at.to_be_bytes());
+        bytes.extend_from_slice(name);
+        bytes.resize(HEADER_READ, 0);
+        let found = Header::decode(&bytes).unwrap();
+        assert_eq!(found.backing, header.backing);
+        assert_eq!(found.extensions.last(), header.extensions.last());
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod snapshot;
 
 pub use entry::{COPIED, L2Entry, SECTOR, host_clusters};
 pub use foreign::{Compression, FOREIGN_HEADER_LEN, ForeignHeader, MAGIC};
-pub use header::{Extension, HEADER_MAX, Header};
+pub use header::{Extension, HEADER_MAX, HEADER_READ, Header};
 pub use overlay::{Overlay, OverlayImage};
 pub use snapshot::{SNAPSHOTS_MAX, Snapshot, decode_table, encode_table};
 

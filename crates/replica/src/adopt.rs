@@ -70,7 +70,9 @@ impl Replica {
         self.save(next)?;
         self.ensure_image(disk, size)?;
         let kept: Vec<(DiskKey, u64)> = self.disks();
-        self.seal_stage(0, |writer, root| {
+        // Before everything that a source ever sends: what is sealed next may be of an epoch of
+        // before, where a machine's own disks become its replica.
+        self.seal_stage((0, 0), |writer, root| {
             for (key, size) in &kept {
                 writer.begin_disk(key.clone(), *size, *size)?;
                 root.disk(key, *size, std::iter::empty());

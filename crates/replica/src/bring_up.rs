@@ -2,7 +2,7 @@
 //! published, the active tables become its copy, and a fresh overlay goes on top.
 
 use farshore_env::{OpenMode, read_exact_at};
-use farshore_qcow2::{HEADER_MAX, Header, Overlay};
+use farshore_qcow2::{HEADER_READ, Header, Overlay};
 use farshore_types::{DiskKey, Epoch, PointId};
 
 use crate::{
@@ -123,7 +123,7 @@ impl Replica {
                 continue;
             }
             let file = self.files.open(&self.layout.dir().join(name), OpenMode::Read).map_err(io)?;
-            let mut head = vec![0; HEADER_MAX + 1024];
+            let mut head = vec![0; HEADER_READ];
             let read = file.read_at(&mut head, 0).map_err(io)?;
             // One that cannot be read may hold anything.
             let Ok(header) = Header::decode(&head[..read]) else { return Ok(true) };
@@ -202,7 +202,7 @@ impl Replica {
     fn overlay_point(&self, overlay: &OverlayDisk) -> Result<Option<PointId>, ReplicaError> {
         let read = || {
             let file = self.files.open(&overlay.path, OpenMode::Read)?;
-            let mut head = vec![0; HEADER_MAX + 1024];
+            let mut head = vec![0; HEADER_READ];
             read_exact_at(&*file, &mut head, 0)?;
             Ok(head)
         };

@@ -142,7 +142,7 @@ impl Replica {
             return Ok(());
         }
         let disks = self.disks();
-        self.seal_stage(highest, |writer, root| {
+        self.seal_stage((self.state.epoch.number, highest), |writer, root| {
             for (disk, size) in disks {
                 root.disk(&disk, size, std::iter::empty());
                 writer.begin_disk(disk, size, size)?;

@@ -7,17 +7,15 @@ use farshore_types::{PointId, PointRef, RootDigest};
 use crate::{Replica, ReplicaError};
 
 impl Replica {
-    /// Seals a stage, durably, with a number above the last element's and `above`. `write`
-    /// puts all disks into the file and into the root.
+    /// Seals a stage, durably, of this epoch at least, with a number above the last element's and
+    /// `above`. `write` puts all disks into the file and into the root.
     pub(crate) fn seal_stage(
         &mut self,
-        above: u64,
+        (epoch, above): (u64, u64),
         write: impl FnOnce(&mut DeltaWriter, &mut RootBuilder) -> Result<(), DeltaError>,
     ) -> Result<PointRef, ReplicaError> {
         let before = self.chain.last_ref();
-        // Before everything that a source ever sends: what it seals next may be of an epoch of
-        // before, where a machine's own disk becomes its replica.
-        let epoch = before.map_or(0, |b| self.state.epoch.number.max(b.id.epoch));
+        let epoch = epoch.max(before.map_or(0, |b| b.id.epoch));
         let id = PointId { epoch, number: above.max(before.map_or(0, |b| b.id.number)) + 1 };
         let mut root = RootBuilder::new(before.map_or(RootDigest::NONE, |b| b.root), id);
         let now = self.clock.wall_ms();

@@ -197,6 +197,12 @@ impl Core {
         self.head().superseded.is_some()
     }
 
+    /// Whether it has learned what its hosts hold, and commands (rule R6).
+    #[must_use]
+    pub fn has_learned(&self) -> bool {
+        self.head().learned
+    }
+
     pub(crate) fn head(&self) -> HeadRow {
         // A core without its head is never made: `init` writes it and `load` refuses to.
         let nobody = Term { number: 0, vault: VaultId(uuid::Uuid::nil()) };

@@ -50,6 +50,30 @@ pub(crate) async fn adopt(
     Ok(Adopted { id, machine, disks })
 }
 
+/// Whether disks of a machine's own could be adopted, once it is withdrawn.
+pub(crate) fn check_copies(
+    agent: &Agent,
+    machine: MachineId,
+    disks: &[(DiskKey, PathBuf)],
+) -> Result<(), AgentError> {
+    check::files(agent, machine, disks).map(drop)
+}
+
+/// Reads one copy, and makes it the disk's base. Cut, it goes on.
+pub(crate) async fn take_over_copy(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    disk: &DiskKey,
+    path: &std::path::Path,
+    observer: &Observer,
+) -> Result<(), AgentError> {
+    let wanted = [(disk.clone(), path.to_owned())];
+    for copy in check::files(agent, replica.machine(), &wanted)? {
+        take_over(agent, replica, copy, observer).await?;
+    }
+    Ok(())
+}
+
 /// Whose copy it is. The target may never have heard of the machine: then only its UUID
 /// says which one is meant.
 async fn machine(agent: &Arc<Agent>, wanted: &str) -> Result<MachineId, AgentError> {

@@ -64,6 +64,23 @@ pub(crate) async fn bring_up(
     Ok(plan.told(&point, epoch, false, power, running_after_ms))
 }
 
+/// Sets the disks to the point by an epoch that was issued, and defines the machine over them;
+/// it is not started. Everything may be repeated. Who may have it was decided before.
+pub(crate) async fn define_at(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    point: &PointInfo,
+    epoch: Epoch,
+) -> Result<(), AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    let plan = Plan::make(agent, replica, point).await?;
+    plan.check(&*hypervisor).await?;
+    let id = point.id;
+    replica.run(move |store| store.bring_up(id, epoch)).await?;
+    plan.write_nvram(agent)?;
+    come_up(replica, &*hypervisor, &plan, id, StartChoice::No).await.map(drop)
+}
+
 /// Whether the machine runs where it was replicated from: only that host can say. Where it
 /// does, or nobody answers, a person has to decide.
 async fn ask_its_host(

@@ -70,10 +70,16 @@ pub(super) async fn end(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<Opt
         hypervisor.undefine(machine.id, GuestState::Keep).await?;
     }
     replica.run(Replica::discard).await?;
-    let nvram = agent.replicas().dir_of(replica.machine()).join(NVRAM);
+    remove_nvram(agent, replica.machine())?;
+    Ok(Some(point))
+}
+
+/// The firmware's variables of a brought-up machine go with its overlays.
+pub(crate) fn remove_nvram(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
+    let nvram = agent.replicas().dir_of(machine).join(NVRAM);
     match agent.files.remove(&nvram) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(AgentError::io("remove", nvram)(e)),
-        _ => Ok(Some(point)),
+        _ => Ok(()),
     }
 }
 
@@ -81,7 +87,7 @@ pub(super) async fn end(agent: &Agent, replica: &Arc<OpenReplica>) -> Result<Opt
 ///
 /// # Errors
 /// [`AgentError::Foreign`] where the host knows it with other disks.
-pub(super) async fn ours(
+pub(crate) async fn ours(
     hypervisor: &dyn Hypervisor,
     agent: &Agent,
     id: MachineId,

@@ -45,6 +45,13 @@ impl Contact {
         Some(told.saturating_add(super::age::millis(now.saturating_sub(asked))))
     }
 
+    /// Whether the vault's word is of now: it was asked for in this run, not longer ago than
+    /// `longest`. What stops a guest holds only that long.
+    #[must_use]
+    pub fn is_fresh(&self, now: Duration, longest: Duration) -> bool {
+        self.clock.is_some_and(|(_, asked)| now.saturating_sub(asked) <= longest)
+    }
+
     /// Which of the parties is asked.
     #[must_use]
     pub fn party(&self) -> usize {
@@ -148,6 +155,17 @@ mod tests {
         assert_eq!((contact.at, contact.away_since), (0, None));
         (0..FAILURES_MAX).for_each(|_| contact.failed(1, S(9)));
         assert_eq!(contact.at, 0, "there is nobody else");
+    }
+
+    #[test]
+    fn the_vaults_word_is_of_now_only_for_a_while_and_not_after_a_cut() {
+        let mut contact = Contact::default();
+        assert!(!contact.is_fresh(S(0), S(60)), "it was not heard of in this run");
+        contact.clock = Some((5000, S(10)));
+        assert!(contact.is_fresh(S(70), S(60)));
+        assert!(!contact.is_fresh(S(71), S(60)));
+        contact.failed(1, S(12));
+        assert!(!contact.is_fresh(S(12), S(60)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use farshore_env::{Files, OpenMode, read_exact_at};
 use farshore_types::{MachineId, RequestId};
 use serde::{Deserialize, Serialize};
 
+use super::life::Station;
 use crate::AgentError;
 
 /// Name of the file in the agent's state directory.
@@ -39,6 +40,9 @@ pub struct Kept {
     /// Where replicas are that are not in the default place.
     #[serde(default)]
     pub places: Vec<(MachineId, PathBuf)>,
+    /// How this host stands with each machine that has a life.
+    #[serde(default)]
+    pub stations: Vec<Station>,
 }
 
 /// A request that was begun.

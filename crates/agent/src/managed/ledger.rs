@@ -8,14 +8,17 @@ use std::{
 };
 
 use farshore_control::{
-    Body, Document, Holder, HostDocument, Key, Order, Protection, Term, TrustDocument, Verdict,
-    ownership::{Heard, Lineage},
+    Body, Document, Holder, HostDocument, Key, Order, Protection, Term, TrustDocument, Verdict, Version,
+    ownership::{Denied, Heard, Lineage, Seal},
     request::{Ending, OUTCOMES_MAX, Outcome, Request},
     sync::Documents,
 };
-use farshore_types::{Epoch, HostId, MachineId, RequestId};
+use farshore_types::{Epoch, HostId, MachineId, PointRef, RequestId};
 
-use super::kept::{Kept, KeptRequest};
+use super::{
+    kept::{Kept, KeptRequest},
+    life::Station,
+};
 
 /// Everything that a managed agent decides by.
 #[derive(Clone, Debug)]
@@ -28,6 +31,7 @@ pub struct Ledger {
     /// In which term each of those ended, where that is known.
     past_in: BTreeMap<RequestId, u64>,
     places: BTreeMap<MachineId, PathBuf>,
+    stations: BTreeMap<MachineId, Station>,
 }
 
 /// What an answer from above came to.
@@ -59,6 +63,7 @@ impl Ledger {
             past: kept.past,
             past_in: kept.past_in.into_iter().collect(),
             places: kept.places.into_iter().collect(),
+            stations: kept.stations.into_iter().map(|station| (station.machine, station)).collect(),
         }
     }
 
@@ -76,6 +81,7 @@ impl Ledger {
             past: self.past.clone(),
             past_in: self.past_in.iter().map(|(id, term)| (*id, *term)).collect(),
             places: self.places.iter().map(|(machine, place)| (*machine, place.clone())).collect(),
+            stations: self.stations.values().cloned().collect(),
             ..Kept::default()
         }
     }
@@ -340,6 +346,68 @@ impl Ledger {
                 self.past_in.remove(&id);
             }
         }
+    }
+
+    /// The version of the document that is held of a machine's protection.
+    pub fn version_of(&self, machine: MachineId) -> Option<Version> {
+        self.holder.get(&Key::Protection(machine)).map(|document| document.version)
+    }
+
+    /// How this host stands with a machine.
+    pub fn station(&self, machine: MachineId) -> Station {
+        self.stations.get(&machine).cloned().unwrap_or_else(|| Station::of(machine))
+    }
+
+    /// The same, to be changed.
+    pub fn station_mut(&mut self, machine: MachineId) -> &mut Station {
+        self.stations.entry(machine).or_insert_with(|| Station::of(machine))
+    }
+
+    /// All of those.
+    pub fn stations(&self) -> impl Iterator<Item = &Station> {
+        self.stations.values()
+    }
+
+    /// Hands a machine over (rule R3).
+    ///
+    /// # Errors
+    /// As [`Lineage::seal`].
+    pub fn seal(
+        &mut self,
+        machine: MachineId,
+        me: HostId,
+        last: PointRef,
+        next: Epoch,
+    ) -> Result<Seal, Denied> {
+        self.known(machine)?.seal(me, last, next)
+    }
+
+    /// Becomes a machine's owner by a seal (rule R3).
+    ///
+    /// # Errors
+    /// As [`Lineage::accept`].
+    pub fn accept(&mut self, me: HostId, seal: &Seal) -> Result<(), Denied> {
+        self.known(seal.machine)?.accept(me, seal)
+    }
+
+    /// Refuses the seal of an epoch for good.
+    ///
+    /// # Errors
+    /// As [`Lineage::refuse`].
+    pub fn refuse(&mut self, machine: MachineId, next: &Epoch) -> Result<(), Denied> {
+        self.known(machine)?.refuse(next)
+    }
+
+    /// Takes a seal of this host's back, which was refused.
+    ///
+    /// # Errors
+    /// As [`Lineage::unseal`].
+    pub fn unseal(&mut self, machine: MachineId, refused: &Epoch) -> Result<(), Denied> {
+        self.known(machine)?.unseal(refused)
+    }
+
+    fn known(&mut self, machine: MachineId) -> Result<&mut Lineage, Denied> {
+        self.lineages.get_mut(&machine).ok_or(Denied::NotOwner { epoch: 0 })
     }
 
     /// Where replicas are that are not in the default place.

@@ -7,7 +7,7 @@ use farshore_types::MachineId;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Managed, locked,
+    Managed, life, locked,
     room::Room,
     target,
     wanted::{self, Role},
@@ -46,6 +46,7 @@ async fn once(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationTok
     hear_owners(agent, managed).await;
     let over = settle_sources(agent, managed);
     close(over).await;
+    life::settle(agent, managed, stop).await;
     managed.do_requests(agent, stop).await;
 }
 
@@ -94,7 +95,8 @@ fn roles(agent: &Agent, managed: &Managed) -> BTreeMap<MachineId, Role> {
     let role = |protection: &farshore_control::Protection| {
         let machine = protection.machine;
         let seeded = source::dir_of(agent, machine).join(SEEDED).exists();
-        Some((machine, wanted::source(&ledger, protection, now, seeded)?))
+        let role = wanted::source(&ledger, protection, now, seeded)?;
+        Some((machine, life::held_back(&ledger, protection).unwrap_or(role)))
     };
     ledger.protections().filter_map(role).collect()
 }

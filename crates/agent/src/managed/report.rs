@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     Managed,
     age::{Aged, millis},
-    inventory, locked, now,
+    inventory, life, locked, now,
 };
 use crate::{Agent, OpenReplica, commands};
 
@@ -45,6 +45,7 @@ pub(super) async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u
     };
     let sources = sources(agent, managed);
     let replicas = replicas(agent, managed).await;
+    let standings = life::standings(agent, managed).await;
     let unclaimed = unclaimed(agent, managed, &sources, &replicas);
     let (space, outcomes) = (inventory::space(agent), managed.outcomes());
     let certificate_until_ms = managed.seen().certificate_until_ms;
@@ -64,7 +65,7 @@ pub(super) async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u
         sources,
         replicas,
         lineages: ledger.lineages().cloned().collect(),
-        standings: Vec::new(),
+        standings,
         holds: ledger.holder().versions(),
         documents: if wants_documents { ledger.holder().documents().cloned().collect() } else { Vec::new() },
         unclaimed,

@@ -21,7 +21,7 @@ impl Managed {
     /// Whether a drastic request waits for the vault's word.
     pub(super) fn awaits_confirmation(&self) -> bool {
         let waiting = |(request, begun): &(Request, bool)| request.action.is_drastic() && !begun;
-        self.ledger().open_requests().iter().any(waiting)
+        self.ledger().open_requests().iter().any(waiting) || self.awaits_fresh_word()
     }
 
     /// Begins what is to be begun.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{CaptureError, ResyncGate};
+use farshore_capture::{CaptureError, Hurry, ResyncGate};
 use farshore_control::report::{SourcePhase, SourceState};
 use farshore_link::{LinkError, RateLimit};
 use farshore_types::{Epoch, MachineId};
@@ -37,6 +37,7 @@ const CALENDAR: Duration = Duration::from_secs(10);
 pub(super) struct Room {
     role: watch::Sender<Role>,
     shown: Arc<Mutex<Shown>>,
+    hurry: Hurry,
     stop: CancellationToken,
     work: JoinHandle<()>,
 }
@@ -60,6 +61,7 @@ struct Work {
     role: watch::Receiver<Role>,
     shown: Arc<Mutex<Shown>>,
     news: Arc<News>,
+    hurry: Hurry,
     stop: CancellationToken,
 }
 
@@ -74,16 +76,17 @@ impl Room {
         aged: Aged,
     ) -> Room {
         let shown = Arc::new(Mutex::new(Shown::new(machine, role.epoch(), aged)));
-        let stop = CancellationToken::new();
+        let (stop, hurry) = (CancellationToken::new(), Hurry::default());
         let (role, wanted) = watch::channel(role);
         let work = Work {
             agent: Arc::clone(agent),
             role: wanted,
             shown: Arc::clone(&shown),
             news,
+            hurry: hurry.clone(),
             stop: stop.clone(),
         };
-        Room { role, shown, stop, work: tokio::spawn(work.run()) }
+        Room { role, shown, hurry, stop, work: tokio::spawn(work.run()) }
     }
 
     /// Something else may be wanted.
@@ -93,6 +96,11 @@ impl Room {
             *held = role;
             changed
         });
+    }
+
+    /// The next cycle begins at once.
+    pub(super) fn hurry(&self) {
+        self.hurry.now();
     }
 
     /// As it is reported.
@@ -179,6 +187,7 @@ impl Work {
         let orders = Orders {
             resync: wanted.resync,
             gate: gate.clone(),
+            hurry: self.hurry.clone(),
             rate: Some(rate.clone()),
             wire: Some(wanted.settings.wire),
         };

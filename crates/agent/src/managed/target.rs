@@ -125,6 +125,9 @@ impl Managed {
         known: bool,
     ) -> Result<(), Refusal> {
         let (machine, epoch) = (hello.machine, hello.epoch);
+        if let Some(refusal) = self.is_turning(machine) {
+            return Err(refusal);
+        }
         let judged = admission::judge(&self.ledger(), machine, peer, &epoch);
         let (hear_of, verdict) = match judged {
             Admission::Yes { hear } => (hear, Ok(())),

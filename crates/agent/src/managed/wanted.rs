@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, report::SourcePhase};
+use farshore_protection::Want;
 use farshore_replica::Retention;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId};
 
@@ -110,7 +111,7 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
     if ledger.host().is_some_and(|host| host.maintenance && !host.machines_go_on) {
         return rest(SourcePhase::Paused);
     }
-    match (protection.intent, protection.initial) {
+    match (intent(protection), protection.initial) {
         (Intent::Pause, _) => rest(SourcePhase::Paused),
         (Intent::Replicate, InitialCopy::NotBefore { at_ms }) if !seeded && now_ms < at_ms => {
             rest(SourcePhase::Waiting {
@@ -121,6 +122,18 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
             why: "the first copy is carried over on a medium; cycles begin when the target has it".to_owned(),
         }),
         (Intent::Replicate, _) => Some(Role::Run(Box::new(wanted(protection)))),
+    }
+}
+
+/// What is to happen at the source. A document that tells a life tells it better than by one
+/// word: the last cycle of a machine that is handed over is sent though cycles have ended.
+fn intent(protection: &Protection) -> Intent {
+    let Some(life) = &protection.life else { return protection.intent };
+    let wanted = life.wanted();
+    match wanted.copies || (matches!(wanted.source, Want::HandOver { last_cycle: true, .. }) && !life.paused)
+    {
+        true => Intent::Replicate,
+        false => Intent::Pause,
     }
 }
 

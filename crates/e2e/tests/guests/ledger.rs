@@ -22,7 +22,7 @@ const BLOCK: usize = 4096;
 
 /// What a point held when it was first seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     disks: [blake3::Hash; 2],
     last: u64,
 }
@@ -115,7 +115,7 @@ fn kept(site: &Site, id: PointId) -> bool {
 }
 
 /// Judges both disks of a point, raw.
-fn whole(vda: &PathBuf, vdb: &PathBuf) -> Result<Seen, String> {
+pub(crate) fn whole(vda: &PathBuf, vdb: &PathBuf) -> Result<Seen, String> {
     let ledger = fs::read(vdb).unwrap();
     let found = survey(&mut &ledger[..], slots_on(ledger.len() as u64)).unwrap();
     let first = fs::read(vda).unwrap();

@@ -102,6 +102,11 @@ impl World {
                 *self.truth.counts.entry("brought up at the end").or_default() += 1;
                 continue;
             }
+            if self.truth.turned.contains(&row.machine) && !row.life.wanted().copies {
+                // Failed over by a person on a host: not protected before somebody reverses it.
+                *self.truth.counts.entry("failed over at the end").or_default() += 1;
+                continue;
+            }
             let age = core.judge(row, &at).newest.map(|(_, age)| age);
             let most = 900_000 + LATE_MAX;
             assert!(age.is_some_and(|age| age < most), "{}", self.tell_of(row, age));

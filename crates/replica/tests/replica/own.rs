@@ -137,26 +137,32 @@ fn disks_of_its_own_become_the_point_that_the_other_host_already_has() {
     let mut disk = ModelDisk::default();
     disk.write(CLUSTER, &driver::content(1, 300_000));
     files.put(old, &disk.bytes(SIZE));
+    files.put(Path::new("/images/vdb.raw"), &[0; 65536]);
     let mut replica = open(&files, &clock).unwrap();
     // The next owner's epoch is known before the disk is adopted.
     replica.begin_session(&Epoch { number: 5, token: 1 }, "m").unwrap();
     let digests = (0..30).map(|cluster| Ok(Digest::of(&disk.cluster(cluster))));
     replica.adopt(&vda(), old, digests.collect::<Vec<_>>().into_iter()).unwrap();
-    let id = PointId { epoch: 4, number: 40 };
+    let vdb = "vdb".parse().unwrap();
+    replica.adopt(&vdb, Path::new("/images/vdb.raw"), [Ok(Digest::ZERO)].into_iter()).unwrap();
+    // However early: the disks that were adopted come before every point.
+    let id = PointId { epoch: 4, number: 1 };
     let sealed = replica.seal_own(&own(id, Some(root))).unwrap();
     assert_eq!((sealed, replica.last()), (PointRef { id, root }, Some(sealed)));
     assert_eq!(replica.seal_own(&own(id, Some(root))).unwrap(), sealed, "the same once more");
     drop(replica);
     let mut replica = open(&files, &clock).unwrap();
-    check(&mut replica, Path::new("/nowhere"), sealed, &disk);
+    assert_eq!((replica.phase(), replica.last()), (Phase::Receiving, Some(sealed)));
+    let both = vec![(vda(), SIZE, disk), (vdb, 65536, ModelDisk::default())];
+    check_point(&replica, id, &both).unwrap();
     assert_eq!(replica.reader(id).unwrap().definition().unwrap(), b"<domain/>");
-    let error = replica.seal_own(&own(PointId { epoch: 4, number: 39 }, None)).unwrap_err().to_string();
+    let error = replica.seal_own(&own(PointId { epoch: 3, number: 39 }, None)).unwrap_err().to_string();
     assert!(error.contains("not before"), "{error}");
-    let mut driver = Driver::resume(replica, vec![(vda(), SIZE, disk)]).unwrap();
+    let mut driver = Driver::resume(replica, both).unwrap();
     driver.own(Epoch { number: 5, token: 1 }).unwrap();
     driver.write(&[(0, 5 * CLUSTER, 1000, 6)]);
     let next = driver.point().unwrap().id;
-    assert_eq!(next, PointId { epoch: 5, number: 41 });
+    assert_eq!(next, PointId { epoch: 5, number: 2 });
     check_point(&driver.replica, next, &driver.acknowledged[&next]).unwrap();
 }
 

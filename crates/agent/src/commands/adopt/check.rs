@@ -40,6 +40,17 @@ pub(super) async fn copies(
     wanted: &[(DiskKey, PathBuf)],
     observer: &Observer,
 ) -> Result<Vec<Copy>, AgentError> {
+    let copies = files(agent, id, wanted)?;
+    not_of_a_machine(agent, &copies, observer).await?;
+    Ok(copies)
+}
+
+/// The same, whichever machine has them.
+pub(super) fn files(
+    agent: &Agent,
+    id: MachineId,
+    wanted: &[(DiskKey, PathBuf)],
+) -> Result<Vec<Copy>, AgentError> {
     let (mut disks, mut paths) = (BTreeSet::new(), BTreeSet::new());
     let mut copies = Vec::new();
     for (disk, path) in wanted {
@@ -49,7 +60,6 @@ pub(super) async fn copies(
         }
         copies.push(copy);
     }
-    not_of_a_machine(agent, &copies, observer).await?;
     Ok(copies)
 }
 

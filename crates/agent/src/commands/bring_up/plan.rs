@@ -40,7 +40,13 @@ impl Plan {
         let packed = replica.run(move |_| reader.definition()).await?;
         let machine = replica.run(|store| store.name().to_owned()).await;
         let wrong = |why: String| AgentError::Definition { machine: machine.clone(), point: id, why };
-        let sent = Definition::decode(&packed).map_err(|e| wrong(e.to_string()))?;
+        let mut sent = Definition::decode(&packed).map_err(|e| wrong(e.to_string()))?;
+        // A machine that comes home has the definition that it had here.
+        let home = agent.managed().and_then(|managed| managed.home_definition(agent, replica.machine()));
+        let comes_home = home.as_ref().is_some_and(|home| names_all(home, &point.disks));
+        if let Some(home) = home.filter(|_| comes_home) {
+            sent.xml = home;
+        }
         let text = definition::machine(&sent.xml).map_err(|e| wrong(e.to_string()))?;
         let dir = agent.replicas().dir_of(replica.machine());
         let overlay = |disk: &DiskKey| dir.join(format!("{disk}.active.qcow2"));
@@ -50,11 +56,12 @@ impl Plan {
         // Under a vault its mapping counts, and what that does not name is left unconnected.
         let mapped = agent.managed().and_then(|managed| managed.networks(replica.machine()));
         let mapped = mapped.map(|map| map.into_iter().map(|(there, here)| (there, Some(here))).collect());
+        let mapped = if comes_home { Some(BTreeMap::new()) } else { mapped };
         let to = Rewrite {
             id: Some(replica.machine()),
             disks: disks.iter().map(|(disk, path)| (disk.clone(), qcow2(path))).collect(),
             drop_disks: without_disks.iter().cloned().collect(),
-            unplug_others: mapped.is_some(),
+            unplug_others: mapped.is_some() && !comes_home,
             networks: mapped.unwrap_or_else(|| networks(agent)),
             nvram: nvram.as_ref().map(|(path, _)| path.clone()),
             // An emulator that is elsewhere here is found by the hypervisor itself.
@@ -121,6 +128,12 @@ fn absent(text: &definition::MachineText, disks: &[(DiskKey, PathBuf)]) -> Vec<D
     let travels = |key: &DiskKey| disks.iter().any(|(disk, _)| disk == key);
     let fixed = text.disks.iter().filter(|disk| matches!(disk.device.as_str(), "disk" | "lun"));
     fixed.map(|disk| disk.key.clone()).filter(|key| !travels(key)).collect()
+}
+
+/// Whether a definition names all these disks.
+fn names_all(xml: &str, disks: &[(DiskKey, u64)]) -> bool {
+    let Ok(text) = definition::machine(xml) else { return false };
+    disks.iter().all(|(key, _)| text.disks.iter().any(|disk| disk.key == *key))
 }
 
 fn qcow2(path: &std::path::Path) -> Overlay {

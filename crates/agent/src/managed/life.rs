@@ -1,0 +1,291 @@
+//! What a protection's life wants of this host, carried out: for each machine everything is
+//! looked at, the next thing is decided (`protection::fence::converge`), done, and all is
+//! looked at again, until nothing is to be done. Level-triggered: a document that comes late,
+//! twice or not at all changes only when. This module must never decide who owns a machine.
+//!
+//! ```text
+//! document (a life) ─► look ─► converge ─► act ─► look …     letters ◄─► the other host's agent
+//!                       └► what runs, what is sealed, whether the vault's word is of now
+//! ```
+
+mod act;
+mod letters;
+mod look;
+mod start;
+mod station;
+mod told;
+mod turn;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use farshore_control::{
+    Protection,
+    report::{Problem, SourcePhase},
+    standing::Doing,
+};
+use farshore_protection::{
+    Stage, Want,
+    fence::{Do, converge},
+};
+use farshore_replica::Replica;
+use farshore_types::MachineId;
+use farshore_wire::{Refusal, RefusalCode};
+use tokio_util::sync::CancellationToken;
+
+use super::{Managed, ledger::Ledger, locked, wanted::Role};
+use crate::{Agent, AgentError};
+use look::Seen;
+pub(super) use station::Station;
+pub(super) use told::standings;
+pub(super) use turn::home_definition;
+
+/// How long a word of the vault's that stops a guest holds, since it was asked for.
+const FRESH: Duration = Duration::from_secs(60);
+/// Pause before what could not be done is tried again; it doubles up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What is being done now. In memory only: a new run looks at everything anew.
+#[derive(Default)]
+pub(super) struct Acting {
+    busy: BTreeSet<MachineId>,
+    doing: BTreeMap<MachineId, Doing>,
+    cannot: BTreeMap<MachineId, Problem>,
+    overridden: BTreeSet<MachineId>,
+    /// Held after a boot, because nobody answers.
+    held: BTreeSet<MachineId>,
+    /// To be looked at once more, because something may be new since the last look.
+    missed: BTreeSet<MachineId>,
+}
+
+/// Begins to see to every machine that has a life and that nobody sees to now.
+pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    let machines: Vec<MachineId> = {
+        let ledger = managed.ledger();
+        ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine).collect()
+    };
+    for machine in machines {
+        let mut acting = locked(&managed.acting);
+        if !acting.busy.insert(machine) {
+            acting.missed.insert(machine);
+            continue;
+        }
+        acting.missed.remove(&machine);
+        drop(acting);
+        let (agent, managed, stop) = (Arc::clone(agent), Arc::clone(managed), stop.clone());
+        tokio::spawn(async move {
+            stop.run_until_cancelled(see_to(&agent, &managed, machine)).await;
+            locked(&managed.acting).busy.remove(&machine);
+            // Something may have come while it was looked at for the last time.
+            if managed.take_missed(machine) {
+                managed.wanted.notify_one();
+            }
+        });
+    }
+}
+
+/// Sees to one machine until nothing is to be done.
+async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) {
+    let mut pause = RETRY.0;
+    loop {
+        match next(agent, managed, machine).await {
+            Ok(true) => pause = RETRY.0,
+            Ok(false) => {
+                managed.set_doing(machine, None);
+                managed.set_cannot(machine, None);
+                return;
+            }
+            Err(error) => {
+                let fault = error.fault();
+                tracing::warn!(%machine, error = fault.what, advice = fault.advice, "not done yet");
+                managed.set_cannot(machine, Some((fault.what, fault.advice)));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Does the next thing; whether there was one.
+async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<bool, AgentError> {
+    let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
+    managed.own_autostart(agent, &seen).await?;
+    if seen.here.runs {
+        start::ran_here(managed, machine).await?;
+    }
+    if start::finish(managed, &seen).await? {
+        return Ok(true);
+    }
+    if turn::is_due(&seen, managed.host()) {
+        managed.set_doing(machine, Some("making the disks that are here the replica"));
+        turn::turn(agent, managed, &seen).await?;
+        return Ok(true);
+    }
+    clear_shelf(agent, &seen).await?;
+    let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
+    managed.set_doing(machine, said(&what));
+    if managed.act(agent, &seen, what).await? {
+        return Ok(true);
+    }
+    if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
+        managed.set_doing(machine, Some("handing the seal to the other host"));
+        managed.deliver_seal(agent, &seen).await?;
+    }
+    Ok(false)
+}
+
+/// Once a failover is committed, nobody goes back to overlays that were put aside for its choices.
+async fn clear_shelf(agent: &Arc<Agent>, seen: &Seen) -> Result<(), AgentError> {
+    let over = seen.protection.life.as_ref().is_some_and(|life| {
+        matches!(life.stage, Stage::Committed | Stage::Replicating | Stage::Reversing { .. })
+    });
+    if !over || seen.station.brought_up.is_none() {
+        return Ok(());
+    }
+    match agent.replicas().get(seen.protection.machine).await? {
+        Some(replica) => Ok(replica.run(Replica::clear_shelf).await?),
+        None => Ok(()),
+    }
+}
+
+/// What is being done, for people.
+fn said(what: &Do) -> Option<&'static str> {
+    Some(match what {
+        Do::Nothing | Do::Hear | Do::Refuse(_) => return None,
+        Do::Start => "starting the machine",
+        Do::AskWitness => "asking the other host whether it has taken over",
+        Do::AskRefusal(_) => "asking the other host to refuse the machine",
+        Do::ShutDown { .. } => "shutting the machine down",
+        Do::SendRest => "sending what the other host does not have yet",
+        Do::Seal(_) => "sealing the machine",
+        Do::Accept(_) => "accepting the machine",
+        Do::BringUp { .. } => "bringing the machine up",
+        Do::Fence(_) => "fencing this host's copy",
+        Do::Adopt => "making the disks that are here the replica",
+    })
+}
+
+/// Why nothing is sent of a machine though its document would have it; none: it may be.
+pub(super) fn held_back(ledger: &Ledger, protection: &Protection) -> Option<Role> {
+    protection.life.as_ref()?;
+    let lineage = ledger.lineage(protection.machine)?;
+    let station = ledger.station(protection.machine);
+    let wait = |why: &str| Some(Role::Rest(protection.epoch, SourcePhase::Waiting { why: why.to_owned() }));
+    if lineage.seal.is_some() {
+        return wait("the machine is sealed for the other host");
+    }
+    if station.accepted_for(lineage).is_some() && station.brought_up_by(lineage).is_none() {
+        return wait("the machine is being started here");
+    }
+    None
+}
+
+impl Managed {
+    /// Why a replica takes nothing now: what is here has to become it first.
+    pub(super) fn is_turning(&self, machine: MachineId) -> Option<Refusal> {
+        let ledger = self.ledger();
+        let (protection, lineage) = (ledger.protection(machine)?, ledger.lineage(machine)?);
+        protection.life.as_ref()?;
+        let turned = ledger.station(machine).has_turned(lineage);
+        (!turned && lineage.owner != self.host()).then(|| {
+            let why = "the disks that this host has of the machine become its replica first";
+            Refusal::new(RefusalCode::Busy, why, "it is tried again by itself")
+        })
+    }
+
+    /// Whether somebody waits for the vault's word of now.
+    pub(super) fn awaits_fresh_word(&self) -> bool {
+        let ledger = self.ledger();
+        let waits = |protection: &Protection| {
+            let wanted = protection.life.as_ref().map(farshore_protection::Life::wanted);
+            wanted.is_some_and(|wanted| {
+                let mine = if wanted.owner == self.me { wanted.source } else { wanted.target };
+                matches!(mine, Want::HandOver { .. } | Want::BringUp { .. } | Want::Fence)
+            })
+        };
+        !self.is_fresh() && ledger.protections().any(waits)
+    }
+
+    fn is_fresh(&self) -> bool {
+        locked(&self.contact).is_fresh(self.since_start(), FRESH)
+    }
+
+    /// The machine's next cycle begins at once.
+    fn hurry(&self, machine: MachineId) {
+        if let Some(room) = locked(&self.rooms).get(&machine) {
+            room.hurry();
+        }
+    }
+
+    /// Why the last cycle has not arrived yet.
+    fn why_not_sent(&self, machine: MachineId) -> String {
+        let state = locked(&self.rooms).get(&machine).map(|room| room.state((0, Duration::ZERO)).phase);
+        match state {
+            Some(phase) => format!("the last cycle has not arrived at the other host yet: {phase:?}"),
+            None => {
+                "the machine is not replicated from here, so that its last cycle cannot be sent".to_owned()
+            }
+        }
+    }
+
+    fn set_held(&self, machine: MachineId, held: bool) {
+        let mut acting = locked(&self.acting);
+        match held {
+            true => acting.held.insert(machine),
+            false => acting.held.remove(&machine),
+        };
+    }
+
+    fn is_overridden(&self, machine: MachineId) -> bool {
+        locked(&self.acting).overridden.contains(&machine)
+    }
+
+    fn set_doing(&self, machine: MachineId, what: Option<&str>) {
+        let doing = what.map(|what| Doing { what: what.to_owned(), done: 0, total: 0 });
+        let mut acting = locked(&self.acting);
+        let before = match doing {
+            Some(doing) => acting.doing.insert(machine, doing.clone()) != Some(doing),
+            None => acting.doing.remove(&machine).is_some(),
+        };
+        drop(acting);
+        if before {
+            self.news.soon.notify_one();
+        }
+    }
+
+    fn set_cannot(&self, machine: MachineId, why: Option<(String, String)>) {
+        let mut acting = locked(&self.acting);
+        let changed = match why {
+            Some((what, advice)) => {
+                let problem = Problem { code: "cannot".to_owned(), what, advice };
+                acting.cannot.insert(machine, problem.clone()) != Some(problem)
+            }
+            None => acting.cannot.remove(&machine).is_some(),
+        };
+        drop(acting);
+        if changed {
+            self.news.soon.notify_one();
+        }
+    }
+
+    /// Whether something came while the machine was seen to.
+    fn take_missed(&self, machine: MachineId) -> bool {
+        locked(&self.acting).missed.remove(&machine)
+    }
+
+    /// Who starts a protected machine when its host boots is decided by its owner's lineage, and
+    /// never by the host alone; what was set before is remembered.
+    async fn own_autostart(self: &Arc<Self>, agent: &Agent, seen: &Seen) -> Result<(), AgentError> {
+        let Some(there) = seen.there.as_ref().filter(|there| there.autostart) else { return Ok(()) };
+        let machine = there.id;
+        self.change(move |ledger| {
+            ledger.station_mut(machine).autostart = Some(true);
+            ((), true)
+        })
+        .await?;
+        Ok(agent.hypervisor().await?.set_autostart(machine, false).await?)
+    }
+}

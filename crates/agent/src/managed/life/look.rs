@@ -1,0 +1,88 @@
+//! What is so here about one machine, as it is decided by. This module must never change
+//! anything.
+
+use farshore_capture::{Left, left_at, was_started_for_a_cycle};
+use farshore_control::{Protection, ownership::Lineage};
+use farshore_hypervisor::{Kind, Machine, PowerState};
+use farshore_protection::{Want, Wanted, fence::Here};
+use farshore_types::MachineId;
+
+use super::{super::Managed, station::Station};
+use crate::{Agent, AgentError, replicas::blocking, source};
+
+/// Where the system tells which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Everything about one machine, at one look.
+pub(super) struct Seen {
+    pub(super) protection: Protection,
+    pub(super) wanted: Wanted,
+    /// What this host is to do.
+    pub(super) mine: Want,
+    pub(super) lineage: Lineage,
+    pub(super) station: Station,
+    /// As the hypervisor knows it; none: it does not.
+    pub(super) there: Option<Machine>,
+    pub(super) here: Here,
+}
+
+impl Managed {
+    /// Looks at a machine of which a document tells a life; none: none does.
+    pub(super) async fn look_at(
+        &self,
+        agent: &Agent,
+        machine: MachineId,
+    ) -> Result<Option<Seen>, AgentError> {
+        let Some((protection, lineage, station)) = self.held(machine) else { return Ok(None) };
+        let Some(life) = &protection.life else { return Ok(None) };
+        let wanted = life.wanted();
+        let mine = if wanted.owner == self.host() { wanted.source } else { wanted.target };
+        let there = match agent.hypervisor().await?.machine(machine).await {
+            Err(error) if error.kind == Kind::NoSuchMachine => None,
+            found => Some(found?),
+        };
+        let runs = runs(agent, there.as_ref()).await?;
+        let left = match (&there, mine) {
+            (Some(there), Want::HandOver { .. }) => left(agent, there).await?,
+            _ => None,
+        };
+        let here = Here {
+            runs,
+            booted: !runs && station.ran_in.as_ref().is_some_and(|boot| *boot != this_boot()),
+            fresh: self.is_fresh(),
+            complete: left.is_some(),
+            brought_up: station.brought_up_by(&lineage),
+            seal: station.arrived,
+            fence: agent.config().fence,
+        };
+        Ok(Some(Seen { protection, wanted, mine, lineage, station, there, here }))
+    }
+
+    fn held(&self, machine: MachineId) -> Option<(Protection, Lineage, Station)> {
+        let ledger = self.ledger();
+        let protection = ledger.protection(machine)?.clone();
+        let lineage = ledger.lineage(machine)?.clone();
+        Some((protection, lineage, ledger.station(machine)))
+    }
+}
+
+/// Whether the machine runs, and not only for a cycle of ours.
+pub(super) async fn runs(agent: &Agent, there: Option<&Machine>) -> Result<bool, AgentError> {
+    let Some(there) = there.filter(|there| !there.power.is_off()) else { return Ok(false) };
+    let state = source::dir_of(agent, there.id);
+    if !matches!(there.power, PowerState::Paused { .. }) || !was_started_for_a_cycle(&*agent.files, &state) {
+        return Ok(true);
+    }
+    Ok(agent.hypervisor().await?.has_run(there.id).await?)
+}
+
+/// The point that the machine's disks are, if the other host is known to have it.
+pub(super) async fn left(agent: &Agent, there: &Machine) -> Result<Option<Left>, AgentError> {
+    let (files, state, machine) = (agent.files.clone(), source::dir_of(agent, there.id), there.clone());
+    Ok(blocking(move || left_at(&files, &state, &machine)).await?)
+}
+
+/// Tells one boot of this host from another.
+pub(super) fn this_boot() -> String {
+    std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,309 @@
+//! Starting a machine here: as it is, at the point of a seal, or at a point that a document
+//! wants. What it starts from is checked before, and durable before it runs. This module must
+//! never decide whether it may start.
+
+use std::{sync::Arc, time::Duration};
+
+use farshore_capture::{Learning, Left};
+use farshore_control::ownership::Seal;
+use farshore_hypervisor::{GuestState, Hypervisor, Machine, Start};
+use farshore_protection::{BroughtUp, Choice, Overlay};
+use farshore_replica::{Phase, PointInfo, Replica};
+use farshore_types::{Consistency, Epoch, MachineId, PointId, PointRef};
+
+use super::{
+    super::{Managed, ledger::Ledger},
+    act::denied_error,
+    look::{Seen, this_boot},
+    turn::is_ours,
+};
+use crate::{Agent, AgentError, OpenReplica, commands, replicas::blocking, source};
+
+/// How long a machine that goes to another point may take to shut down.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Digests taken at once.
+const PAGE: usize = 1 << 16;
+
+/// Accepts a seal, durably, where the machine can be started at exactly its point.
+pub(super) async fn accept(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    seal: Seal,
+) -> Result<(), AgentError> {
+    // What this host left itself is started as it was left.
+    if seen.there.is_none() {
+        let replica = agent.replicas().get(seal.machine).await?;
+        let held = match &replica {
+            Some(replica) => replica.run(move |store| store.point(seal.last.id)).await.ok(),
+            None => None,
+        };
+        if held.is_none_or(|point| point.root != seal.last.root) {
+            return Err(AgentError::Request {
+                what: format!(
+                    "the replica here does not have point {}, at which the machine was sealed",
+                    seal.last.id
+                ),
+                advice: "abort the move: the machine runs again where it was".to_owned(),
+            });
+        }
+    }
+    let me = managed.host();
+    let accepted = managed
+        .change(move |ledger| {
+            let accepted = ledger.accept(me, &seal);
+            if accepted.is_ok() {
+                ledger.station_mut(seal.machine).accepted = Some(seal);
+            }
+            let changed = accepted.is_ok();
+            (accepted, changed)
+        })
+        .await?;
+    accepted.map_err(|denied| denied_error(&denied))?;
+    tracing::info!(machine = %seal.machine, last = %seal.last.id, epoch = seal.next.number, "accepted");
+    Ok(())
+}
+
+/// Starts the machine of this host: at the point of the seal by which it came, else as it is.
+pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
+    let Some(seal) = seen.station.accepted_for(&seen.lineage) else {
+        return as_it_is(agent, managed, seen).await;
+    };
+    let own = seen.there.as_ref().is_some_and(|there| !is_ours(agent, there));
+    if own || seen.here.brought_up.is_some() {
+        let up = BroughtUp { epoch: seal.next, order: 0, at: None };
+        as_it_is(agent, managed, seen).await?;
+        return match seen.here.brought_up {
+            Some(_) => Ok(()),
+            None => remember(managed, seal.machine, up).await,
+        };
+    }
+    let replica = agent.replicas().get_or_create(seal.machine).await?;
+    let _alone = replica.alone().await;
+    let point = replica.run(move |store| store.point(seal.last.id)).await?;
+    let checkpoint = come_up(agent, &replica, &point, seal.next).await?;
+    learn(agent, &replica, seal.last, checkpoint).await?;
+    ran_here(managed, seal.machine).await?;
+    remember(managed, seal.machine, BroughtUp { epoch: seal.next, order: 0, at: Some(seal.last.id) }).await
+}
+
+/// Starts it as it is.
+pub(super) async fn as_it_is(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+) -> Result<(), AgentError> {
+    let machine = seen.protection.machine;
+    let hypervisor = agent.hypervisor().await?;
+    if seen.there.is_none() {
+        return Err(AgentError::Request {
+            what: "this host does not have the machine any more".to_owned(),
+            advice: "define it again, or fail over to the other side".to_owned(),
+        });
+    }
+    ran_here(managed, machine).await?;
+    let now = hypervisor.machine(machine).await?;
+    match now.power.is_off() {
+        true => hypervisor.start(machine, Start::Running).await?,
+        false => hypervisor.resume(machine).await?,
+    }
+    tracing::info!(machine = now.name, "started");
+    Ok(())
+}
+
+/// Brings it up at a point, from what is said, by an order of the epoch that is held.
+pub(super) async fn bring_up(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    (choice, overlay, order): (Choice, Overlay, u64),
+) -> Result<(), AgentError> {
+    let (machine, epoch) = (seen.protection.machine, seen.lineage.epoch);
+    let replica = agent.replicas().get(machine).await?;
+    let point = match &replica {
+        Some(replica) => chosen(replica, choice).await?,
+        None => None,
+    };
+    let own = seen.there.as_ref().is_some_and(|there| !is_ours(agent, there));
+    let (Some(replica), Some(point), false) = (replica, point, own) else {
+        // The disks that are here, or those on which it was left.
+        as_it_is(agent, managed, seen).await?;
+        return remember(managed, machine, BroughtUp { epoch, order, at: None }).await;
+    };
+    let _alone = replica.alone().await;
+    let phase = replica.run(|store| store.phase()).await;
+    let begun = seen.here.brought_up.is_some();
+    if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
+        && (at != point.id || begun)
+    {
+        put_aside(agent, &replica, machine).await?;
+    }
+    if overlay == Overlay::AsLeft && replica.run(move |store| store.is_shelved(point.id)).await? {
+        let id = point.id;
+        replica
+            .run(move |store| {
+                store.bring_up(id, epoch)?;
+                store.unshelve(id)
+            })
+            .await?;
+    }
+    let at = point.id;
+    come_up(agent, &replica, &point, epoch).await?;
+    ran_here(managed, machine).await?;
+    forget_map(agent, machine).await?;
+    remember(managed, machine, BroughtUp { epoch, order, at: Some(at) }).await
+}
+
+/// The point that is meant; none: none, but what was left here.
+async fn chosen(replica: &Arc<OpenReplica>, choice: Choice) -> Result<Option<PointInfo>, AgentError> {
+    let find = move |store: &mut Replica| {
+        Ok(match choice {
+            Choice::AsLeft => None,
+            Choice::At(id) => Some(store.point(id)?),
+            Choice::Latest | Choice::LatestWhole => Some(store.newest()?),
+            Choice::LatestApplication => {
+                let frozen = |point: &PointInfo| point.consistency == Consistency::Application;
+                let found = store.points().into_iter().rev().find(frozen);
+                Some(found.ok_or_else(|| AgentError::Request {
+                    what: "no point here was taken with the guest's file systems frozen".to_owned(),
+                    advice: "choose the latest, or one by its name".to_owned(),
+                })?)
+            }
+        })
+    };
+    replica.run(find).await
+}
+
+/// A machine that was brought up stops, and what it wrote is put aside.
+async fn put_aside(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    machine: MachineId,
+) -> Result<(), AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    if commands::ours(&*hypervisor, agent, machine).await?.is_some() {
+        if hypervisor.shut_down(machine, PATIENCE).await.is_err() {
+            hypervisor.destroy(machine).await?;
+        }
+        hypervisor.undefine(machine, GuestState::Keep).await?;
+    }
+    Ok(replica.run(Replica::shelve).await?)
+}
+
+/// Brings the machine up at the point by the epoch, and lets it run. Before it does, the
+/// checkpoint is taken from which its first cycle starts; none where it runs already.
+async fn come_up(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    point: &PointInfo,
+    epoch: Epoch,
+) -> Result<Option<String>, AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    commands::ours(&*hypervisor, agent, replica.machine()).await?;
+    commands::define_at(agent, replica, point, epoch).await?;
+    let machine = hypervisor.machine(replica.machine()).await?;
+    if machine.power.is_off() {
+        hypervisor.start(machine.id, Start::Paused).await?;
+    } else if !machine.power.is_paused() {
+        return Ok(None);
+    }
+    let checkpoint = match hypervisor.has_run(machine.id).await? {
+        true => None,
+        false => checkpoint(agent, &*hypervisor, &machine).await,
+    };
+    hypervisor.resume(machine.id).await?;
+    tracing::info!(machine = machine.name, point = %point.id, epoch = epoch.number, "brought up");
+    Ok(checkpoint)
+}
+
+/// Without it the first cycle compares everything, so that nothing waits for it.
+async fn checkpoint(agent: &Agent, hypervisor: &dyn Hypervisor, machine: &Machine) -> Option<String> {
+    let runtime = agent.config().runtime_dir.join(machine.id.to_string());
+    let made = agent.files.create_dir_all(&runtime).map_err(AgentError::io("create", &runtime));
+    let taken = match made {
+        Ok(()) => {
+            farshore_capture::take_checkpoint(hypervisor, machine, &runtime).await.map_err(AgentError::from)
+        }
+        Err(error) => Err(error),
+    };
+    taken.unwrap_or_else(|error| {
+        tracing::warn!(
+            machine = machine.name,
+            error = error.fault().what,
+            "the first cycle will compare everything"
+        );
+        None
+    })
+}
+
+/// What the other host has is known from the point's own map: nothing is read, or sent, for
+/// that.
+async fn learn(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    point: PointRef,
+    checkpoint: Option<String>,
+) -> Result<(), AgentError> {
+    let id = point.id;
+    let reader = replica.run(move |store| store.reader(id)).await?;
+    let (files, state) = (agent.files.clone(), source::dir_of(agent, replica.machine()));
+    let learn = move || {
+        let mut learning = Learning::begin(&files, &state)?;
+        let disks = reader.disks();
+        for (disk, size) in &disks {
+            let mut page = Vec::new();
+            for entry in reader.map(disk)? {
+                let entry = entry?;
+                if !entry.digest.is_zero() {
+                    page.push((entry.cluster, entry.digest));
+                }
+                if page.len() == PAGE {
+                    learning.take(disk, *size, &page)?;
+                    page.clear();
+                }
+            }
+            learning.take(disk, *size, &page)?;
+        }
+        Ok::<_, AgentError>(learning.finish(Left { point, disks }, checkpoint)?)
+    };
+    blocking(learn).await
+}
+
+/// The map of before tells nothing of a machine that starts from another point.
+async fn forget_map(agent: &Arc<Agent>, machine: MachineId) -> Result<(), AgentError> {
+    let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
+    Ok(blocking(move || Learning::begin(&files, &state).map(drop)).await?)
+}
+
+/// From now on a boot of this host is one after the machine ran here.
+pub(super) async fn ran_here(managed: &Arc<Managed>, machine: MachineId) -> Result<(), AgentError> {
+    let boot = this_boot();
+    let note = move |ledger: &mut Ledger| {
+        let station = ledger.station_mut(machine);
+        let new = station.ran_in.as_ref() != Some(&boot);
+        station.ran_in = Some(boot);
+        ((), new)
+    };
+    managed.change(note).await
+}
+
+async fn remember(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> Result<(), AgentError> {
+    let note = move |ledger: &mut Ledger| {
+        let station = ledger.station_mut(machine);
+        (station.brought_up, station.fenced) = (Some(up), None);
+        ((), true)
+    };
+    managed.change(note).await
+}
+
+/// A machine that was started by a seal, and of which a crash kept that from being noted.
+pub(super) async fn finish(managed: &Arc<Managed>, seen: &Seen) -> Result<bool, AgentError> {
+    let cut = seen
+        .station
+        .accepted_for(&seen.lineage)
+        .filter(|_| seen.here.runs && seen.here.brought_up.is_none() && seen.lineage.owner == managed.host());
+    let Some(seal) = cut else { return Ok(false) };
+    let at: Option<PointId> = Some(seal.last.id);
+    remember(managed, seal.machine, BroughtUp { epoch: seal.next, order: 0, at }).await?;
+    Ok(true)
+}

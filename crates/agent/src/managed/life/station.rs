@@ -1,0 +1,102 @@
+//! How this host stands with one machine, as far as it must be known after a crash: kept in
+//! the ledger, durable before it is acted on. A value; this module must never look at anything.
+
+use std::path::PathBuf;
+
+use farshore_control::{
+    ownership::{Lineage, Seal},
+    standing::Adopted,
+};
+use farshore_protection::BroughtUp;
+use farshore_types::{DiskKey, Epoch, MachineId, PointRef};
+use serde::{Deserialize, Serialize};
+
+/// How this host stands with one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Station {
+    /// Which machine.
+    pub machine: MachineId,
+    /// How it was brought up here last.
+    #[serde(default)]
+    pub brought_up: Option<BroughtUp>,
+    /// A seal that came from the other host.
+    #[serde(default)]
+    pub arrived: Option<Seal>,
+    /// The seal that was accepted here last.
+    #[serde(default)]
+    pub accepted: Option<Seal>,
+    /// The epoch whose seal the other host is known to have.
+    #[serde(default)]
+    pub delivered: Option<Epoch>,
+    /// By which owner's epoch the disks here became the replica.
+    #[serde(default)]
+    pub turned: Option<Adopted>,
+    /// A turn that was begun: what it works on is not found by looking any more.
+    #[serde(default)]
+    pub turning: Option<Turning>,
+    /// Whether its copy here was stopped or isolated, and by which owner's epoch.
+    #[serde(default)]
+    pub fenced: Option<Epoch>,
+    /// Whether the host was to start the machine when it boots, before that became ours to say.
+    #[serde(default)]
+    pub autostart: Option<bool>,
+    /// The boot of this host in which the machine ran here last.
+    #[serde(default)]
+    pub ran_in: Option<String>,
+}
+
+/// Disks that are on their way to become the replica.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turning {
+    /// By which owner's epoch.
+    pub epoch: Epoch,
+    /// Disks of the machine's own, with their files; empty: overlays on the replica.
+    pub disks: Vec<(DiskKey, PathBuf)>,
+    /// The point that the disks are, where the other host has it.
+    pub left: Option<PointRef>,
+    /// Number of the point that keeps what only this host has, and its epoch.
+    pub own: (u64, u64),
+}
+
+impl Station {
+    /// That of a machine of which nothing is known.
+    #[must_use]
+    pub fn of(machine: MachineId) -> Station {
+        Station {
+            machine,
+            brought_up: None,
+            arrived: None,
+            accepted: None,
+            delivered: None,
+            turned: None,
+            turning: None,
+            fenced: None,
+            autostart: None,
+            ran_in: None,
+        }
+    }
+
+    /// The seal by which the epoch that is held came to this host.
+    #[must_use]
+    pub fn accepted_for(&self, lineage: &Lineage) -> Option<Seal> {
+        self.accepted.filter(|seal| seal.next == lineage.epoch)
+    }
+
+    /// By which order of the epoch that is held the machine was brought up here.
+    #[must_use]
+    pub fn brought_up_by(&self, lineage: &Lineage) -> Option<u64> {
+        self.brought_up.filter(|up| up.epoch == lineage.epoch).map(|up| up.order)
+    }
+
+    /// Whether the replica here may take what the owner sends.
+    #[must_use]
+    pub fn has_turned(&self, lineage: &Lineage) -> bool {
+        self.turned.is_some_and(|turned| turned.epoch == lineage.epoch)
+    }
+
+    /// A seal of this host's that the other one may not have yet.
+    #[must_use]
+    pub fn undelivered(&self, lineage: &Lineage) -> Option<Seal> {
+        lineage.seal.filter(|seal| self.delivered != Some(seal.next))
+    }
+}

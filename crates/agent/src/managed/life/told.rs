@@ -1,0 +1,54 @@
+//! What is reported of machines that have a life. This module must never change anything.
+
+use std::sync::Arc;
+
+use farshore_control::Standing;
+use farshore_types::MachineId;
+
+use super::{
+    super::{Managed, locked},
+    look,
+};
+use crate::Agent;
+
+/// How this host stands with each machine that a document gives a life.
+pub(in super::super) async fn standings(agent: &Arc<Agent>, managed: &Managed) -> Vec<Standing> {
+    let machines: Vec<MachineId> = {
+        let ledger = managed.ledger();
+        ledger.protections().filter(|p| p.life.is_some()).map(|p| p.machine).collect()
+    };
+    let mut standings = Vec::new();
+    for machine in machines {
+        standings.push(standing(agent, managed, machine).await);
+    }
+    standings
+}
+
+async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Standing {
+    // The document before what is looked at: what it says counts for no later one.
+    let (document, station, lineage) = {
+        let ledger = managed.ledger();
+        (ledger.version_of(machine), ledger.station(machine), ledger.lineage(machine).cloned())
+    };
+    let runs = match agent.hypervisor().await {
+        Ok(hypervisor) => match hypervisor.machine(machine).await {
+            Ok(there) => look::runs(agent, Some(&there)).await.ok(),
+            Err(error) if error.kind == farshore_hypervisor::Kind::NoSuchMachine => Some(false),
+            Err(_) => None,
+        },
+        Err(_) => None,
+    };
+    let acting = locked(&managed.acting);
+    let held = lineage.is_some_and(|lineage| station.fenced == Some(lineage.epoch));
+    Standing {
+        document,
+        runs,
+        fenced: held,
+        brought_up: station.brought_up,
+        doing: acting.doing.get(&machine).cloned(),
+        cannot: acting.cannot.get(&machine).cloned(),
+        adopted: station.turned,
+        held_without_witness: acting.held.contains(&machine),
+        ..Standing::of(machine)
+    }
+}

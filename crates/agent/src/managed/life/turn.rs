@@ -1,0 +1,291 @@
+//! The disks of a machine that is another host's now become its replica here, without a copy:
+//! disks of its own are adopted, overlays are folded into the replica they stand on. What only
+//! this host has is kept as a pinned point. This module must never stop a machine.
+
+use std::{path::PathBuf, sync::Arc};
+
+use farshore_capture::{Definition, Left, digests, newest_known, read_nvram};
+use farshore_control::{Protection, standing::Adopted};
+use farshore_env::OpenMode;
+use farshore_hypervisor::{GuestState, Kind, Machine, definition};
+use farshore_protection::Want;
+use farshore_replica::{Own, Phase, Pin, Replica};
+use farshore_types::{DiskKey, MachineId, PointId, PointRef};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{Managed, ledger::Ledger},
+    look::{Seen, left},
+    station::Turning,
+};
+use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replicas::blocking, source};
+
+/// Who holds points that keep what only this host has.
+const HOLDER: &str = "own writes of before";
+/// Names of the definitions that the machine had here, beside the records of its replication:
+/// when it left last, and with disks of its own.
+const DEFINITION: &str = "definition.xml";
+const HOME: &str = "home.xml";
+
+/// Whether the machine runs on the replica here.
+pub(super) fn is_ours(agent: &Agent, there: &Machine) -> bool {
+    let dir = agent.replicas().dir_of(there.id);
+    there.disks.iter().any(|disk| disk.path.as_deref().is_some_and(|path| path.starts_with(&dir)))
+}
+
+/// The definition that a machine had on this host with disks of its own.
+pub(crate) fn home_definition(agent: &Agent, machine: MachineId) -> Option<String> {
+    std::fs::read_to_string(source::dir_of(agent, machine).join(HOME)).ok()
+}
+
+/// Makes them the replica. Cut anywhere, it goes on where it was.
+pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
+    let machine = seen.protection.machine;
+    if agent.sources().of(machine).is_some() {
+        return Err(AgentError::Request {
+            what: "the machine's replication from here has not ended yet".to_owned(),
+            advice: "it is looked at again".to_owned(),
+        });
+    }
+    let epoch = seen.lineage.epoch;
+    let begun = seen.station.turning.clone().filter(|turning| turning.epoch == epoch);
+    let turning = match begun {
+        Some(turning) => Some(turning),
+        None => begin(agent, managed, seen).await?,
+    };
+    let had_disks = match &turning {
+        Some(turning) => {
+            let sealed = work(agent, seen, turning).await?;
+            tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
+            true
+        }
+        None => held(agent, machine).await?,
+    };
+    let done = move |ledger: &mut Ledger| {
+        let station = ledger.station_mut(machine);
+        (station.turned, station.turning) = (Some(Adopted { epoch, had_disks }), None);
+        ((), true)
+    };
+    managed.change(done).await
+}
+
+/// Whether the replica here has anything.
+async fn held(agent: &Arc<Agent>, machine: MachineId) -> Result<bool, AgentError> {
+    match agent.replicas().get(machine).await? {
+        Some(replica) => Ok(replica.run(|store| store.last()).await.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// Notes what is to be turned, and withdraws the definition. None: there is nothing.
+async fn begin(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+) -> Result<Option<Turning>, AgentError> {
+    let machine = seen.protection.machine;
+    let Some(there) = &seen.there else {
+        return match agent.replicas().get(machine).await? {
+            // A machine that was brought up, and that somebody has withdrawn since.
+            Some(replica) if replica.run(|store| store.phase()).await != Phase::Receiving => {
+                note(agent, managed, seen, Vec::new(), None).await.map(Some)
+            }
+            _ => Ok(None),
+        };
+    };
+    let ours = is_ours(agent, there);
+    // A machine of that identity which was never protected from here is nobody's to take.
+    if !ours && source::Owner::held(agent, machine).is_none() {
+        return Ok(None);
+    }
+    let disks = if ours { Vec::new() } else { own_disks(&seen.protection, there) };
+    if !ours && (disks.is_empty() || !adoptable(agent, machine, &disks).await?) {
+        return Ok(None);
+    }
+    let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
+    keep_definition(agent, there)?;
+    let turning = note(agent, managed, seen, disks, found.map(|left| left.point)).await?;
+    withdraw(agent, machine).await?;
+    Ok(Some(turning))
+}
+
+/// The machine is not this host's to start any more.
+async fn withdraw(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
+    match agent.hypervisor().await?.undefine(machine, GuestState::Keep).await {
+        Err(error) if error.kind == Kind::NoSuchMachine => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn own_disks(protection: &Protection, there: &Machine) -> Vec<(DiskKey, PathBuf)> {
+    let replicated = there
+        .disks
+        .iter()
+        .filter(|disk| disk.tracking.replicates() && !protection.excluded.contains(&disk.key));
+    replicated.filter_map(|disk| Some((disk.key.clone(), disk.path.clone()?))).collect()
+}
+
+fn covers(left: &Left, disks: &[(DiskKey, PathBuf)]) -> bool {
+    left.disks.len() == disks.len() && disks.iter().all(|(key, _)| left.disks.iter().any(|(k, _)| k == key))
+}
+
+/// Whether disks of a machine's own can become the base of its replica. Where they cannot, they
+/// stay as they are, and everything is copied.
+async fn adoptable(
+    agent: &Arc<Agent>,
+    machine: MachineId,
+    disks: &[(DiskKey, PathBuf)],
+) -> Result<bool, AgentError> {
+    let replica = agent.replicas().get_or_create(machine).await?;
+    let keys: Vec<DiskKey> = disks.iter().map(|(key, _)| key.clone()).collect();
+    let free = replica
+        .run(move |store| keys.iter().try_for_each(|key| store.check_adoptable(key)))
+        .await
+        .map_err(AgentError::from);
+    match free.and_then(|()| commands::check_copies(agent, machine, disks)) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            let fault = error.fault();
+            tracing::warn!(%machine, why = fault.what, advice = fault.advice, "its old disks cannot be the replica's base");
+            Ok(false)
+        }
+    }
+}
+
+/// What is to be done is known after a crash, when the machine is not there any more.
+async fn note(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    disks: Vec<(DiskKey, PathBuf)>,
+    left: Option<PointRef>,
+) -> Result<Turning, AgentError> {
+    let machine = seen.protection.machine;
+    let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
+    let known = blocking(move || newest_known(&files, &state)).await?;
+    let held = match agent.replicas().get(machine).await? {
+        Some(replica) => replica.run(|store| store.last()).await,
+        None => None,
+    };
+    let newest = |point: Option<PointRef>| point.map_or((0, 0), |point| (point.id.epoch, point.id.number));
+    let before = source::Owner::held(agent, machine).map_or(0, |epoch| epoch.number);
+    let (known, held) = (newest(known), newest(held));
+    let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1);
+    let turning = Turning { epoch: seen.lineage.epoch, disks, left, own };
+    let kept = turning.clone();
+    managed
+        .change(move |ledger| {
+            ledger.station_mut(machine).turning = Some(kept);
+            ((), true)
+        })
+        .await?;
+    Ok(turning)
+}
+
+async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<PointRef, AgentError> {
+    let machine = seen.protection.machine;
+    let replica = agent.replicas().get_or_create(machine).await?;
+    let _alone = replica.alone().await;
+    // A crash between the note and this has left it defined.
+    if let Some(there) = &seen.there {
+        if !there.power.is_off() {
+            return Err(AgentError::Request {
+                what: format!("machine '{}' runs here", there.name),
+                advice: "it is stopped first, as this host is set".to_owned(),
+            });
+        }
+        withdraw(agent, machine).await?;
+    }
+    let (epoch, number) = turning.own;
+    let own = Own {
+        id: turning.left.map_or(PointId { epoch, number }, |left| left.id),
+        root: turning.left.map(|left| left.root),
+        definition: packed_definition(agent, machine)?,
+        plain: replica.is_plain(),
+    };
+    let sealed = match turning.disks.is_empty() {
+        true => {
+            let fold = move |store: &mut Replica| {
+                let sealed = store.fold(&own)?;
+                store.clear_shelf().map(|()| sealed)
+            };
+            replica.run(fold).await?
+        }
+        false => {
+            adopt(agent, &replica, turning).await?;
+            replica.run(move |store| store.seal_own(&own)).await?
+        }
+    };
+    if turning.left.is_none() {
+        let pin = Pin { point: sealed.id, holder: HOLDER.to_owned() };
+        replica.run(move |store| store.pin(pin)).await?;
+    }
+    replica.mark_sealed();
+    commands::remove_nvram(agent, machine)?;
+    Ok(sealed)
+}
+
+/// Each disk's file becomes the base of its image: by the digests that are known where it is a
+/// point that the other host has, else by reading it once.
+async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning) -> Result<(), AgentError> {
+    let machine = replica.machine();
+    let held: Vec<DiskKey> = replica.run(|store| store.adopted().map(|(key, _)| key.clone()).collect()).await;
+    let (observer, _events) = Observer::new(CancellationToken::new());
+    for (disk, path) in turning.disks.iter().filter(|(key, _)| !held.contains(key)) {
+        if turning.left.is_none() {
+            commands::take_over_copy(agent, replica, disk, path, &observer).await?;
+            continue;
+        }
+        let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
+        let (disk, given) = (disk.clone(), path.clone());
+        let adopt = move |store: &mut Replica| {
+            let inside = store.adopted_path(&disk);
+            let from = if given.exists() { given } else { inside };
+            let size = farshore_replica::AdoptedDisk::open(&*files, &from)?.size();
+            let known = digests(&files, &state, &disk, size)?;
+            Ok::<_, AgentError>(store.adopt(&disk, &from, known)?)
+        };
+        replica.run(adopt).await?;
+    }
+    Ok(())
+}
+
+/// The definition stays here: for the point that is made, and for the day on which the machine
+/// comes home.
+fn keep_definition(agent: &Arc<Agent>, there: &Machine) -> Result<(), AgentError> {
+    let dir = source::dir_of(agent, there.id);
+    let names = if is_ours(agent, there) { &[DEFINITION][..] } else { &[DEFINITION, HOME] };
+    for name in names {
+        let path = dir.join(name);
+        let new = path.with_extension("tmp");
+        let write = || {
+            agent.files.create_dir_all(&dir)?;
+            let file = agent.files.open(&new, OpenMode::Truncate)?;
+            file.write_at(there.definition.as_bytes(), 0)?;
+            file.sync()?;
+            agent.files.rename(&new, &path)?;
+            agent.files.sync_dir(&dir)
+        };
+        write().map_err(AgentError::io("write", &path))?;
+    }
+    Ok(())
+}
+
+fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, AgentError> {
+    let path = source::dir_of(agent, machine).join(DEFINITION);
+    let xml = std::fs::read_to_string(&path).map_err(AgentError::io("read", &path))?;
+    let nvram = definition::machine(&xml).ok().and_then(|text| text.nvram);
+    let nvram = nvram.and_then(|path| {
+        read_nvram(&path).inspect_err(|why| tracing::warn!(%machine, why, "a point lacks something")).ok()
+    });
+    Ok(Definition::new(xml, nvram, Vec::new()).encode())
+}
+
+/// Whether a turn is what this host has to do before it takes anything.
+pub(super) fn is_due(seen: &Seen, me: farshore_types::HostId) -> bool {
+    seen.mine == Want::Receive
+        && !seen.here.runs
+        && seen.lineage.owner != me
+        && seen.lineage.conflict.is_none()
+        && !seen.station.has_turned(&seen.lineage)
+}

@@ -1,0 +1,303 @@
+//! A real guest that changes hands, by its protection's life: moved without any loss, protected
+//! in reverse at once without a second copy, and moved home again. The vault is the test: it
+//! holds the life, writes the documents that follow from it, and makes events of what the two
+//! agents report.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use farshore_agent::control::{Exported, PointLine, ReplicaPoints};
+use farshore_control::{
+    Body, Compression, Document, Endpoint, InitialCopy, Intent, KeepPoints, Key, Protection, Settings, Term,
+    Version, Wire,
+    sync::{Cursor, Documents},
+};
+use farshore_e2e::{desk::Desk, host::TestHost};
+use farshore_guest::{Load, read_console};
+use farshore_protection::{
+    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Report, Said, State,
+};
+use farshore_types::{Epoch, HostId, MachineId, VaultId};
+use uuid::Uuid;
+
+use crate::{
+    ledger::whole,
+    site::{MACHINE, PATIENCE, Site, wait},
+};
+
+/// What the workload may be down besides its own shutdown and boot: promised for a machine that
+/// does nothing else.
+const DOWN_MS: u128 = 3000;
+
+/// The vault of one guest.
+struct Above {
+    site: Site,
+    life: Life,
+    written: Life,
+    generation: u64,
+    machine: MachineId,
+    frequency: u64,
+}
+
+const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
+
+fn term() -> Term {
+    Term { number: 1, vault: VaultId(Uuid::from_u128(0xf)) }
+}
+
+impl Above {
+    /// The guest runs at home, and is protected.
+    fn new(frequency: u64) -> Above {
+        let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        site.start_guest();
+        for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
+            host.configure_more("shutdown_deadline = '90s'\n").unwrap();
+            Desk::of(&host.config()).make(id).unwrap();
+        }
+        let life = Life::begin(IDS[0], IDS[1], Epoch { number: 1, token: 1 });
+        let machine: MachineId = site.uuid.parse().unwrap();
+        let mut above = Above { site, written: life.clone(), life, generation: 0, machine, frequency };
+        above.write();
+        above.site.home.start_agent().unwrap();
+        above.site.away.start_agent().unwrap();
+        above
+    }
+
+    fn host(&self, id: HostId) -> &TestHost {
+        if id == IDS[0] { &self.site.home } else { &self.site.away }
+    }
+
+    fn desk(&self, id: HostId) -> Desk {
+        Desk::of(&self.host(id).config())
+    }
+
+    fn endpoint(&self, id: HostId) -> Endpoint {
+        let host = self.host(id);
+        Endpoint { host: id, name: host.name.clone(), address: format!("{}:{}", host.address, host.port) }
+    }
+
+    fn version(&self) -> Version {
+        Version { term: term(), generation: self.generation }
+    }
+
+    fn protection(&self) -> Protection {
+        let wanted = self.life.wanted();
+        let keep = KeepPoints { every_point_secs: 3600, hourly_secs: 0, daily_secs: 0, points_max: 100 };
+        Protection {
+            machine: self.machine,
+            name: MACHINE.to_owned(),
+            epoch: self.life.epoch,
+            source: self.endpoint(self.life.source),
+            target: self.endpoint(self.life.target),
+            intent: if wanted.copies { Intent::Replicate } else { Intent::Pause },
+            initial: InitialCopy::Now,
+            resync: 0,
+            excluded: BTreeSet::new(),
+            settings: Settings {
+                copy_frequency_secs: self.frequency,
+                app_consistent_secs: None,
+                retention: keep,
+                compression: Compression::On,
+                replica_compression: true,
+                small_writes: true,
+                wire: Wire::Certificate,
+                bandwidth: None,
+                bandwidth_windows: Vec::new(),
+                resync_window: Some((0, 0)),
+            },
+            place: None,
+            networks: BTreeMap::new(),
+            networks_back: BTreeMap::new(),
+            life: Some(self.life.clone()),
+        }
+    }
+
+    /// Writes the document of the life as it is.
+    fn write(&mut self) {
+        self.generation += 1;
+        self.written = self.life.clone();
+        let body = Body::Protection(Box::new(self.protection()));
+        let document = Document::new(Key::Protection(self.machine), self.version(), IDS.into(), body);
+        let cursor = Cursor { term: term(), sequence: self.generation };
+        let documents =
+            Documents { term: term(), cursor, documents: vec![document], more: false, clock_ms: None };
+        for id in IDS {
+            self.desk(id).tell(&documents).unwrap();
+        }
+    }
+
+    fn step(&mut self, event: Event, epoch: Epoch) {
+        let step = self.life.step(&Input::Report(Report { epoch, event }), &Facts::well()).unwrap();
+        self.life = step.life;
+    }
+
+    /// Makes events of what both hosts say, and writes what follows.
+    fn hear(&mut self) {
+        let said: Vec<Option<Said>> = IDS.iter().map(|id| self.said(*id)).collect();
+        for (one, other) in [(0, 1), (1, 0)] {
+            let Some(words) = &said[one] else { continue };
+            for event in self.life.news_of(words, said[other].as_ref()) {
+                let epoch = words.lineage.epoch;
+                self.step(event, epoch);
+            }
+        }
+        let replicated = self.desk(self.life.source).report().is_some_and(|report| {
+            let source = report.sources.iter().find(|source| source.machine == self.machine);
+            source.is_some_and(|source| source.epoch == self.life.epoch && source.newest.is_some())
+        });
+        if replicated && self.life.copying == Copying::Seeding {
+            self.step(Event::FirstPoint, self.life.epoch);
+        }
+        if self.life != self.written {
+            self.write();
+        }
+    }
+
+    fn said(&self, id: HostId) -> Option<Said> {
+        let report = self.desk(id).report()?;
+        let lineage = report.lineages.iter().find(|lineage| lineage.machine == self.machine)?;
+        let standing = report.standings.iter().find(|standing| standing.machine == self.machine)?;
+        Some(standing.said(id, lineage, Some(self.version()), &self.life.epoch))
+    }
+
+    fn until(&mut self, what: &str, is: impl Fn(&Life) -> bool) {
+        let begun = Instant::now();
+        loop {
+            self.hear();
+            if is(&self.life) {
+                return;
+            }
+            if begun.elapsed() > PATIENCE {
+                let standings = IDS.map(|id| self.desk(id).report().map(|report| report.standings));
+                panic!("waited in vain for {what}: {:?}; {standings:?}", self.life);
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    fn order(&mut self, operation: Operation, change: impl FnOnce(&mut Order)) {
+        let token = u128::from(self.life.issued.number) + 100;
+        let mut order = Order {
+            confirmed: [Confirm::DataLoss, Confirm::MayStillRun].into(),
+            seen: Some(self.life.version),
+            ..Order::new(operation, token)
+        };
+        change(&mut order);
+        let facts = Facts { known: vec![self.life.issued], ..Facts::well() };
+        let step = self.life.step(&Input::Order(Box::new(order)), &facts).unwrap();
+        self.life = step.life;
+        self.write();
+    }
+
+    /// Moves the guest to the other side; gives the milliseconds from its last word to its start
+    /// there.
+    fn move_over(&mut self, operation: Operation) -> u128 {
+        self.site.until_guest_goes_on();
+        let (boots, to) = (self.site.verdicts().len(), self.life.target);
+        self.order(operation, |_| {});
+        let stopped = self.stopped_after(boots);
+        let off = Instant::now();
+        self.until("the other side to run it", |life| life.source == to && life.state() == State::MovedOver);
+        let down = off.elapsed().as_millis();
+        let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
+        assert!(verdict.is_good() && verdict.last == stopped, "nothing is lost: {stopped}, then {verdict}");
+        println!("{operation:?}: down for {down} ms besides its own shutdown and boot");
+        down
+    }
+
+    /// The guest's very last record, when it has shut down in order.
+    fn stopped_after(&mut self, boots: usize) -> u64 {
+        let begun = Instant::now();
+        loop {
+            self.hear();
+            let console = read_console(&self.site.console).unwrap();
+            if let Some(last) = console.stopped_at().filter(|_| console.verdicts().len() == boots) {
+                return last;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the guest does not shut down: {:?}", self.life);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The points that a host keeps, oldest first.
+    fn points(&self, id: HostId) -> Vec<PointLine> {
+        let all: Vec<ReplicaPoints> = self.host(id).command(&["points", MACHINE]).unwrap_or_default();
+        all.into_iter().flat_map(|replica| replica.points).collect()
+    }
+
+    /// Waits for a point of an instant from now on at the host that keeps the replica, and judges
+    /// it by the guest's ledger.
+    fn next_point(&mut self) -> PointLine {
+        let (keeper, now) = (self.life.target, crate::site::now_ms());
+        let begun = Instant::now();
+        let point = loop {
+            self.hear();
+            if let Some(point) = self.points(keeper).pop().filter(|point| point.captured_ms >= now) {
+                break point;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no point comes: {:?}", self.desk(self.life.source).report());
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        self.judge(keeper, &point);
+        point
+    }
+
+    fn judge(&self, keeper: HostId, point: &PointLine) {
+        let out = tempfile::tempdir_in(self.site.dir.path()).unwrap();
+        let (id, to) = (point.id.to_string(), out.path().display().to_string());
+        let exported: Exported =
+            self.host(keeper).command(&["export", MACHINE, "--point", &id, "--to", &to]).unwrap();
+        let [vda, vdb] = &exported.disks[..] else { panic!("the guest has two disks") };
+        whole(&vda.path, &vdb.path).unwrap_or_else(|why| panic!("point {id}: {why}"));
+    }
+
+    /// Bytes that a host has sent since its agent began to run.
+    fn sent(&self, id: HostId) -> u64 {
+        let report = self.desk(id).report();
+        let sources = report.into_iter().flat_map(|report| report.sources);
+        sources.map(|source| source.totals.sent).sum()
+    }
+
+    /// Bytes that everything of the guest takes on a host.
+    fn size(&self, id: HostId) -> u64 {
+        fn under(dir: &std::path::Path) -> u64 {
+            use std::os::unix::fs::MetadataExt;
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries
+                .map(|e| match e.file_type().unwrap().is_dir() {
+                    true => under(&e.path()),
+                    false => e.metadata().map_or(0, |m| m.blocks() * 512),
+                })
+                .sum()
+        }
+        let dir = &self.host(id).dir;
+        under(&dir.join("replicas")) + under(&dir.join("images"))
+    }
+}
+
+#[test]
+fn a_guest_is_moved_there_and_home_again_without_loss_and_protected_in_reverse_without_a_copy() {
+    let mut above = Above::new(1);
+    above.until("the first point", |life| life.state() == State::Protected);
+    let first_copy = above.size(IDS[0]);
+    let down = above.move_over(Operation::PlannedFailover);
+    // It is protected in reverse at once, and only what was written since is sent.
+    let point = above.next_point();
+    assert!(point.id.epoch == 2, "{}", point.id);
+    let (there, sent) = (above.points(IDS[1]), above.sent(IDS[1]));
+    println!("{sent} bytes sent in reverse, of {first_copy}");
+    assert!(sent < first_copy / 4, "{sent} bytes were sent: no second copy of {first_copy}");
+    assert!(there.len() > 1, "history stays");
+    above.order(Operation::Commit, |_| {});
+    above.next_point();
+    let back = above.move_over(Operation::Failback);
+    assert!(above.life.source == IDS[0]);
+    let point = above.next_point();
+    assert!(point.id.epoch == 3, "{}", point.id);
+    // A slow machine that does other things, too, says nothing about the promise.
+    if std::env::var_os("FARSHORE_QUIET").is_some() {
+        assert!(down <= DOWN_MS && back <= DOWN_MS, "down for {down} and {back} ms");
+    }
+}
