@@ -113,9 +113,7 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
 async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<bool, AgentError> {
     let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
     managed.own_autostart(agent, &seen).await?;
-    if seen.here.runs {
-        start::ran_here(managed, machine).await?;
-    }
+    start::note_run(agent, managed, &seen).await?;
     if start::finish(managed, &seen).await? {
         return Ok(true);
     }
@@ -235,8 +233,19 @@ impl Managed {
         let mut acting = locked(&self.acting);
         match held {
             true => acting.held.insert(machine),
-            false => acting.held.remove(&machine),
+            false => acting.overridden.remove(&machine) | acting.held.remove(&machine),
         };
+    }
+
+    /// A person says that a machine may start though nobody answers; false where it is not held
+    /// for that.
+    pub(crate) fn override_witness(&self, machine: MachineId) -> bool {
+        let mut acting = locked(&self.acting);
+        let held = acting.held.contains(&machine);
+        if held {
+            acting.overridden.insert(machine);
+        }
+        held
     }
 
     fn is_overridden(&self, machine: MachineId) -> bool {

@@ -12,12 +12,13 @@ use farshore_agent::control::{Exported, PointLine, ReplicaPoints};
 use farshore_control::{
     Body, Compression, Document, Endpoint, InitialCopy, Intent, KeepPoints, Key, Protection, Settings, Term,
     Version, Wire,
+    report::SourcePhase,
     sync::{Cursor, Documents},
 };
 use farshore_e2e::{desk::Desk, host::TestHost};
 use farshore_guest::{Load, read_console};
 use farshore_protection::{
-    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Report, Said, State,
+    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Report, Said, Stage, State,
 };
 use farshore_types::{Epoch, HostId, MachineId, VaultId};
 use uuid::Uuid;
@@ -150,9 +151,19 @@ impl Above {
         if replicated && self.life.copying == Copying::Seeding {
             self.step(Event::FirstPoint, self.life.epoch);
         }
+        if replicated && self.life.copying == Copying::Resync && self.compares_no_more() {
+            self.step(Event::Resynced, self.life.epoch);
+        }
         if self.life != self.written {
             self.write();
         }
+    }
+
+    fn compares_no_more(&self) -> bool {
+        let report = self.desk(self.life.source).report();
+        let sources = report.into_iter().flat_map(|report| report.sources);
+        let mut ours = sources.filter(|source| source.machine == self.machine);
+        ours.any(|source| source.phase == SourcePhase::Replicating)
     }
 
     fn said(&self, id: HostId) -> Option<Said> {
@@ -275,6 +286,50 @@ impl Above {
         let dir = &self.host(id).dir;
         under(&dir.join("replicas")) + under(&dir.join("images"))
     }
+}
+
+#[test]
+fn a_disaster_leads_away_the_old_primary_is_fenced_and_only_what_differs_leads_home() {
+    let mut above = Above::new(1);
+    above.until("the first point", |life| life.state() == State::Protected);
+    let shown = above.next_point();
+    // Nothing is heard of home any more, and its guest runs on.
+    above.desk(IDS[0]).cut(true).unwrap();
+    above.site.home.kill_agent();
+    let boots = above.site.verdicts().len();
+    above.order(Operation::UnplannedFailover, |_| {});
+    above.until("it to be brought up there", |life| life.state() == State::FailedOver);
+    let verdict = wait("the guest's verdict", || above.site.verdicts().get(boots).copied());
+    assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+    let at = |life: &Life| match &life.stage {
+        Stage::FailedOver { at, .. } => *at,
+        _ => None,
+    };
+    assert!(at(&above.life) >= Some(shown.id), "the newest point that had arrived: {:?}", above.life);
+    // The old primary comes back while the new one runs.
+    assert!(!above.site.home.machine_pids().is_empty(), "it runs on, and nobody heard of it");
+    above.desk(IDS[0]).cut(false).unwrap();
+    above.site.home.start_agent().unwrap();
+    let fenced = |above: &Above| {
+        let standings = above.desk(IDS[0]).report().map(|report| report.standings).unwrap_or_default();
+        standings.iter().any(|standing| standing.fenced && standing.runs == Some(false))
+    };
+    wait("the copy at home to be fenced", || fenced(&above).then_some(()));
+    assert_eq!(above.site.home.machine_pids(), Vec::<u32>::new());
+    above.order(Operation::Commit, |_| {});
+    above.order(Operation::Reverse, |_| {});
+    above.until("protection in reverse", |life| life.state() == State::Protected);
+    let point = above.next_point();
+    assert!(point.id.epoch == 2, "{}", point.id);
+    let pinned = above.points(IDS[0]).into_iter().find(|point| !point.pinned_by.is_empty());
+    let own = pinned.expect("what home wrote itself is kept");
+    above.judge(IDS[0], &own);
+    let (sent, whole) = (above.sent(IDS[1]), above.size(IDS[0]));
+    println!("{sent} bytes sent, of {whole}");
+    assert!(sent < whole / 3, "only what differs is sent: {sent} of {whole}");
+    above.move_over(Operation::Failback);
+    let point = above.next_point();
+    assert!(point.id.epoch == 3 && above.life.source == IDS[0], "{}", point.id);
 }
 
 #[test]

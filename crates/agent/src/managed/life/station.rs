@@ -40,7 +40,7 @@ pub struct Station {
     /// Whether the host was to start the machine when it boots, before that became ours to say.
     #[serde(default)]
     pub autostart: Option<bool>,
-    /// The boot of this host in which the machine ran here last.
+    /// The boot of this host in which the machine ran when it was last looked at.
     #[serde(default)]
     pub ran_in: Option<String>,
 }
