@@ -36,10 +36,13 @@ pub struct SiteHello {
 }
 
 /// The vault's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HelloReply {
     /// The vault's term.
     pub term: Term,
     /// Whether the vault lacks what the site server holds of revocations.
     pub wants_trust: bool,
+    /// The other sites' servers, by which this one finds a vault that was promoted elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<(SiteId, String)>,
 }

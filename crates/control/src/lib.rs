@@ -14,6 +14,7 @@
 pub mod bug;
 #[cfg(not(feature = "deliberate-bugs"))]
 mod bug;
+pub mod copy;
 pub mod decided;
 pub mod document;
 pub mod enrolment;

@@ -1,15 +1,19 @@
 //! The site server as a program: enrolled once, then it serves its hosts from its warm copy
-//! and tells the vault what they say. What is decided, `farshore-site` decides.
+//! and tells the vault what they say; beside it, the warm copy of the vault itself. What is
+//! decided, `farshore-site` decides.
 
 mod config;
+pub(crate) mod copies;
 mod follow;
 mod keys;
 mod metrics;
+mod neighbours;
+mod place;
 mod status;
 
 use std::{fs, path::Path, sync::Arc, time::SystemTime};
 
-use farshore_channel::{Applicant, Client, Expected, Keyring, Listener, enrol as enrol_at, enrolment_router};
+use farshore_channel::{Applicant, Keyring, Listener, enrol as enrol_at, enrolment_router};
 use farshore_control::enrolment::Reach;
 use farshore_env::{RealFiles, SystemClock};
 use farshore_pki::{Bundle, Credentials, Identity, KeyRequest, RegistrationKey, Role};
@@ -18,11 +22,12 @@ use farshore_site::{
     server::{enroller, router},
 };
 use farshore_types::SiteId;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{ProgramError, settings};
+use copies::Copies;
+use neighbours::Neighbours;
+use place::{AtVault, Vault, VaultPlace, place_of, save_place};
 
 pub use config::{DEFAULT_PATH, SAMPLE, SiteConfig};
 pub use follow::{Followed, follow};
@@ -31,13 +36,6 @@ pub use status::status;
 
 /// The key of an enrolment that is under way.
 const ENROLLING: &str = "enrolling.key";
-
-/// Where the vault is, as the registration key said; kept beside the certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct VaultPlace {
-    address: String,
-    id: Uuid,
-}
 
 /// Enrols this machine as a site's server. Cut and repeated with the same key, it goes on.
 ///
@@ -58,7 +56,7 @@ pub async fn enrol(config: &SiteConfig, key: &str) -> Result<Identity, ProgramEr
     let reach = Reach { name: config.name(), addresses: config.addresses.clone(), ..Reach::default() };
     let applicant = Applicant { key: &key, request: &request, reach, version: env!("CARGO_PKG_VERSION") };
     let (bundle, identity) = enrol_at(&applicant).await?;
-    let place = VaultPlace { address: key.address.clone(), id: key.issuer.1 };
+    let place = VaultPlace { address: key.address.clone(), id: key.issuer.1, former: Vec::new() };
     save_place(&config.data_dir, &place)?;
     bundle.save(&config.data_dir)?;
     fs::remove_file(config.data_dir.join(ENROLLING)).ok();
@@ -80,13 +78,6 @@ fn already(dir: &Path, key: &RegistrationKey) -> Result<Identity, ProgramError> 
     }
 }
 
-fn place_of(dir: &Path) -> Result<VaultPlace, ProgramError> {
-    let (path, advice) = (dir.join("vault.toml"), "enrol this machine first: farshore site enrol --key KEY");
-    let text = fs::read_to_string(&path)
-        .map_err(|e| ProgramError::usage(format!("cannot read {}: {e}", path.display()), advice))?;
-    toml::from_str(&text).map_err(|e| ProgramError::usage(format!("{}: {e}", path.display()), advice))
-}
-
 /// The key to be certified, durable before the first attempt: asked again with the same, the
 /// vault gives the same answer.
 fn own_request(dir: &Path) -> Result<KeyRequest, ProgramError> {
@@ -99,10 +90,15 @@ fn own_request(dir: &Path) -> Result<KeyRequest, ProgramError> {
     Ok(request)
 }
 
-fn save_place(dir: &Path, place: &VaultPlace) -> Result<(), ProgramError> {
-    let text =
-        toml::to_string(place).map_err(|e| ProgramError::usage(e.to_string(), "report this as a fault"))?;
-    settings::write_private(&dir.join("vault.toml"), &text)
+/// Keeps where the vault is now, on a machine that serves a site; where it was. None: no site
+/// server was enrolled here.
+///
+/// # Errors
+/// A file that cannot be written.
+pub(crate) fn place_anew(config: &SiteConfig, address: &str) -> Result<Option<String>, ProgramError> {
+    let Ok(before) = place_of(&config.data_dir) else { return Ok(None) };
+    save_place(&config.data_dir, &before.moved(address))?;
+    Ok(Some(before.address))
 }
 
 /// Serves until `stop` is cancelled.
@@ -111,13 +107,12 @@ fn save_place(dir: &Path, place: &VaultPlace) -> Result<(), ProgramError> {
 /// Whatever keeps it from beginning.
 pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), ProgramError> {
     let dir = &config.data_dir;
-    let place = place_of(dir)?;
     let keyring = Keyring::new(Credentials::load(dir)?)?;
+    let vault = Vault::open(dir, &keyring)?;
     let bundle = Bundle::load(dir)?;
     bundle.check(SystemTime::now())?;
     let site = SiteId(keyring.identity().id);
-    let vault =
-        Client::new(keyring.clone(), &place.address, Expected { role: Role::Vault, id: Some(place.id) });
+    let copies = Arc::new(Copies::open(config, site));
     let journal = dir.join("journal");
     let opened = Server::open(
         site,
@@ -132,21 +127,32 @@ pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), P
         opened
             .map_err(|e| ProgramError::usage(e.to_string(), "look into the journal's directory"))?
             .with_keyring(keyring.clone(), dir)
-            .with_renewer(Box::new((vault.clone(), reach)))
+            .with_renewer(Box::new(AtVault(vault.clone(), reach)))
+            .beside(Arc::clone(&copies) as _)
             .reached_at(&config.public_address()),
     );
-    let listener = Listener::bind(&config.listen, keyring.clone(), router(&server)).await?;
-    let serving =
-        listener.admit(&[Role::Host]).open_to_strangers(enrolment_router(enroller(&server))).serve()?;
+    let (server_of, keyring_of) = (Arc::clone(&server), keyring.clone());
+    let neighbours = Neighbours { server: server_of, vault: vault.clone(), keyring: keyring_of, site };
+    let members = router(&server).merge(neighbours.clone().router());
+    let listener = Listener::bind(&config.listen, keyring.clone(), members).await?;
+    let serving = listener
+        .admit(&[Role::Host, Role::Site])
+        .open_to_strangers(enrolment_router(enroller(&server)))
+        .serve()?;
     let keys = keys::serve(config, &server, &keyring, &bundle, stop.clone())?;
     let told = status::serve(config, &server, stop.clone())?;
     if let Some(address) = &config.metrics_listen {
         let address = metrics::serve(address, &server, &stop).await?;
         tracing::info!(%address, "figures for Prometheus are at /metrics");
     }
-    tracing::info!(site = %site, address = %serving.address(), vault = place.address, "the site server answers");
-    Arc::clone(&server).run(stop.clone()).await;
-    stop.cancelled().await;
+    tracing::info!(site = %site, address = %serving.address(), vault = vault.place().address, "the site server answers");
+    tokio::join!(
+        Arc::clone(&server).run(stop.clone()),
+        copies.keep(&vault, &stop),
+        vault.follow_commands(&stop),
+        neighbours.ask(&stop),
+        stop.cancelled(),
+    );
     serving.stop().await;
     keys.await.ok();
     told.await.ok();

@@ -4,6 +4,7 @@
 mod api;
 mod backups;
 mod config;
+mod copies;
 mod desk;
 mod events;
 mod init;
@@ -14,6 +15,7 @@ mod notify;
 mod offline;
 mod own;
 mod papers;
+mod promote;
 mod recover;
 mod restore;
 mod revocations;
@@ -35,6 +37,7 @@ pub use notify::{
     AlertsConfig, EmailConfig, ID_HEADER, Least, SIGNATURE_HEADER, Security, TIMESTAMP_HEADER, Tested,
     WebhookConfig, sign,
 };
+pub use promote::{Promoted, promote};
 pub use recover::{Recovered, new_token, recover_authority};
 pub use restore::{Restored, restore};
 pub use serve::serve;

@@ -19,7 +19,7 @@
 //! vault's core calls [`Life::step`] inside its transaction with every order and with what
 //! reports say, begins the jobs that the step names, and writes documents from
 //! [`Life::wanted`]; a job's steps only look whether the life has come to where they wait for.
-//! Nobody else changes a life. A row of before becomes a life by [`Life::of_before`].
+//! Nobody else changes a life, but for what is decided without it (`elsewhere`). A row of before becomes a life by [`Life::of_before`].
 //!
 //! A document of a machine should carry the life whole, of which each host reads
 //! [`Life::wanted`]: then a vault that was restored or promoted learns the newest life from the
@@ -49,6 +49,7 @@ mod allowed;
 pub mod bug;
 #[cfg(not(feature = "deliberate-bugs"))]
 mod bug;
+mod elsewhere;
 mod examples;
 mod facts;
 pub mod fence;

@@ -210,6 +210,9 @@ pub struct Drill {
     pub phase: DrillPhase,
     /// Whether it is open for longer than it may be.
     pub overdue: bool,
+    /// The host that has it.
+    #[serde(default)]
+    pub host: Option<HostId>,
     /// Tells it from those before it: a number out of [`Life::ups`].
     #[serde(default)]
     pub order: u64,
@@ -268,7 +271,7 @@ impl Drill {
     #[must_use]
     pub fn of(phase: DrillPhase) -> Drill {
         let network = DrillNetwork::None;
-        Drill { phase, overdue: false, order: 0, point: Choice::Latest, network, until_ms: None }
+        Drill { phase, overdue: false, host: None, order: 0, point: Choice::Latest, network, until_ms: None }
     }
 }
 

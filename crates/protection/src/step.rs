@@ -163,6 +163,16 @@ impl Life {
         Ok(step)
     }
 
+    /// Goes on by a report alone, for which nothing has to be seen around it.
+    #[must_use]
+    pub fn hear(&self, report: &Report) -> Step {
+        let mut step = self.reported(report);
+        if step.life.decides_by() != self.decides_by() {
+            step.life.version = self.version + 1;
+        }
+        step
+    }
+
     /// What a person decides by, of which the version tells that it is another.
     fn decides_by(&self) -> impl PartialEq + use<> {
         let at = match &self.stage {
@@ -188,13 +198,13 @@ impl Life {
     }
 
     /// The two hosts change places: the target owns the machine by `epoch`.
-    fn turn(&mut self, epoch: Epoch) {
+    pub(crate) fn turn(&mut self, epoch: Epoch) {
         std::mem::swap(&mut self.source, &mut self.target);
         self.own(epoch);
     }
 
     /// The source owns the machine by `epoch`.
-    fn own(&mut self, epoch: Epoch) {
+    pub(crate) fn own(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         if self.issued.number <= epoch.number {
             self.issued = epoch;

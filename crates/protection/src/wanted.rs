@@ -22,7 +22,7 @@ pub struct Wanted {
     pub target: Want,
     /// Whether cycles run from the owner to the other.
     pub copies: bool,
-    /// The test failover that the other host is to have, or to remove; none: nothing is said.
+    /// The test failover that its host is to have, or to remove; none: nothing is said.
     #[serde(default)]
     pub drill: Option<Drill>,
     /// Whether the owner makes the machine's disks its own.

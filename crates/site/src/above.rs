@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use farshore_channel::{Call, ChannelError, Client};
 use farshore_control::{
+    copy::{CopyAsk, CopyPiece, SITE_COPY_PATH},
     enrolment::{Enrolled, Enrolment, INTRODUCE_PATH, Introduction},
     hello::{HelloReply, SITE_ENROL_PATH, SITE_HELLO_PATH, SiteHello},
     sync::{Documents, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
@@ -42,6 +43,12 @@ pub trait Above: Send + Sync {
     /// # Errors
     /// As there.
     async fn hello(&self, hello: &SiteHello) -> Result<HelloReply, ChannelError>;
+
+    /// Asks for a piece of the warm copy.
+    ///
+    /// # Errors
+    /// As there, or the vault's refusal.
+    async fn copy(&self, asked: &CopyAsk) -> Result<CopyPiece, ChannelError>;
 }
 
 #[async_trait]
@@ -65,5 +72,9 @@ impl Above for Client {
 
     async fn hello(&self, hello: &SiteHello) -> Result<HelloReply, ChannelError> {
         self.post(SITE_HELLO_PATH, hello, Call::single()).await
+    }
+
+    async fn copy(&self, asked: &CopyAsk) -> Result<CopyPiece, ChannelError> {
+        self.post(SITE_COPY_PATH, asked, Call::single()).await
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use farshore_channel::{Keyring, Renewer, Upkeep};
-use farshore_control::{report::Problem, sync::POLL_SECS_MAX};
+use farshore_control::{Term, copy::CopyStatus, report::Problem, sync::POLL_SECS_MAX};
 use farshore_env::{Clock, Files};
 use farshore_types::{HostId, SiteId};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,9 @@ pub struct SiteStatus {
     pub hosts: usize,
     /// Documents that it holds.
     pub documents: usize,
+    /// Its warm copy of the vault; none: it has none.
+    #[serde(default)]
+    pub copy: Option<CopyStatus>,
     /// What is wrong.
     pub problems: Vec<Problem>,
 }
@@ -73,6 +76,14 @@ pub struct SiteFigures {
     pub hosts: Vec<(HostId, u64)>,
     /// When its certificate ends, in milliseconds since the Unix epoch.
     pub certificate_until_ms: Option<u64>,
+}
+
+/// What the program does beside the server, and of which the server tells.
+pub trait Beside: Send + Sync {
+    /// The warm copy of the vault.
+    fn copy(&self) -> Option<CopyStatus>;
+    /// What is wrong with it.
+    fn problems(&self) -> Vec<Problem>;
 }
 
 /// A site server that cannot go on.
@@ -107,6 +118,7 @@ pub struct Server {
     upkeep: Option<(Upkeep, Box<dyn Renewer>)>,
     /// Where hosts reach it, as the vault is told.
     address: String,
+    beside: Option<Arc<dyn Beside>>,
     /// When it began, by its clock that never jumps.
     begun: Duration,
     /// Documents or contact changed.
@@ -163,6 +175,7 @@ impl Server {
             keyring: None,
             upkeep: None,
             address: String::new(),
+            beside: None,
             begun: now,
             changed: watch::channel(0).0,
             told: Notify::new(),
@@ -192,6 +205,24 @@ impl Server {
         Server { address: address.to_owned(), ..self }
     }
 
+    /// The same, telling of what the program does beside it.
+    #[must_use]
+    pub fn beside(self, beside: Arc<dyn Beside>) -> Server {
+        Server { beside: Some(beside), ..self }
+    }
+
+    /// The highest term that it follows; none before a vault has spoken.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.core().term()
+    }
+
+    /// Whether the vault answers now.
+    #[must_use]
+    pub fn is_in_contact(&self) -> bool {
+        self.core().is_in_contact(self.clock.monotonic())
+    }
+
     /// Talks to the vault, keeps its certificate fresh and watches the clock until stopped.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let renewal = async {
@@ -211,7 +242,7 @@ impl Server {
     /// How it stands, for people at this site.
     #[must_use]
     pub fn status(&self) -> SiteStatus {
-        let upkeep = self.upkeep_problems();
+        let (other, copy) = (self.other_problems(), self.beside.as_ref().and_then(|beside| beside.copy()));
         let (core, now) = (self.core(), self.clock.monotonic());
         SiteStatus {
             site: core.site(),
@@ -220,7 +251,8 @@ impl Server {
             vault_answers: core.is_in_contact(now),
             hosts: core.hosts().count(),
             documents: core.documents().count(),
-            problems: [core.problems(now), core.own_problems(now), upkeep].concat(),
+            copy,
+            problems: [core.problems(now), core.own_problems(now), other].concat(),
         }
     }
 
@@ -240,9 +272,10 @@ impl Server {
         }
     }
 
-    /// What is wrong with its certificate: told to people here, and to the vault.
-    fn upkeep_problems(&self) -> Vec<Problem> {
-        self.upkeep.iter().flat_map(|(upkeep, _)| upkeep.problems()).collect()
+    /// What is wrong with its certificate and its copy: told to people here, and to the vault.
+    fn other_problems(&self) -> Vec<Problem> {
+        let upkeep = self.upkeep.iter().flat_map(|(upkeep, _)| upkeep.problems());
+        upkeep.chain(self.beside.iter().flat_map(|beside| beside.problems())).collect()
     }
 
     /// Lets hosts that wait look for what is new.

@@ -9,6 +9,7 @@ mod forget;
 mod host;
 mod maintenance;
 mod mapping;
+mod operate;
 mod policy;
 mod relocate;
 mod site;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 
 use farshore_control::InitialCopy;
 use farshore_policy::{OnDisable, PolicyPatch};
+use farshore_protection::Order;
 use farshore_types::{CloudId, DiskKey, HostId, JobId, MachineId, PolicyId, SiteId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -106,6 +108,8 @@ pub enum Command {
     SetPaused { machine: MachineId, paused: bool },
     /// Asks for a comparison of everything.
     Resync { machine: MachineId },
+    /// Orders something of a protection's life: failover in all its forms, and the way home.
+    Operate { machine: MachineId, order: Box<Order> },
     /// Ends a protection.
     /// `replica` is as the policy says where it is not given. `force` deletes a replica that
     /// may be the only good copy.
@@ -234,8 +238,9 @@ impl Core {
             Command::MapNetwork(map) => self.map_network(map),
             Command::MapStorage(map) => self.map_storage(map),
             Command::Enable(enable) => self.enable(enable, at),
-            Command::SetPaused { machine, paused } => self.set_paused(*machine, *paused),
+            Command::SetPaused { machine, paused } => self.set_paused(*machine, *paused, at),
             Command::Resync { machine } => self.resync(*machine, at),
+            Command::Operate { machine, order } => self.operate(*machine, order, at),
             Command::CancelJob { job, by } => {
                 self.cancel_job(*job, by.as_deref().unwrap_or("an operator"), at)
             }

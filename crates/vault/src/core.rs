@@ -3,6 +3,7 @@
 
 mod adopt;
 mod learn;
+mod lives;
 mod moves;
 mod poll;
 mod publish;
@@ -119,6 +120,7 @@ impl Core {
             tables.load(kind, key, body)?;
         }
         let mut core = Core::with(tables);
+        core.make_lives();
         let mut head = *core.tables.head.get(&()).ok_or(LoadError::Empty)?;
         if start == Start::Restored {
             // Another vault, not this one continued: two that were restored from one backup
@@ -193,6 +195,12 @@ impl Core {
     #[must_use]
     pub fn is_superseded(&self) -> bool {
         self.head().superseded.is_some()
+    }
+
+    /// Whether it has learned what its hosts hold, and commands (rule R6).
+    #[must_use]
+    pub fn has_learned(&self) -> bool {
+        self.head().learned
     }
 
     pub(crate) fn head(&self) -> HeadRow {

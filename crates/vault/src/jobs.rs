@@ -8,6 +8,7 @@
 //! kinds    what the steps are, and what each asks for: pure, from the job's input alone
 //! act      does what a step asks for, as often as it is asked: the second time changes nothing
 //! look     whether it is done, or what is waited for: reads rows and reports only
+//! course   lives: the steps of failovers and of the way home; reached: whether they are
 //! leave    both, for what leaves a host: replicas that move, or that nothing wants any more
 //! drive    look → outcome → the next step; cancelled ones, old ones
 //! ```
@@ -19,6 +20,7 @@ mod act;
 pub(crate) mod associate;
 mod change;
 mod check;
+pub(crate) mod course;
 mod disable;
 mod discard;
 mod drive;
@@ -28,6 +30,7 @@ mod leave;
 mod look;
 mod now;
 mod peers;
+mod reached;
 mod relocate;
 mod resync;
 
@@ -40,6 +43,7 @@ use serde_json::Value;
 pub(crate) use act::Act;
 pub(crate) use associate::Associate;
 pub(crate) use change::Change;
+pub(crate) use course::Course;
 pub(crate) use disable::Disable;
 pub(crate) use discard::Discarding;
 #[cfg(test)]
@@ -70,11 +74,21 @@ pub(crate) enum Kind {
     Move,
     Forget,
     Discard,
+    PlannedFailover,
+    UnplannedFailover,
+    ChangePoint,
+    CancelFailover,
+    AbortFailover,
+    Commit,
+    Reverse,
+    TestFailover,
+    CleanUp,
+    Flatten,
 }
 
 impl Kind {
     #[cfg(test)]
-    pub(crate) const ALL: [Kind; 8] = [
+    pub(crate) const ALL: [Kind; 18] = [
         Kind::Enable,
         Kind::Disable,
         Kind::Associate,
@@ -83,6 +97,30 @@ impl Kind {
         Kind::Move,
         Kind::Forget,
         Kind::Discard,
+        Kind::PlannedFailover,
+        Kind::UnplannedFailover,
+        Kind::ChangePoint,
+        Kind::CancelFailover,
+        Kind::AbortFailover,
+        Kind::Commit,
+        Kind::Reverse,
+        Kind::TestFailover,
+        Kind::CleanUp,
+        Kind::Flatten,
+    ];
+
+    /// Those of protections' lives.
+    pub(crate) const OF_LIVES: [Kind; 10] = [
+        Kind::PlannedFailover,
+        Kind::UnplannedFailover,
+        Kind::ChangePoint,
+        Kind::CancelFailover,
+        Kind::AbortFailover,
+        Kind::Commit,
+        Kind::Reverse,
+        Kind::TestFailover,
+        Kind::CleanUp,
+        Kind::Flatten,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -95,6 +133,16 @@ impl Kind {
             Kind::Move => "move",
             Kind::Forget => "forget",
             Kind::Discard => "discard",
+            Kind::PlannedFailover => "planned-failover",
+            Kind::UnplannedFailover => "unplanned-failover",
+            Kind::ChangePoint => "change-point",
+            Kind::CancelFailover => "cancel-failover",
+            Kind::AbortFailover => "abort-failover",
+            Kind::Commit => "commit",
+            Kind::Reverse => "reverse",
+            Kind::TestFailover => "test-failover",
+            Kind::CleanUp => "clean-up",
+            Kind::Flatten => "flatten",
         }
     }
 }
@@ -102,7 +150,9 @@ impl Kind {
 /// All kinds that there are.
 pub(crate) fn registry() -> &'static Registry {
     static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
-        Registry::default()
+        let lives = Kind::OF_LIVES.into_iter().map(course::Definition);
+        lives
+            .fold(Registry::default(), Registry::with)
             .with(enable::Definition)
             .with(disable::Definition)
             .with(associate::Definition)

@@ -173,13 +173,13 @@ impl<'a> Look<'a> {
     fn relocation(&mut self, machine: MachineId) -> Option<Move> {
         let core = self.core;
         let protection = core.tables.protections.get(&machine).filter(|row| row.is_live())?;
-        let source = core.tables.hosts.get(&protection.source)?;
-        let Some(row) = core.tables.machines.get(&(protection.source, machine)) else {
+        let source = core.tables.hosts.get(&protection.source())?;
+        let Some(row) = core.tables.machines.get(&(protection.source(), machine)) else {
             let what = format!("host '{}' does not show machine '{}'", source.name, protection.name);
             self.error("machine-unknown", what, "see that it is there: the copy is made from it");
             return None;
         };
-        self.leaves = Some(protection.target);
+        self.leaves = Some(protection.target());
         self.source_host(source, row);
         let target = self.target(source, row)?;
         if let Some(policy) = protection.policy.and_then(|id| core.tables.policies.get(&id)) {

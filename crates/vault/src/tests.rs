@@ -4,6 +4,9 @@
 mod agent;
 mod bulk;
 mod commands;
+mod courses;
+mod failover;
+mod hand;
 mod jobs;
 mod kills;
 mod late;

@@ -158,8 +158,8 @@ impl World {
                 unknowable || age + AGE_JITTER >= real,
                 "the RPO of {} from {} to {} is shown as {age} ms by point {id}, and is {real} ms: {:?}, {:?}",
                 row.name,
-                row.source,
-                row.target,
+                row.source(),
+                row.target(),
                 judged.source.map(|source| source.newest),
                 judged.replica.map(|replica| replica.newest),
             );

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     ProgramError,
+    site::SiteConfig,
     vault::{self, Restored, VaultConfig},
 };
 
@@ -42,6 +43,27 @@ pub(crate) struct RestoreArgs {
     /// The vault's configuration.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PromoteArgs {
+    /// A backup to take in place of the site's warm copy.
+    #[arg(long, value_name = "FILE")]
+    copy: Option<PathBuf>,
+    /// Promotes though the vault answers, and over a vault that is in this machine's store, of
+    /// which a backup is made first.
+    #[arg(long)]
+    force: bool,
+    /// The recovery key, where this machine never ran the vault. Better given by the
+    /// environment than seen by everybody.
+    #[arg(long, env = "FARSHORE_RECOVERY_KEY", hide_env_values = true)]
+    recovery_key: Option<String>,
+    /// The configuration of the vault that this becomes.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The configuration of the site server on this machine.
+    #[arg(long, value_name = "FILE")]
+    site_config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +114,37 @@ pub(super) async fn restore(args: RestoreArgs, global: &Global) -> Result<(), Pr
         config.location()?,
     ));
     let done = vault::restore(&config, &args.file, args.force, args.recovery_key.as_deref()).await?;
+    let (value, path) = speak_to(&done, global)?;
+    let text = told(&done, &path)
+        + "\nWhere its address is another now, on each site server: farshore site follow ADDRESS";
+    show::one(global.output, &value, &text);
+    Ok(())
+}
+
+pub(super) async fn promote(args: PromoteArgs, global: &Global) -> Result<(), ProgramError> {
+    let config = VaultConfig::load(args.config.as_deref())?;
+    let site = SiteConfig::load(args.site_config.as_deref())?;
+    let done = vault::promote(&config, &site, args.copy, args.force, args.recovery_key.as_deref()).await?;
+    let (mut value, path) = speak_to(&done.restored, global)?;
+    value["copy"] = serde_json::json!({ "file": done.copy, "age_ms": done.age_ms });
+    value["before"] = serde_json::json!(done.before);
+    let age = done.age_ms.map_or("of unknown age".to_owned(), |ms| format!("{} s old", ms / 1000));
+    let text = format!("The copy at {} was {age}.\n", done.copy.display()) + &told(&done.restored, &path);
+    let followed = match &done.before {
+        None => "No site server was enrolled here: on each, farshore site follow ADDRESS".to_owned(),
+        Some(before) => {
+            format!(
+                "This site's server follows it; the others do when they hear of it.\n\
+                 The old vault, at {before}, steps down when it comes back."
+            )
+        }
+    };
+    show::one(global.output, &value, &format!("{text}\n{followed}"));
+    Ok(())
+}
+
+/// Commands of this user speak to the vault that was restored, where that has a certificate.
+fn speak_to(done: &Restored, global: &Global) -> Result<(serde_json::Value, PathBuf), ProgramError> {
     let path = context::path_of(global);
     if let Some(fingerprint) = done.fingerprint {
         let (address, token) = (done.address.clone(), done.token.clone());
@@ -102,8 +155,7 @@ pub(super) async fn restore(args: RestoreArgs, global: &Global) -> Result<(), Pr
         "fingerprint": done.fingerprint.map(|print| print.to_string()), "closed": done.closed,
         "replaced": done.replaced, "context": path,
     });
-    show::one(global.output, &value, &told(&done, &path));
-    Ok(())
+    Ok((value, path))
 }
 
 fn told(done: &Restored, path: &Path) -> String {
@@ -118,8 +170,7 @@ fn told(done: &Restored, path: &Path) -> String {
     for name in &done.suspended {
         text += &format!("Token '{name}' holds again after: farshore token confirm {name}\n");
     }
-    text + "Start it with: farshore vault serve\n\
-            Where its address is another now, on each site server: farshore site follow ADDRESS"
+    text + "Start it with: farshore vault serve"
 }
 
 pub(super) async fn recover_authority(args: RecoverArgs, global: &Global) -> Result<(), ProgramError> {

@@ -47,6 +47,11 @@ pub(crate) enum VaultCommand {
     /// Makes a vault of a backup; it learns from its hosts and sites before it commands.
     #[command(after_help = "Example:\n  farshore vault restore vault.backup")]
     Restore(keeping::RestoreArgs),
+    /// Makes a vault of this site's warm copy, when the vault's site is lost. It begins a higher
+    /// term, which sites and hosts follow; the old vault steps down when it comes back.
+    #[command(after_help = "Example, on the surviving site server's machine:\n  \
+        FARSHORE_RECOVERY_KEY=… farshore vault promote && farshore vault serve")]
+    Promote(keeping::PromoteArgs),
     /// Opens the authority's key with the recovery key, and lets this machine start the vault.
     #[command(after_help = "Example:\n  farshore vault recover-authority")]
     RecoverAuthority(keeping::RecoverArgs),
@@ -74,6 +79,7 @@ pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), 
         VaultCommand::Backup(args) => keeping::backup(args, global).await,
         VaultCommand::Verify { file } => keeping::verify(&file, global).await,
         VaultCommand::Restore(args) => keeping::restore(args, global).await,
+        VaultCommand::Promote(args) => keeping::promote(args, global).await,
         VaultCommand::RecoverAuthority(args) => keeping::recover_authority(args, global).await,
         VaultCommand::Token(args) => keeping::token(args, global).await,
         VaultCommand::Init { config, owner } => init(config.as_deref(), &owner, global).await,
@@ -141,6 +147,15 @@ pub(super) async fn site_status(config: Option<&Path>, global: &Global) -> Resul
     let term = status.term.map_or("no vault yet".to_owned(), |term| format!("term {term}"));
     let vault = if status.vault_answers { "the vault answers" } else { "the vault does not answer now" };
     let mut text = format!("site {}: {term}, {vault}; {} hosts", status.site, status.hosts);
+    text += &match &status.copy {
+        None => "\nwarm copy of the vault: none yet".to_owned(),
+        Some(copy) => format!(
+            "\nwarm copy of the vault: {} s behind, {} KiB, term {}",
+            copy.behind_ms / 1000,
+            copy.mark.len / 1024,
+            copy.mark.term
+        ),
+    };
     for problem in &status.problems {
         text += &format!("\n{}: {}; {}", problem.code, problem.what, problem.advice);
     }
@@ -157,7 +172,7 @@ pub(super) async fn site_follow(args: FollowArgs, global: &Global) -> Result<(),
     let config = site::SiteConfig::load(args.config.as_deref())?;
     let followed = site::follow(&config, &args.address, args.unseen).await?;
     let text = format!(
-        "the vault is looked for at {} (before: {}) from the next start on: restart the site server",
+        "the vault is looked for at {} (before: {}), by a site server that runs here, too",
         followed.now, followed.before
     );
     let value = serde_json::json!({ "address": followed.now, "before": followed.before });

@@ -4,10 +4,10 @@
 use farshore_channel::{Call, ChannelError, Client, Expected, Keyring};
 use farshore_pki::{Credentials, Role};
 
-use super::{SiteConfig, VaultPlace, place_of, save_place};
+use super::{SiteConfig, place_of, save_place};
 use crate::ProgramError;
 
-/// What a site server follows from its next start on.
+/// What a site server follows from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
     /// Where the vault was.
@@ -35,7 +35,7 @@ pub async fn follow(config: &SiteConfig, address: &str, unseen: bool) -> Result<
         let expected = Expected { role: Role::Vault, id: Some(place.id) };
         prove(&Client::new(keyring, address, expected)).await?;
     }
-    let now = VaultPlace { address: address.to_owned(), id: place.id };
+    let now = place.moved(address);
     save_place(&config.data_dir, &now)?;
     Ok(Followed { before: place.address, now: now.address })
 }

@@ -37,6 +37,11 @@ const SERVER: &[Def<One>] = &[
     gauge("site_server_hosts", "Hosts that the site server listens to", |s| {
         Some(to_f64(count(s.status.hosts)))
     }),
+    gauge(
+        "site_server_copy_behind_seconds",
+        "Seconds for which the vault may have changed without the site's warm copy",
+        |s| s.status.copy.as_ref().map(|copy| secs(copy.behind_ms)),
+    ),
     gauge("site_server_problems", "Problems that `farshore site status` shows", |s| {
         Some(to_f64(count(s.status.problems.len())))
     }),
@@ -129,6 +134,7 @@ fn count(of: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use farshore_control::copy::{CopyMark, CopyStatus};
     use farshore_figures::document;
     use farshore_types::{HostId, SiteId};
 
@@ -147,6 +153,10 @@ mod tests {
             vault_answers: true,
             hosts: 2,
             documents: 7,
+            copy: Some(CopyStatus {
+                mark: CopyMark { term: 3, at_ms: 0, len: 1, digest: String::new() },
+                behind_ms: 250,
+            }),
             problems: Vec::new(),
         };
         let figures = SiteFigures {

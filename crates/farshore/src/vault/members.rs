@@ -1,11 +1,12 @@
 //! What site servers ask of the vault: documents, by a long poll; their reports taken; hosts
-//! introduced; their own certificates renewed. A site server speaks for its own site alone.
+//! introduced; their own certificates renewed; the warm copy handed out. A site server speaks for its own site alone.
 
 use std::time::Duration;
 
 use axum::{Router, extract::State, routing::post};
 use farshore_channel::{Json, Peer, Refusal};
 use farshore_control::{
+    copy::{CopyAsk, CopyPiece, SITE_COPY_PATH},
     enrolment::{Enrolled, Enrolment, INTRODUCE_PATH, Introduction, RENEW_PATH, Renewal, Renewed},
     hello::{HelloReply, SITE_ENROL_PATH, SITE_HELLO_PATH, SiteHello},
     sync::{Documents, POLL_SECS_MAX, Poll, SITE_POLL_PATH, SITE_REPORT_PATH, SiteReply, SiteReport},
@@ -15,6 +16,7 @@ use farshore_types::SiteId;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    copies::Copies,
     desk::Desk,
     issuer::{Issuer, refused},
 };
@@ -23,10 +25,11 @@ use super::{
 struct Members {
     desk: Desk,
     issuer: Issuer,
+    copies: Copies,
 }
 
 /// The routes for who has a certificate.
-pub(crate) fn router(desk: Desk, issuer: Issuer) -> Router {
+pub(crate) fn router(desk: Desk, issuer: Issuer, copies: Copies) -> Router {
     Router::new()
         .route(SITE_POLL_PATH, post(poll))
         .route(SITE_REPORT_PATH, post(report))
@@ -34,7 +37,8 @@ pub(crate) fn router(desk: Desk, issuer: Issuer) -> Router {
         .route(RENEW_PATH, post(renew))
         .route(SITE_ENROL_PATH, post(enrol_host))
         .route(SITE_HELLO_PATH, post(hello))
-        .with_state(Members { desk, issuer })
+        .route(SITE_COPY_PATH, post(copy))
+        .with_state(Members { desk, issuer, copies })
 }
 
 /// The site for which a peer speaks.
@@ -129,4 +133,13 @@ async fn hello(
 ) -> Result<Json<HelloReply>, Refusal> {
     peer.require_member(Role::Site, hello.site.0)?;
     members.issuer.hello(hello).await.map(Json)
+}
+
+async fn copy(
+    State(members): State<Members>,
+    peer: Peer,
+    Json(asked): Json<CopyAsk>,
+) -> Result<Json<CopyPiece>, Refusal> {
+    peer.require_member(Role::Site, asked.site.0)?;
+    members.copies.piece(&asked).await.map(Json)
 }

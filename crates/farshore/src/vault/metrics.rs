@@ -5,7 +5,15 @@
 mod figures;
 mod known;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -65,6 +73,7 @@ impl MetricConstructor<Histogram> for Durations {
 #[derive(Clone)]
 pub(crate) struct Meters {
     commits: Histogram,
+    stored: Arc<AtomicU64>,
     failed: Counter,
     requests: Family<Vec<Label>, Histogram, Durations>,
 }
@@ -73,6 +82,7 @@ impl Default for Meters {
     fn default() -> Meters {
         Meters {
             commits: Durations.new_metric(),
+            stored: Arc::default(),
             failed: Counter::default(),
             requests: Family::new_with_constructor(Durations),
         }
@@ -83,9 +93,16 @@ impl Meters {
     /// A transaction took that long.
     pub(crate) fn committed(&self, took: Duration, stored: bool) {
         self.commits.observe(took.as_secs_f64());
-        if !stored {
+        if stored {
+            self.stored.fetch_add(1, Ordering::Relaxed);
+        } else {
             self.failed.inc();
         }
+    }
+
+    /// Transactions that were stored since the vault began to serve.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     api, backups,
     config::VaultConfig,
+    copies::Copies,
     desk::Desk,
     issuer::Issuer,
     members, metrics,
@@ -101,7 +102,7 @@ async fn with_store(
     let api = api::router(desk.clone(), issuer.clone(), channels.clone(), turn.clone());
     let api = api.layer(from_fn_with_state(desk.meters().clone(), metrics::measured));
     let strangers = enrolment_router(Arc::new(issuer.clone())).merge(api);
-    let members = members::router(desk.clone(), issuer.clone());
+    let members = members::router(desk.clone(), issuer.clone(), Copies::new(config, &desk));
     if let Some(address) = &config.metrics_listen {
         let address = metrics::serve(address, &desk, issuer.standing(), turn).await?;
         tracing::info!(%address, "figures for Prometheus are at /metrics");

@@ -6,6 +6,7 @@
 mod backups;
 mod hosts;
 mod postgres;
+mod promote;
 mod two;
 #[path = "../support/world.rs"]
 #[allow(dead_code, reason = "other tests use all of it")]

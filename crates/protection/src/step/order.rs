@@ -83,9 +83,9 @@ impl Life {
     }
 
     /// The epoch of a next owner (rule R1): above all that is known, by nobody else meanwhile.
-    fn issue(&self, order: &Order, facts: &Facts) -> Result<Epoch, Reason> {
+    pub(crate) fn issue(&self, token: u128, facts: &Facts) -> Result<Epoch, Reason> {
         let known: Vec<Epoch> = facts.known.iter().copied().chain([self.epoch, self.issued]).collect();
-        ownership::issue(&known, Some(&self.issued), order.token).map_err(|denied| {
+        ownership::issue(&known, Some(&self.issued), token).map_err(|denied| {
             let advice = "look at the protection again when the vault has heard its hosts";
             Reason::new("owner-changed", denied.to_string(), advice)
         })
@@ -100,7 +100,7 @@ impl Life {
     }
 
     fn handing_over(&self, why: Why, order: &Order, facts: &Facts) -> Result<Life, Reason> {
-        let next = self.issue(order, facts)?;
+        let next = self.issue(order.token, facts)?;
         let back = match &self.stage {
             Stage::FailedOver { kind, at, kept } => {
                 Back::FailedOver { kind: *kind, at: *at, kept: kept.clone() }
@@ -135,7 +135,7 @@ impl Life {
             let life = self.handing_over(Why::Planned, &order, facts)?.without_drill();
             return Ok(Step { life, supersedes: true, begins: Some(Begin::TryHandOver) });
         }
-        let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order, facts)? };
+        let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order.token, facts)? };
         let mut life = self.clone().without_drill();
         life.before = self.copying;
         life.turn(epoch);
@@ -144,7 +144,7 @@ impl Life {
     }
 
     fn taken_back(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
-        let epoch = self.issue(order, facts)?;
+        let epoch = self.issue(order.token, facts)?;
         let mut life = self.clone();
         life.own(epoch);
         life.bring_up(Contest::TakeBack, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
@@ -228,6 +228,7 @@ impl Life {
         self.drill = Some(Drill {
             phase: DrillPhase::Opening,
             overdue: false,
+            host: Some(self.target),
             order: self.ups,
             point: order.point,
             network: order.network.clone(),

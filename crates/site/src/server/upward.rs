@@ -142,7 +142,7 @@ async fn tell(server: &Arc<Server>, most: usize, due: bool) -> Result<(), Channe
         let mut core = server.core();
         (core.site(), core.report(most, now), core.own_problems(now))
     };
-    problems.extend(server.upkeep_problems());
+    problems.extend(server.other_problems());
     let transit_ms = *server.transit_ms.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let clock_ms = server.clock.wall_ms();
     let report = SiteReport { site, version: VERSION.to_owned(), clock_ms, transit_ms, problems, hosts };

@@ -2,6 +2,7 @@
 //! is deleted only where that is asked for, and only after the end of it is known there.
 
 use farshore_policy::OnDisable;
+use farshore_protection::{Operation, Order};
 use farshore_types::{JobId, MachineId};
 
 use crate::{
@@ -36,7 +37,10 @@ impl Core {
         let fate = if said == OnDisable::Delete { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
         let why = "protection was disabled".to_owned();
         let ended = Ended { why, at_ms: at.wall_ms, replica: fate };
-        let changed = self.tables.protections.change(&machine, |row| row.ended = Some(ended));
+        let row = row.clone();
+        let disable = Order::new(Operation::Disable, 0);
+        self.order_life(&row, &disable, Some(JobId(uuid::Uuid::nil())), at)?;
+        let changed = self.tables.protections.change(&machine, |row| row.has_ended(ended));
         let job = self.see_to_the_end(machine, said == OnDisable::Delete, at)?;
         Ok(Answer::changed(changed).with_jobs(job))
     }
@@ -56,7 +60,7 @@ impl Core {
         let Some(row) = self.tables.protections.get(&machine).cloned() else { return Ok(None) };
         // Without an epoch nothing was ever told to a host.
         let Some(epoch) = self.tables.epochs.get(&machine).map(|row| row.epoch) else { return Ok(None) };
-        let (source, target) = (self.host_name(row.source), self.host_name(row.target));
+        let (source, target) = (self.host_name(row.source()), self.host_name(row.target()));
         let input = Disable { machine, epoch, name: row.name, source, target, delete };
         self.begin_job(Kind::Disable, about, &input, at).map(Some)
     }
@@ -88,12 +92,12 @@ impl Core {
 
     /// That a replica is not the only good copy, as far as its source's host says.
     pub(crate) fn has_another_copy(&self, row: &ProtectionRow) -> Result<(), Problem> {
-        let seen = self.tables.machines.get(&(row.source, row.machine)).is_some();
-        let spoken = self.may_speak_to(row.source) && self.tables.observed.get(&row.source).is_some();
+        let seen = self.tables.machines.get(&(row.source(), row.machine)).is_some();
+        let spoken = self.may_speak_to(row.source()) && self.tables.observed.get(&row.source()).is_some();
         if seen && spoken {
             return Ok(());
         }
-        let host = self.host_name(row.source);
+        let host = self.host_name(row.source());
         let what =
             format!("host '{host}' does not show machine '{}': its replica may be the only copy", row.name);
         Err(Problem::refused("only-copy", what, "keep the replica, or force it where you know better"))

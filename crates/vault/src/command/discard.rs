@@ -48,7 +48,7 @@ impl Core {
         let name = &state.name;
         let row = self.tables.protections.get(&state.machine).filter(|row| row.is_live());
         let leaves = row.and_then(|row| self.leaving(row)).is_some_and(|leaving| leaving.host == host);
-        if row.is_some_and(|row| row.target == host) || leaves {
+        if row.is_some_and(|row| row.target() == host) || leaves {
             let what = format!("machine '{name}' is protected by its replica on host '{there}'");
             return Err(Problem::refused("replica-wanted", what, "end the protection, or move it, first"));
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use farshore_control::{Intent, ownership};
+use farshore_control::ownership;
+use farshore_protection::{Life, Operation, Order};
 use farshore_types::{HostId, JobId, MachineId};
 
 use super::Enable;
@@ -51,7 +52,7 @@ impl Core {
         let row = self.live_row(machine)?.clone();
         let epoch = self.tables.epochs.get(&machine).map(|row| row.epoch);
         let epoch = epoch.ok_or_else(|| Problem::unknown("epoch", format_args!("of machine {machine}")))?;
-        let (source, target) = (self.host_name(row.source), self.host_name(row.target));
+        let (source, target) = (self.host_name(row.source()), self.host_name(row.target()));
         let input = Enabling { machine, epoch, name: row.name, source, target, fresh };
         self.begin_job(Kind::Enable, About::Machine(machine), &input, at)
     }
@@ -66,14 +67,13 @@ impl Core {
         let policy = self.policy_row(choice.policy)?;
         let initial = enable.initial.unwrap_or_else(|| policy.policy.initial_copy(at.wall_ms, ahead_minutes));
         let resync = self.tables.protections.get(&machine).map_or(0, |row| row.resync);
+        let life = self.begun(machine, choice.source, choice.target)?;
         self.tables.protections.put(ProtectionRow {
             machine,
             name: choice.name.clone(),
             policy: Some(choice.policy),
             settings: None,
-            source: choice.source,
-            target: choice.target,
-            intent: Intent::Replicate,
+            life,
             initial,
             resync,
             excluded: enable.excluded.clone(),
@@ -84,6 +84,16 @@ impl Core {
             leaving: None,
         });
         Ok(())
+    }
+
+    /// A new life, by the epoch that was issued for it. What the life before it issued and never
+    /// used is not issued again.
+    fn begun(&self, machine: MachineId, source: HostId, target: HostId) -> Result<Life, Problem> {
+        let begun = Life::begin(source, target, self.epoch_of(machine)?);
+        let Some(before) = self.tables.protections.get(&machine).map(|row| &row.life) else {
+            return Ok(begun);
+        };
+        Ok(Life { version: before.version + 1, ups: before.ups, ..begun })
     }
 
     /// Issues the epoch of a new owner (rule R1): above the highest that is known.
@@ -101,7 +111,11 @@ impl Core {
         let row = self.tables.epochs.get(&machine).copied();
         let known: Vec<_> =
             row.into_iter().flat_map(|row| [Some(row.epoch), row.conflict]).flatten().collect();
-        let from = row.map(|row| row.epoch);
+        let issued = self.tables.protections.get(&machine).map(|row| row.life.issued);
+        let known: Vec<_> = known.into_iter().chain(issued).collect();
+        // What was issued for a hand-over and never used is known here, and used up.
+        let used = issued.filter(|issued| row.is_some_and(|row| row.epoch.number < issued.number));
+        let from = used.or(row.map(|row| row.epoch));
         let token = at.draw(&format!("epoch of {machine}"));
         let issued = ownership::issue(&known, from.as_ref(), token);
         let epoch = issued.map_err(|denied| {
@@ -115,25 +129,33 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn set_paused(&mut self, machine: MachineId, paused: bool) -> Result<Answer, Problem> {
+    pub(super) fn set_paused(
+        &mut self,
+        machine: MachineId,
+        paused: bool,
+        at: &Moment,
+    ) -> Result<Answer, Problem> {
         let row = self.live_row(machine)?;
         let conflict = self.tables.epochs.get(&machine).is_some_and(|row| row.conflict.is_some());
         if !paused && conflict {
             let what = format!("two hosts own machine '{}' by the same epoch", row.name);
             return Err(Problem::refused("epoch-conflict", what, "declare which of them is the winner"));
         }
-        let intent = if paused { Intent::Pause } else { Intent::Replicate };
-        Ok(Answer::changed(self.tables.protections.change(&machine, |row| row.intent = intent)))
+        let operation = if paused { Operation::Pause } else { Operation::Resume };
+        let row = row.clone();
+        let judged = row.life.judge(&self.facts_of(&row, at), operation);
+        if matches!(judged, farshore_protection::Answer::Already(_)) {
+            return Ok(Answer::changed(false));
+        }
+        self.order_life(&row, &Order::new(operation, 0), None, at)
     }
 
     /// Asks for a comparison of everything; asked again before it was done it is the same one.
     pub(super) fn resync(&mut self, machine: MachineId, at: &Moment) -> Result<Answer, Problem> {
         let row = self.live_row(machine)?.clone();
-        if row.intent == Intent::Pause {
-            let what = format!("the protection of machine '{}' is paused", row.name);
-            return Err(Problem::refused("paused", what, "resume it; a resync that is needed begins then"));
-        }
-        let observed = self.tables.observed.get(&row.source);
+        let resync = Order::new(Operation::Resync, 0);
+        self.order_life(&row, &resync, Some(JobId(uuid::Uuid::nil())), at)?;
+        let observed = self.tables.observed.get(&row.source());
         let state = observed.and_then(|o| o.report.sources.iter().find(|state| state.machine == machine));
         let done = state.map_or(0, |state| state.resynced);
         let asked = row.resync.max(done);
@@ -145,7 +167,7 @@ impl Core {
             (Some(open), _) if !changed => Some(open),
             (_, None) => None,
             (_, Some(epoch)) => {
-                let source = self.host_name(row.source);
+                let source = self.host_name(row.source());
                 let input = Resyncing { machine, epoch, name: row.name, source, number: next };
                 Some(self.begin_job(Kind::Resync, about, &input, at)?)
             }
@@ -163,12 +185,12 @@ impl Core {
     pub(crate) fn promised(&self) -> BTreeMap<HostId, u64> {
         let mut promised = BTreeMap::new();
         for row in self.tables.protections.rows().filter(|row| row.is_live()) {
-            let stored = self.tables.observed.get(&row.target).and_then(|observed| {
+            let stored = self.tables.observed.get(&row.target()).and_then(|observed| {
                 observed.report.replicas.iter().find(|state| state.machine == row.machine).map(|s| s.stored)
             });
-            let facts = self.tables.machines.get(&(row.source, row.machine)).map(|machine| &machine.facts);
+            let facts = self.tables.machines.get(&(row.source(), row.machine)).map(|machine| &machine.facts);
             let size: u64 = facts.map_or(0, |facts| facts.disks.iter().map(|disk| disk.size).sum());
-            *promised.entry(row.target).or_default() += size.saturating_sub(stored.unwrap_or(0));
+            *promised.entry(row.target()).or_default() += size.saturating_sub(stored.unwrap_or(0));
         }
         promised
     }

@@ -34,9 +34,11 @@ impl Core {
         let warnings = self.what_is_left(row, at);
         let why = "the protection was forgotten: one of its hosts was taken for lost".to_owned();
         self.tables.protections.change(&machine, |row| {
-            let ended = row.ended.get_or_insert(Ended { why, at_ms: at.wall_ms, replica: ReplicaFate::Kept });
+            row.has_ended(Ended { why, at_ms: at.wall_ms, replica: ReplicaFate::Kept });
             // Forgetting deletes nothing, also what was ordered to go before.
-            if matches!(ended.replica, ReplicaFate::ToDelete | ReplicaFate::Asked { .. }) {
+            if let Some(ended) = &mut row.ended
+                && matches!(ended.replica, ReplicaFate::ToDelete | ReplicaFate::Asked { .. })
+            {
                 ended.replica = ReplicaFate::Kept;
             }
         });
@@ -68,14 +70,14 @@ impl Core {
     /// What each host is left with, and what can be done about it.
     fn what_is_left(&self, row: &ProtectionRow, at: &Moment) -> Vec<Finding> {
         let moved = self.leaving(row).map(|leaving| leaving.host);
-        let mut left = vec![self.left_at_source(row, at), self.left_at_replica(row, row.target, at)];
+        let mut left = vec![self.left_at_source(row, at), self.left_at_replica(row, row.target(), at)];
         left.extend(moved.map(|host| self.left_at_replica(row, host, at)));
         left
     }
 
     fn left_at_source(&self, row: &ProtectionRow, at: &Moment) -> Finding {
-        let (name, host) = (&row.name, self.host_name(row.source));
-        let (what, advice) = match self.is_gone(row.source, at) {
+        let (name, host) = (&row.name, self.host_name(row.source()));
+        let (what, advice) = match self.is_gone(row.source(), at) {
             true => (
                 format!(
                     "host '{host}', which ran machine '{name}', is gone: the replica may be the only copy"
@@ -127,7 +129,7 @@ impl Core {
         let rows: Vec<ProtectionRow> = self.tables.protections.rows().filter(concerned).cloned().collect();
         let mut answer = Answer::changed(true);
         for row in rows {
-            if let Some(leaving) = self.leaving(&row).cloned().filter(|_| row.source != host) {
+            if let Some(leaving) = self.leaving(&row).cloned().filter(|_| row.source() != host) {
                 self.forget_while_moving(&row, host, &leaving, at)?;
                 continue;
             }
@@ -150,9 +152,10 @@ impl Core {
         at: &Moment,
     ) -> Result<(), Problem> {
         self.tables.protections.change(&row.machine, |row| row.leaving = None);
-        if row.target == host {
+        if row.target() == host {
             self.tables.protections.change(&row.machine, |row| {
-                (row.target, row.place) = (from.host, from.place.clone());
+                row.life = row.life.put_back(from.host);
+                row.place.clone_from(&from.place);
             });
             if let Some(open) = self.open_job(Kind::Move, About::Machine(row.machine)) {
                 self.cancel_job(open, "the new host was forgotten", at)?;

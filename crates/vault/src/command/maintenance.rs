@@ -82,7 +82,7 @@ impl Core {
     /// Machines whose replica has to leave a host, and what has to stay there.
     fn to_be_moved(&self, host: HostId) -> (Vec<(farshore_types::MachineId, Option<HostId>)>, Vec<Finding>) {
         let (mut moves, mut stay) = (Vec::new(), Vec::new());
-        let here = |row: &&ProtectionRow| row.is_live() && row.target == host;
+        let here = |row: &&ProtectionRow| row.is_live() && row.target() == host;
         for row in self.tables.protections.rows().filter(here) {
             match self.can_be_moved(row) {
                 Ok(()) => moves.push((row.machine, None)),

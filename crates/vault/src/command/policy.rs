@@ -132,7 +132,7 @@ impl Core {
     /// Machines of a cloud's hosts that are protected.
     fn protected_from(&self, cloud: CloudId) -> Vec<MachineId> {
         let here = |host: HostId| self.tables.hosts.get(&host).and_then(|host| host.cloud) == Some(cloud);
-        let rows = self.tables.protections.rows().filter(|row| row.is_live() && here(row.source));
+        let rows = self.tables.protections.rows().filter(|row| row.is_live() && here(row.source()));
         rows.map(|row| row.machine).collect()
     }
 

@@ -2,7 +2,7 @@
 //! new epoch, so that no point of the new copy has the name of one of the old. The old host
 //! keeps what it has until the copy is whole, and gives it up only where that was ordered.
 
-use farshore_control::{InitialCopy, Intent};
+use farshore_control::InitialCopy;
 use farshore_types::{Epoch, HostId, JobId, MachineId};
 
 use crate::{
@@ -22,8 +22,8 @@ impl Core {
     ) -> Result<Answer, Problem> {
         let row = self.live_row(machine)?.clone();
         self.can_be_moved(&row)?;
-        if to == Some(row.target) {
-            let what = format!("the replica of '{}' is on '{}'", row.name, self.host_name(row.target));
+        if to == Some(row.target()) {
+            let what = format!("the replica of '{}' is on '{}'", row.name, self.host_name(row.target()));
             return Err(Problem::conflict("already-there", what, "name another host of its cloud"));
         }
         self.move_all(&[(machine, to)], delete_old, at)
@@ -52,21 +52,24 @@ impl Core {
         let about = About::Machine(machine);
         let old = self.epoch_of(machine)?;
         let fresh = self.is_fresh(to, machine);
-        self.issue_epoch(machine, row.source, [row.source, to], at)?;
-        let epoch = self.epoch_of(machine)?;
+        let token = at.draw(&format!("epoch of {machine}"));
+        let life = row.life.relocated(to, token, &self.facts_of(&row, at));
+        let life = life.map_err(|reason| Problem::refused(&reason.code, reason.what, &reason.advice))?;
+        let epoch = life.epoch;
+        self.put_life(machine, life);
         if let Some(open) = self.open_job(Kind::Resync, about) {
             self.cancel_job(open, "the move of the replica, which reads everything", at)?;
         }
         // What was asked of a former replica must not meet the new one.
         self.withdraw_requests(machine);
+        let [source, target, from_name] = [row.source(), to, row.target()].map(|host| self.host_name(host));
+        let (from, name, from_place) = (row.target(), row.name, row.place);
         self.tables.protections.change(&machine, |row| {
-            row.leaving = Some(Leaving { host: row.target, place: row.place.clone(), by: epoch });
-            (row.target, row.place) = (to, choice.place.clone());
+            row.leaving = Some(Leaving { host: from, place: from_place.clone(), by: epoch });
+            row.place.clone_from(&choice.place);
             // What the new host may have is compared with at once, whatever the policy's window.
             (row.initial, row.resync, row.note) = (InitialCopy::Now, row.resync + 1, None);
         });
-        let [source, target, from_name] = [row.source, to, row.target].map(|host| self.host_name(host));
-        let (name, from, from_place) = (row.name, row.target, row.place);
         let input = Moving {
             machine,
             epoch,
@@ -92,7 +95,7 @@ impl Core {
             let what = format!("the old replica of machine '{name}' is still to be deleted by job {open}");
             return Err(Problem::conflict("moving", what, "wait for that job, or cancel it first"));
         }
-        if row.intent == Intent::Pause {
+        if row.life.paused {
             let what = format!("the protection of machine '{name}' is paused: nothing would be copied");
             return Err(Problem::refused("paused", what, "resume it first"));
         }
@@ -107,7 +110,7 @@ impl Core {
     /// That a replica is not on its way from one host to another.
     pub(super) fn is_not_moving(&self, row: &ProtectionRow) -> Result<(), Problem> {
         let Some(leaving) = self.leaving(row) else { return Ok(()) };
-        let (from, to) = (self.host_name(leaving.host), self.host_name(row.target));
+        let (from, to) = (self.host_name(leaving.host), self.host_name(row.target()));
         let what = format!("the replica of machine '{}' is being moved from '{from}' to '{to}'", row.name);
         Err(Problem::conflict("moving", what, "wait for that job, or cancel it first"))
     }

@@ -2,9 +2,10 @@
 //! and epochs that are higher.
 
 use farshore_control::{
-    Body, Document, Endpoint, Intent, Key, Order, Version, ownership::Lineage, report::HostReport,
+    Body, Document, Endpoint, Intent, Key, Order, Protection, Version, ownership::Lineage, report::HostReport,
 };
-use farshore_types::{EpochOrder, MachineId};
+use farshore_protection::Life;
+use farshore_types::{EpochOrder, HostId, MachineId};
 
 use super::Core;
 use crate::{
@@ -70,7 +71,7 @@ impl Core {
 
     fn adopt(&mut self, document: &Document, report: &HostReport, at: &Moment) {
         match (&document.key, &document.body) {
-            (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body),
+            (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body, at),
             (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
@@ -125,7 +126,7 @@ impl Core {
         }
     }
 
-    fn adopt_protection(&mut self, machine: MachineId, body: &farshore_control::Protection) {
+    fn adopt_protection(&mut self, machine: MachineId, body: &Protection, at: &Moment) {
         let known = self.tables.protections.get(&machine);
         let policy = known.and_then(|row| row.policy);
         let follows = policy.and_then(|id| self.tables.policies.get(&id));
@@ -136,9 +137,7 @@ impl Core {
             name: body.name.clone(),
             policy,
             settings: (!same).then(|| body.settings.clone()),
-            source: body.source.host,
-            target: body.target.host,
-            intent: body.intent,
+            life: learned_life(body, known.map(|row| &row.life)),
             initial: body.initial,
             resync: body.resync.max(known.map_or(0, |row| row.resync)),
             excluded: body.excluded.clone(),
@@ -149,7 +148,7 @@ impl Core {
             leaving: None,
         };
         self.tables.protections.put(row);
-        self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host));
+        self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host), None, at);
         // What was written before the owner changed does not change it back (rule R2).
         let known = self.tables.epochs.get(&machine).filter(|row| row.epoch.number > body.epoch.number);
         if let Some(known) = known {
@@ -160,7 +159,7 @@ impl Core {
     fn adopt_end(&mut self, machine: MachineId, why: &str, at: &Moment) {
         let ended = Ended { why: why.to_owned(), at_ms: at.wall_ms, replica: ReplicaFate::Kept };
         self.tables.protections.change(&machine, |row| {
-            row.ended.get_or_insert(ended);
+            row.has_ended(ended);
         });
     }
 
@@ -177,7 +176,9 @@ impl Core {
     }
 
     /// Takes notice of an epoch that a host holds durably (rules R2 and R4), always.
-    pub(super) fn adopt_lineage(&mut self, lineage: &Lineage) {
+    /// `teller` is who says so, and whether it also tells how it stands with the machine: then
+    /// the life hears of it by that.
+    pub(super) fn adopt_lineage(&mut self, lineage: &Lineage, teller: Option<(HostId, bool)>, at: &Moment) {
         #[cfg(feature = "deliberate-bugs")]
         if self.has_bug(super::Bug::ForgetsEpochs) {
             return;
@@ -191,35 +192,41 @@ impl Core {
         match known.epoch.order_of(&epoch) {
             EpochOrder::Newer => {
                 self.tables.epochs.put(row);
-                self.turn_to(machine, lineage);
+                if teller.is_none_or(|(_, tells)| !tells) {
+                    self.turn_to(machine, lineage);
+                }
             }
             EpochOrder::Conflict => {
                 self.tables.epochs.change(&machine, |row| row.conflict = Some(epoch));
+                if let Some((host, false)) = teller {
+                    self.contests(lineage, host, at);
+                }
             }
             EpochOrder::Same | EpochOrder::Older => {}
         }
         let other = lineage.conflict.filter(|other| other.number >= epoch.number);
         if let (Some(other), EpochOrder::Same) = (other, known_order(self, machine, lineage)) {
             self.tables.epochs.change(&machine, |row| row.conflict = Some(other));
+            if let Some((host, false)) = teller {
+                self.contests(lineage, host, at);
+            }
         }
     }
+}
 
-    /// The owner changed without the vault: what it publishes must not say otherwise, and
-    /// nothing flows the other way before somebody says so.
-    fn turn_to(&mut self, machine: MachineId, lineage: &Lineage) {
-        let (owner, number) = (lineage.owner, lineage.epoch.number);
-        self.tables.protections.change(&machine, |row| {
-            if row.source == owner {
-                return;
-            }
-            if row.target == owner {
-                // The place was chosen on the host that is the source now.
-                (row.target, row.place) = (row.source, None);
-            }
-            row.source = owner;
-            row.intent = Intent::Pause;
-            row.note = Some(format!("epoch {number} was issued on a host: the machine is that host's now"));
-        });
+/// The life that a document tells of; a document of before there were lives tells who owns the
+/// machine, and whether it is paused.
+fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
+    if let Some(life) = &body.life {
+        return life.clone();
+    }
+    let hosts = [body.source.host, body.target.host];
+    let life = Life::of_before(hosts, body.epoch, body.intent == Intent::Pause, false, true, None);
+    let issued = known.map(|known| known.issued).filter(|issued| issued.number > life.issued.number);
+    Life {
+        version: known.map_or(1, |known| known.version + 1),
+        issued: issued.unwrap_or(life.issued),
+        ..life
     }
 }
 

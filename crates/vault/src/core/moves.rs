@@ -2,10 +2,16 @@
 //! machine where that is certainly elsewhere; that it was not seen is never enough (rule R5).
 
 use farshore_control::report::MachineFacts;
+use farshore_protection::{Event, Report, Stage};
 use farshore_types::{HostId, MachineId};
 
 use super::Core;
 use crate::{Enable, Moment, rows::MachineRow};
+
+/// Whether a machine may be on another host because its users moved it.
+fn follows(row: &crate::rows::ProtectionRow) -> bool {
+    matches!(row.life.stage, Stage::Replicating | Stage::FailedOver { .. } | Stage::Committed)
+}
 
 impl Core {
     /// Hosts on which a machine is, by their inventories, and was not brought up by us.
@@ -29,8 +35,9 @@ impl Core {
     pub(super) fn follow_moves(&mut self, host: HostId) {
         let cloud = |host: &HostId| self.tables.hosts.get(host).and_then(|row| row.cloud);
         let mut moved = Vec::new();
-        for row in self.tables.protections.rows().filter(|row| row.is_live()) {
-            let (source, concerned) = (row.source, host == row.source || cloud(&host) == cloud(&row.source));
+        for row in self.tables.protections.rows().filter(|row| row.is_live() && follows(row)) {
+            let (source, concerned) =
+                (row.source(), host == row.source() || cloud(&host) == cloud(&row.source()));
             let said = |host: &HostId| self.has_said_what_is_on_it(*host);
             let there = self.tables.machines.get(&(source, row.machine)).is_some();
             if there || !concerned || cloud(&source).is_none() || !said(&source) {
@@ -39,7 +46,7 @@ impl Core {
             // On exactly one host, another one of the same cloud, that is not its target.
             if let [home] = self.homes(row.machine).as_slice()
                 && *home != source
-                && *home != row.target
+                && *home != row.target()
                 && cloud(home) == cloud(&source)
                 && said(home)
             {
@@ -48,11 +55,14 @@ impl Core {
         }
         for (machine, home) in moved {
             let name = self.host_name(home);
-            self.tables.protections.change(&machine, |row| {
-                row.source = home;
-                row.note = Some(format!("the machine moved to host {name}"));
-            });
-            self.tables.epochs.change(&machine, |row| row.owner = home);
+            let Some(life) = self.tables.protections.get(&machine).map(|row| row.life.clone()) else {
+                continue;
+            };
+            let event = Event::Moved { from: life.source, to: home };
+            let moved = life.hear(&Report { epoch: life.epoch, event }).life;
+            self.put_life(machine, moved);
+            let note = Some(format!("the machine moved to host {name}"));
+            self.tables.protections.change(&machine, |row| row.note = note);
         }
     }
 

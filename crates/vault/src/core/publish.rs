@@ -12,7 +12,7 @@ use farshore_types::{CloudId, HostId, SiteId};
 use super::Core;
 use crate::{
     Moment,
-    rows::{DocumentRow, EpochRow, HostRow, ProtectionRow, RequestRow},
+    rows::{DocumentRow, HostRow, ProtectionRow, RequestRow},
 };
 
 /// What is wanted, and of whom.
@@ -121,7 +121,7 @@ impl Core {
             }
         }
         for row in self.tables.protections.rows().filter(|row| row.is_live()) {
-            pairs.extend([(row.source, row.target), (row.target, row.source)]);
+            pairs.extend([(row.source(), row.target()), (row.target(), row.source())]);
         }
         let mut peers: BTreeMap<HostId, BTreeMap<HostId, Peer>> = BTreeMap::new();
         for (one, other) in pairs {
@@ -138,12 +138,11 @@ impl Core {
         if let Some(ended) = &row.ended {
             return Some((key, (hosts, Body::Removed { why: ended.why.clone() })));
         }
-        let epoch = self.tables.epochs.get(&row.machine)?;
-        let body = self.protection_body(row, epoch)?;
+        let body = self.protection_body(row)?;
         Some((key, (hosts, Body::Protection(Box::new(body)))))
     }
 
-    fn protection_body(&self, row: &ProtectionRow, epoch: &EpochRow) -> Option<Protection> {
+    fn protection_body(&self, row: &ProtectionRow) -> Option<Protection> {
         let end = |host: HostId| {
             // One without an address is only learned of: what its peers hold is better.
             let host = self.tables.hosts.get(&host).filter(|host| !host.address.is_empty())?;
@@ -152,18 +151,18 @@ impl Core {
         Some(Protection {
             machine: row.machine,
             name: row.name.clone(),
-            epoch: epoch.epoch,
-            source: end(row.source)?,
-            target: end(row.target)?,
-            intent: row.intent,
+            epoch: row.life.epoch,
+            source: end(row.source())?,
+            target: end(row.target())?,
+            intent: row.intent(),
             initial: row.initial,
             resync: row.resync,
             excluded: row.excluded.clone(),
             settings: self.settings_of(row)?,
-            place: row.place.clone(),
-            networks: self.networks_between(row.source, row.target),
-            networks_back: self.networks_between(row.target, row.source),
-            life: None,
+            place: row.place_at_target(),
+            networks: self.networks_between(row.source(), row.target()),
+            networks_back: self.networks_between(row.target(), row.source()),
+            life: Some(row.life.clone()),
         })
     }
 

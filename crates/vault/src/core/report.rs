@@ -64,7 +64,8 @@ impl Core {
             reply.wants_documents = !news;
         }
         for lineage in &report.lineages {
-            self.adopt_lineage(lineage);
+            let tells = report.standings.iter().any(|standing| standing.machine == lineage.machine);
+            self.adopt_lineage(lineage, Some((report.host, tells)), at);
         }
         for outcome in &report.outcomes {
             // What a host was asked may not be known before it has told all that it holds.
@@ -77,6 +78,9 @@ impl Core {
             news |= self.tables.observed.get(&report.host).is_none();
             self.observe(age_ms, report, at);
             reply.wants_inventory = self.take_inventory(report, at);
+            if self.may_speak_to(report.host) {
+                self.hear_of_lives(report, at);
+            }
             self.drop_old_requests(report.host);
         }
         if news {
@@ -149,7 +153,7 @@ impl Core {
         use crate::rows::{Ended, ReplicaFate};
         self.tables.protections.change(&machine, |row| {
             let why = "the machine is gone".to_owned();
-            row.ended.get_or_insert(Ended { why, at_ms: 0, replica: ReplicaFate::Kept });
+            row.has_ended(Ended { why, at_ms: 0, replica: ReplicaFate::Kept });
         });
     }
 
@@ -185,6 +189,7 @@ impl Core {
         let learned = self.head().learned;
         self.end_learning(at);
         self.see_to_deletions(at);
+        self.see_to_times(at);
         self.protect_new_machines(at);
         self.drop_old_operations(at);
         self.drop_old_jobs(at);

@@ -46,7 +46,7 @@ impl Core {
             .tables
             .protections
             .rows()
-            .filter_map(|row| Some((row.machine, row.target, row.ended.as_ref()?.replica)))
+            .filter_map(|row| Some((row.machine, row.target(), row.ended.as_ref()?.replica)))
             .collect();
         for (machine, target, fate) in ended {
             match fate {

@@ -7,6 +7,7 @@ use farshore_job::EffectId;
 use farshore_types::{Epoch, HostId, MachineId, PolicyId, RequestId};
 use serde::{Deserialize, Serialize};
 
+use super::course::Goal;
 use crate::{
     Core, Moment,
     core::peer_of,
@@ -87,6 +88,12 @@ pub(crate) enum Act {
     Configured { host: HostId },
     /// A host's clock, room and versions fit.
     Fit { host: HostId, with: Vec<HostId> },
+    /// A protection's life has come somewhere.
+    Course {
+        machine: MachineId,
+        #[serde(flatten)]
+        goal: Goal,
+    },
     /// A host reaches others.
     Reaches { host: HostId, peers: Vec<HostId> },
 }
@@ -122,19 +129,20 @@ pub(crate) enum End {
 impl ProtectionRow {
     pub(super) fn end(&self, end: End) -> HostId {
         match end {
-            End::Source => self.source,
-            End::Target => self.target,
+            End::Source => self.source(),
+            End::Target => self.target(),
         }
     }
 }
 
 impl Core {
     /// Does what an act asks for, as far as it is not done.
-    pub(super) fn act(&mut self, id: EffectId, act: &Act, at: &Moment) {
+    pub(super) fn act(&mut self, id: EffectId, act: &Act, for_ms: u64, at: &Moment) {
         match act {
             Act::Withdraw { of, delete } => self.withdraw(of, *delete, at),
             Act::Startable(of) => self.ask_if_startable(id, of),
             Act::Reaches { host, peers } => self.ask_for_peers(id, *host, peers),
+            Act::Course { machine, goal } => self.act_on_course(id, *machine, goal, for_ms, at),
             Act::Switch { of, to } => self.switch(of, *to),
             Act::LetGo { of, host, epoch, delete: true } => self.let_go(id, of, (*host, *epoch), at),
             Act::MoveBack(back) => self.move_back(id, back, at),
@@ -173,19 +181,19 @@ impl Core {
         let goes = delete && self.has_another_copy(row).is_ok();
         let replica = if goes { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
         let ended = Ended { why: "enabling was taken back".to_owned(), at_ms: at.wall_ms, replica };
-        self.tables.protections.change(&of.machine, |row| row.ended = Some(ended));
+        self.tables.protections.change(&of.machine, |row| row.has_ended(ended));
     }
 
     /// Asks the source for the definition, and then the target whether it could start it.
     fn ask_if_startable(&mut self, id: EffectId, of: &Of) {
         let Some(row) = self.row_of(of).cloned() else { return };
         let [definition, startable] = startable_requests(id);
-        self.ask(id, definition, row.source, Action::Definition { machine: of.machine });
+        self.ask(id, definition, row.source(), Action::Definition { machine: of.machine });
         let told = self.tables.requests.get(&definition).and_then(|row| row.ending.clone());
         if let Some(Ending::Done { answer: farshore_control::request::Answer::Definition { text } }) = told {
-            let networks = self.networks_between(row.source, row.target);
+            let networks = self.networks_between(row.source(), row.target());
             let action = Action::CheckStartable { definition: text, networks };
-            self.ask(id, startable, row.target, action);
+            self.ask(id, startable, row.target(), action);
         }
     }
 

@@ -33,13 +33,13 @@ impl Core {
             Some(Ok(Answer::Definition { .. })) => {}
             Some(Err(outcome)) => return Look::End(outcome),
             Some(Ok(_)) => return Look::failed("the source answered something else", ADVICE_FAULT),
-            None => return Look::wait(self.why_waiting(row.source, "gives the machine's definition", at)),
+            None => return Look::wait(self.why_waiting(row.source(), "gives the machine's definition", at)),
         }
         match self.ending_of(startable) {
             Some(Ok(Answer::Startable { problems })) => Look::done(json!({ "problems": problems })),
             Some(Err(outcome)) => Look::End(outcome),
             Some(Ok(_)) => Look::failed("the target answered something else", ADVICE_FAULT),
-            None => Look::wait(self.why_waiting(row.target, "has looked at it", at)),
+            None => Look::wait(self.why_waiting(row.target(), "has looked at it", at)),
         }
     }
 

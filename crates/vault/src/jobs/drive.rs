@@ -100,7 +100,7 @@ impl Core {
                 self.withdraw_effect(id);
                 return Some(Event::Ended { id, outcome });
             }
-            self.act(id, &act, at);
+            self.act(id, &act, for_ms, at);
             // What hosts hold can be compared with documents only once those say what was
             // changed just now.
             if before != self.tables.mark_of_published() {

@@ -32,7 +32,7 @@ impl Core {
 
     /// The live protection, while its target is that host.
     fn moved(&self, of: &Of, to: HostId) -> Option<&ProtectionRow> {
-        self.row_of(of).filter(|row| row.is_live() && row.target == to)
+        self.row_of(of).filter(|row| row.is_live() && row.target() == to)
     }
 
     pub(super) fn is_switched(&self, of: &Of, to: HostId) -> Look {
@@ -46,7 +46,7 @@ impl Core {
     /// The old replica goes, once another one counts.
     pub(super) fn let_go(&mut self, id: EffectId, of: &Of, (host, epoch): (HostId, Epoch), at: &Moment) {
         let other =
-            self.row_of(of).is_some_and(|row| row.is_live() && row.leaving.is_none() && row.target != host);
+            self.row_of(of).is_some_and(|row| row.is_live() && row.leaving.is_none() && row.target() != host);
         if other {
             self.ask_to_discard(id, host, of.machine, epoch, at);
         }
@@ -58,7 +58,7 @@ impl Core {
             let note = format!("host '{name}' keeps it; `farshore replica discard` deletes it");
             return Look::done(json!({ "note": note }));
         }
-        if self.row_of(of).is_none_or(|row| !row.is_live() || row.target == host) {
+        if self.row_of(of).is_none_or(|row| !row.is_live() || row.target() == host) {
             return Look::failed(
                 format!("things have changed meanwhile: host '{name}' keeps the old replica"),
                 "look at the protection; `farshore replica discard` deletes a replica that nothing wants",
@@ -72,14 +72,15 @@ impl Core {
         let row = self.moved(&back.of, back.to);
         if row.is_some_and(|row| row.leaving.is_some()) {
             self.tables.protections.change(&back.of.machine, |row| {
-                (row.target, row.place, row.leaving) = (back.from, back.place.clone(), None);
+                (row.place, row.leaving) = (back.place.clone(), None);
+                row.life = row.life.put_back(back.from);
                 // Cycles begin again with a comparison, which no window holds up.
                 row.resync += 1;
             });
         }
         let Some(row) = self.row_of(&back.of) else { return };
         // Half a copy is of no use to anybody; another order may have made it one that is.
-        if back.fresh && row.is_live() && row.target == back.from {
+        if back.fresh && row.is_live() && row.target() == back.from {
             self.ask_to_discard(id, back.to, back.of.machine, back.of.epoch, at);
         }
     }
@@ -88,7 +89,7 @@ impl Core {
         let Some(row) = self.row_of(&back.of).filter(|row| row.is_live()) else {
             return Look::done(json!({ "note": "another order was given meanwhile, and stands" }));
         };
-        if row.target == back.to {
+        if row.target() == back.to {
             return Look::done(json!({ "note": "the new replica was whole already: it stays" }));
         }
         if !back.fresh || self.is_removed(back.to) {
@@ -199,7 +200,7 @@ impl Core {
     fn wants_replica(&self, host: HostId, machine: MachineId) -> bool {
         let row = self.tables.protections.get(&machine).filter(|row| row.is_live());
         row.is_some_and(|row| {
-            row.target == host || self.leaving(row).is_some_and(|leaving| leaving.host == host)
+            row.target() == host || self.leaving(row).is_some_and(|leaving| leaving.host == host)
         })
     }
 }

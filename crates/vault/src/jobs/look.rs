@@ -2,11 +2,11 @@
 //! never change a row.
 
 use farshore_control::{
-    Intent, Key,
-    report::{ReplicaState, SourcePhase, SourceState},
+    Key,
+    report::{SourcePhase, SourceState},
 };
 use farshore_job::{EffectId, Outcome, Progress};
-use farshore_types::{HostId, MachineId, PolicyId};
+use farshore_types::{HostId, PolicyId};
 use serde_json::{Value, json};
 
 use super::act::{Act, End, Of};
@@ -69,6 +69,7 @@ impl Core {
             Act::FirstCopy(of) => self.is_copied(of, at),
             Act::Stopped { of, end } => self.is_stopped(of, *end, at),
             Act::Replica { of, delete } => self.is_settled(of, *delete, at),
+            Act::Course { machine, goal } => self.is_on_course(*machine, goal, at),
             Act::Switch { of, to } => self.is_switched(of, *to),
             Act::LetGo { of, host, delete, .. } => self.is_let_go(asked.id, of, *host, *delete, at),
             Act::MoveBack(back) => self.is_moved_back(asked.id, back, asked.for_ms, at),
@@ -102,37 +103,46 @@ impl Core {
             return Look::reached();
         }
         let source = self.source_state(row, of);
-        let replica = self.replica_state(row.target, of.machine);
+        let replica = self.replica_on(row.target(), of.machine);
         let points = [source.and_then(|s| s.newest), replica.and_then(|r| r.newest)];
         let newest = points.into_iter().flatten().map(|point| point.id).max();
         let moved = source.is_none_or(|s| !matches!(s.phase, SourcePhase::Seeding { .. }));
         if let Some(point) = newest.filter(|point| point.epoch == of.epoch.number && moved) {
             return Look::done(json!({ "point": point.to_string() }));
         }
-        if row.intent == Intent::Pause {
+        if row.life.paused {
             return Look::wait("the protection is paused: resume it");
         }
-        if let Some(silent) = self.silence(row.source, at) {
+        if let Some(silent) = self.silence(row.source(), at) {
             return Look::wait(silent);
         }
         match source.map(|s| &s.phase) {
-            None => Look::wait(self.why_waiting(row.source, "begins", at)),
+            None => Look::wait(self.why_waiting(row.source(), "begins", at)),
             Some(phase) => self.under_way(phase),
         }
     }
 
     fn is_compared(&self, of: &Of, number: u64, at: &Moment) -> Look {
         let Some(row) = self.live(of) else { return superseded() };
-        if row.intent == Intent::Pause {
+        if row.life.paused {
             return Look::wait("the protection is paused: resume it");
         }
-        if let Some(silent) = self.silence(row.source, at) {
+        if let Some(silent) = self.silence(row.source(), at) {
             return Look::wait(silent);
         }
         match self.source_state(row, of) {
             Some(state) if state.resynced >= number => Look::reached(),
             Some(state) => self.under_way(&state.phase),
-            None => Look::wait(self.why_waiting(row.source, "begins", at)),
+            None => Look::wait(self.why_waiting(row.source(), "begins", at)),
+        }
+    }
+
+    /// What a source does on the way to having everything on the other side.
+    pub(super) fn source_on_course(&self, row: &ProtectionRow, at: &Moment) -> Look {
+        let of = Of { machine: row.machine, epoch: row.life.epoch };
+        match self.source_state(row, &of) {
+            Some(state) => self.under_way(&state.phase),
+            None => Look::wait(self.why_waiting(row.source(), "begins", at)),
         }
     }
 
@@ -176,11 +186,11 @@ impl Core {
                 let why = row.note.clone().unwrap_or_else(|| "the replica is kept after all".to_owned());
                 Look::failed(why, "put that right, and order the deletion again")
             }
-            Some(_) if self.is_removed(row.target) => {
-                let what = format!("host '{}' was removed: the replica is still on it", row.target);
+            Some(_) if self.is_removed(row.target()) => {
+                let what = format!("host '{}' was removed: the replica is still on it", row.target());
                 Look::failed(what, "delete it there by hand")
             }
-            Some(_) => Look::wait(self.why_waiting(row.target, "deletes the replica", at)),
+            Some(_) => Look::wait(self.why_waiting(row.target(), "deletes the replica", at)),
         }
     }
 
@@ -238,17 +248,12 @@ impl Core {
 
     /// What a source said last of a protection, if that was of its epoch.
     fn source_state(&self, row: &ProtectionRow, of: &Of) -> Option<&SourceState> {
-        let report = &self.tables.observed.get(&row.source)?.report;
+        let report = &self.tables.observed.get(&row.source())?.report;
         report.sources.iter().find(|state| state.machine == of.machine && state.epoch == of.epoch)
     }
 
-    fn replica_state(&self, host: HostId, machine: MachineId) -> Option<&ReplicaState> {
-        let report = &self.tables.observed.get(&host)?.report;
-        report.replicas.iter().find(|state| state.machine == machine)
-    }
-
     /// That nothing is heard of a host, in words; none: it is in contact.
-    pub(super) fn silence(&self, host: HostId, at: &Moment) -> Option<String> {
+    pub(crate) fn silence(&self, host: HostId, at: &Moment) -> Option<String> {
         let name = self.host_name(host);
         if !self.may_speak_to(host) {
             return Some(format!("host '{name}' has not told this vault what it holds"));

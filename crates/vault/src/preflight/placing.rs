@@ -19,7 +19,7 @@ impl Core {
     pub(crate) fn roles(&self) -> BTreeMap<HostId, usize> {
         let mut roles = BTreeMap::new();
         for row in self.tables.protections.rows().filter(|row| row.is_live()) {
-            *roles.entry(row.target).or_default() += 1;
+            *roles.entry(row.target()).or_default() += 1;
         }
         roles
     }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use farshore_control::{InitialCopy, Intent, Settings};
+use farshore_protection::Life;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, PolicyId, RequestId};
 use serde::{Deserialize, Serialize};
 
 /// A machine's protection. It stays when it has ended, so that nothing is taken for new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Kept")]
 pub struct ProtectionRow {
     /// The machine.
     pub machine: MachineId,
@@ -19,12 +21,8 @@ pub struct ProtectionRow {
     /// Settings that were learned and beat the policy's, until that is changed (rule R6).
     #[serde(default)]
     pub settings: Option<Settings>,
-    /// The host that runs the machine.
-    pub source: HostId,
-    /// The host that keeps the replica.
-    pub target: HostId,
-    /// What is to happen now.
-    pub intent: Intent,
+    /// Its life: its two hosts, who owns the machine and by what, and what is going on.
+    pub life: Life,
     /// How the first copy is made.
     #[serde(default)]
     pub initial: InitialCopy,
@@ -112,15 +110,113 @@ impl ProtectionRow {
         self.ended.is_none()
     }
 
-    /// Its two hosts.
+    /// The host that owns the machine.
+    #[must_use]
+    pub fn source(&self) -> HostId {
+        self.life.source
+    }
+
+    /// The host that keeps the replica.
+    #[must_use]
+    pub fn target(&self) -> HostId {
+        self.life.target
+    }
+
+    /// Its two hosts, the source first.
     #[must_use]
     pub fn hosts(&self) -> [HostId; 2] {
-        [self.source, self.target]
+        self.life.hosts()
+    }
+
+    /// Whether cycles are to run from source to target.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        if self.life.wanted().copies { Intent::Replicate } else { Intent::Pause }
+    }
+
+    /// It has ended.
+    pub(crate) fn has_ended(&mut self, ended: Ended) {
+        self.ended.get_or_insert(ended);
+        self.life = self.life.ended();
+    }
+
+    /// Where the replica is to lie on the target; it was chosen for the one at home's other side.
+    #[must_use]
+    pub fn place_at_target(&self) -> Option<String> {
+        self.place.clone().filter(|_| !self.life.is_away())
+    }
+
+    /// Whether its life was made of what was kept before there were lives, and who owns the
+    /// machine by which epoch has still to be said.
+    pub(crate) fn is_of_before(&self) -> bool {
+        self.life.epoch.number == 0
     }
 
     /// Where its replica is on the way from, by the highest epoch that is known.
     #[must_use]
     pub fn leaving_by(&self, epoch: Option<&EpochRow>) -> Option<&Leaving> {
         self.leaving.as_ref().filter(|leaving| epoch.is_some_and(|row| row.epoch == leaving.by))
+    }
+}
+
+/// As it is stored: of before there were lives, its hosts and what was wanted stand for one.
+#[derive(Deserialize)]
+struct Kept {
+    machine: MachineId,
+    name: String,
+    #[serde(default)]
+    policy: Option<PolicyId>,
+    #[serde(default)]
+    settings: Option<Settings>,
+    #[serde(default)]
+    life: Option<Life>,
+    #[serde(default)]
+    source: Option<HostId>,
+    #[serde(default)]
+    target: Option<HostId>,
+    #[serde(default)]
+    intent: Option<Intent>,
+    #[serde(default)]
+    initial: InitialCopy,
+    #[serde(default)]
+    resync: u64,
+    #[serde(default)]
+    excluded: BTreeSet<DiskKey>,
+    #[serde(default)]
+    place: Option<String>,
+    #[serde(default)]
+    enabled_ms: u64,
+    #[serde(default)]
+    note: Option<String>,
+    #[serde(default)]
+    ended: Option<Ended>,
+    #[serde(default)]
+    leaving: Option<Leaving>,
+}
+
+impl From<Kept> for ProtectionRow {
+    fn from(kept: Kept) -> ProtectionRow {
+        let of_before = || {
+            let nobody = HostId(uuid::Uuid::nil());
+            let hosts = [kept.source, kept.target].map(|host| host.unwrap_or(nobody));
+            let epoch = Epoch { number: 0, token: 0 };
+            let (paused, ended) = (kept.intent == Some(Intent::Pause), kept.ended.is_some());
+            Life::of_before(hosts, epoch, paused, ended, true, None)
+        };
+        ProtectionRow {
+            life: kept.life.clone().unwrap_or_else(of_before),
+            machine: kept.machine,
+            name: kept.name,
+            policy: kept.policy,
+            settings: kept.settings,
+            initial: kept.initial,
+            resync: kept.resync,
+            excluded: kept.excluded,
+            place: kept.place,
+            enabled_ms: kept.enabled_ms,
+            note: kept.note,
+            ended: kept.ended,
+            leaving: kept.leaving,
+        }
     }
 }

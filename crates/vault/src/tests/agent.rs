@@ -15,7 +15,7 @@ use farshore_control::{
 use farshore_types::{Epoch, HostId, MachineId, PointId, RequestId, SiteId};
 use uuid::Uuid;
 
-use super::world::GIB;
+use super::{hand::Hand, world::GIB};
 
 /// Parts in which a first copy or a comparison is made, one from each report to the next.
 pub(super) const PARTS: u64 = 5;
@@ -50,6 +50,10 @@ pub(super) struct Agent {
     pub(super) worked: BTreeMap<RequestId, u32>,
     /// Killed at its next outcome: the work was done, and nobody has kept that.
     pub(super) dies_before_record: bool,
+    /// Whether it does what lives want, and tells how it stands; one of before does not.
+    pub(super) lives: bool,
+    /// What it has of each machine.
+    pub(super) hands: BTreeMap<MachineId, Hand>,
     /// How far each copy is, in parts; lost in a kill.
     copies: BTreeMap<MachineId, u64>,
     /// The last comparison done of each machine; durable.
@@ -78,6 +82,8 @@ impl Agent {
             open: Vec::new(),
             worked: BTreeMap::new(),
             dies_before_record: false,
+            lives: false,
+            hands: BTreeMap::new(),
             copies: BTreeMap::new(),
             resynced: BTreeMap::new(),
             run: 1,
@@ -115,7 +121,7 @@ impl Agent {
             sources: self.sources(),
             replicas: self.replica_states(),
             lineages: self.lineages.values().cloned().collect(),
-            standings: Vec::new(),
+            standings: self.standings(),
             holds: self.holder.versions(),
             documents: if whole { self.holder.documents().cloned().collect() } else { Vec::new() },
             unclaimed: Vec::new(),
@@ -175,8 +181,12 @@ impl Agent {
             }
         };
         let point = PointId { epoch: body.epoch.number, number: self.sequence };
-        let newest =
-            (!matches!(phase, SourcePhase::Seeding { .. })).then_some(PointAge { id: point, age_ms: 9 });
+        let point = match self.lives {
+            true => self.hands.get(&body.machine).and_then(|hand| hand.sent),
+            false => Some(point),
+        };
+        let sealed = point.filter(|_| !matches!(phase, SourcePhase::Seeding { .. }));
+        let newest = sealed.map(|id| PointAge { id, age_ms: 9 });
         SourceState {
             machine: body.machine,
             epoch: body.epoch,
@@ -199,15 +209,25 @@ impl Agent {
             name: String::new(),
             epoch: *epoch,
             phase: ReplicaPhase::Receiving,
-            newest: (self.points > 0)
-                .then_some(PointAge { id: PointId { epoch: epoch.number, number: self.points }, age_ms: 9 }),
+            newest: self.newest_of(machine, epoch).map(|id| PointAge { id, age_ms: 9 }),
             consistency: None,
-            oldest: None,
+            oldest: self.oldest_of(machine).map(|id| PointAge { id, age_ms: 99_000 }),
             points: self.points,
             stored: 0,
             faults: Vec::new(),
         };
         self.replicas.iter().map(state).collect()
+    }
+
+    fn newest_of(&self, machine: &MachineId, epoch: &Epoch) -> Option<PointId> {
+        if self.lives {
+            return self.hands.get(machine)?.points.keys().last().copied();
+        }
+        (self.points > 0).then_some(PointId { epoch: epoch.number, number: self.points })
+    }
+
+    fn oldest_of(&self, machine: &MachineId) -> Option<PointId> {
+        self.hands.get(machine)?.points.keys().next().copied()
     }
 
     /// Takes a document as an agent does.

@@ -58,7 +58,10 @@ fn a_policy_that_is_not_allowed_names_every_setting() {
 #[test]
 fn pausing_resuming_and_comparing_change_the_document_and_nothing_twice() {
     let mut world = World::new();
+    world.live();
     world.enable(1);
+    assert_eq!(world.try_run(&Command::Resync { machine: id(1) }).unwrap_err().code, "seeding");
+    (0..10).for_each(|_| world.round());
     let pause = |paused| Command::SetPaused { machine: id(1), paused };
     assert!(world.run(&pause(true)).changed);
     assert!(!world.run(&pause(true)).changed);
@@ -125,7 +128,7 @@ fn a_cloud_has_one_pair() {
 fn what_is_in_use_is_not_deleted_and_says_by_what() {
     let mut world = World::new();
     world.enable(1);
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     for (command, user) in [
         (Command::RemoveSite { site: world.sites[0] }, "cloud 'near cloud'"),
         (Command::RemoveCloud { cloud: world.clouds[1] }, "host 'f1'"),

@@ -46,7 +46,7 @@ fn state(job: &JobNow, step: &str) -> State {
 }
 
 fn target(world: &World) -> usize {
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     world.hosts.iter().position(|host| *host == target).unwrap()
 }
 
@@ -256,7 +256,7 @@ fn taken_over(bug: Option<Bug>) -> World {
 fn what_another_order_has_changed_is_not_taken_back() {
     let world = taken_over(None);
     let row = world.core.protection(id(1)).unwrap();
-    assert!(row.is_live() && row.intent == Intent::Pause, "the person's word stands");
+    assert!(row.is_live() && row.intent() == Intent::Pause, "the person's word stands");
     let world = taken_over(Some(Bug::UndoesOthers));
     assert!(!world.core.protection(id(1)).unwrap().is_live(), "that mistake is seen");
 }

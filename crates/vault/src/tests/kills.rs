@@ -9,7 +9,10 @@ use farshore_job::{Ending, Job, JobNode, State};
 use farshore_policy::{Change, OnDisable, PolicyPatch};
 use farshore_types::{HostId, JobId, RequestId};
 
-use super::world::{Stored, World, id};
+use super::{
+    courses,
+    world::{Stored, World, id},
+};
 use crate::{
     Bug, Command, Core, Enable, Start,
     jobs::{Kind, registry},
@@ -149,20 +152,22 @@ fn set(kind: Kind) -> World {
         Kind::Forget => {
             copied(&mut world);
             // The target is lost: one of the two in the far cloud.
-            let target = world.core.protection(id(1)).unwrap().target;
+            let target = world.core.protection(id(1)).unwrap().target();
             world.lost = (0..4).filter(|at| world.hosts[*at] == target).collect();
         }
+        lives if Kind::OF_LIVES.contains(&lives) => courses::set(lives, &mut world),
         Kind::Discard => {
             copied(&mut world);
             let command = Command::Disable { machine: id(1), replica: Some(OnDisable::Keep), force: false };
             world.run(&command);
             (0..5).for_each(|_| world.round());
         }
+        other => unreachable!("{other:?} is one of a life"),
     }
     world
 }
 
-fn copied(world: &mut World) {
+pub(super) fn copied(world: &mut World) {
     world.enable(1);
     (0..10).for_each(|_| world.round());
     assert!(world.core.jobs().all(|row| !row.is_open()), "the first copy is made");
@@ -170,6 +175,9 @@ fn copied(world: &mut World) {
 
 fn command(kind: Kind, world: &World) -> Command {
     let machine = id(1);
+    if Kind::OF_LIVES.contains(&kind) {
+        return world.operate(courses::operation(kind));
+    }
     match kind {
         Kind::Enable => Command::Enable(Enable { machines: vec![machine], ..Enable::default() }),
         Kind::Disable => Command::Disable { machine, replica: Some(OnDisable::Delete), force: false },
@@ -183,9 +191,10 @@ fn command(kind: Kind, world: &World) -> Command {
         // A vault that was started again has not had the time to find out that nobody answers.
         Kind::Forget => Command::Forget { machine, force: true },
         Kind::Discard => {
-            let host = world.core.protection(machine).unwrap().target;
+            let host = world.core.protection(machine).unwrap().target();
             Command::DiscardReplica { host, machine, force: false }
         }
+        other => unreachable!("{other:?} was told above"),
     }
 }
 
@@ -251,7 +260,7 @@ fn steps(job: &Job) -> Vec<JobNode> {
 fn is_as_ordered(kind: Kind, told: &Told) {
     let world = &told.world;
     let row = world.core.protection(id(1));
-    let target = row.map(|row| &world.agents[&row.target]);
+    let target = row.map(|row| &world.agents[&row.target()]);
     match kind {
         Kind::Enable => {
             assert!(row.unwrap().is_live());
@@ -269,16 +278,17 @@ fn is_as_ordered(kind: Kind, told: &Told) {
         Kind::Move => {
             let row = row.unwrap();
             assert!(row.is_live() && row.leaving.is_none());
-            assert_eq!(keepers(world), [row.target], "the new one has it, the old one has it no more");
-            assert_eq!(world.protection(0, 1).target.host, row.target);
+            assert_eq!(keepers(world), [row.target()], "the new one has it, the old one has it no more");
+            assert_eq!(world.protection(0, 1).target.host, row.target());
         }
         Kind::Forget => {
             let row = row.unwrap();
             assert_eq!(row.ended.as_ref().unwrap().replica, ReplicaFate::Kept);
-            assert_eq!(keepers(world), [row.target], "who is lost keeps what it has");
+            assert_eq!(keepers(world), [row.target()], "who is lost keeps what it has");
             assert!(matches!(world.held(0, 1), Some(Body::Removed { .. })));
         }
         Kind::Discard => assert!(keepers(world).is_empty()),
+        lives => courses::is_where_it_was_to_come(lives, world),
     }
     nothing_is_left_over(told);
 }
@@ -288,13 +298,13 @@ fn is_moved_or_back(told: &Told, from: HostId) {
     let (world, row) = (&told.world, told.world.core.protection(id(1)).unwrap());
     assert!(row.is_live() && row.leaving.is_none());
     let keepers = keepers(world);
-    assert!(keepers.contains(&row.target), "who counts has it");
-    match row.target == from {
+    assert!(keepers.contains(&row.target()), "who counts has it");
+    match row.target() == from {
         true => assert_eq!(keepers, [from], "half a copy is gone"),
         // Cancelled while the switch was under way: what is whole there is not thrown away.
         false => assert!(told.job.node("switch").is_some_and(|node| node.started_ms.is_some())),
     }
-    assert_eq!(world.protection(0, 1).target.host, row.target);
+    assert_eq!(world.protection(0, 1).target.host, row.target());
     nothing_is_left_over(told);
 }
 
@@ -350,7 +360,8 @@ fn whoever_is_killed_at_whatever_step_every_job_ends_as_ordered() {
             }
         }
     }
-    let steps = 5 + 3 + 12 + 1 + 2 + 7 + 2 + 1;
+    let lives = 4 + 1 + 1 + 4 + 1 + 1 + 2 + 1 + 1 + 1;
+    let steps = 5 + 3 + 12 + 1 + 2 + 7 + 2 + 1 + lives;
     assert_eq!(cases, 9 * steps, "a step has no case, or a new one was added: name it here");
 }
 
@@ -367,7 +378,9 @@ fn cancelled_at_whatever_step_every_job_ends_and_enabling_is_undone_whoever_is_k
                 // It was over before anybody could say a word.
                 assert_eq!(end.ending, Ending::Succeeded, "{kind:?} {}", step.name);
                 // The switch takes two looks, which are one round here.
-                let brief = step.ended_ms == step.started_ms || step.name == "switch";
+                // Of a life, more than one host says something in a round.
+                let looks = step.name == "switch" || Kind::OF_LIVES.contains(&kind);
+                let brief = step.ended_ms == step.started_ms || looks;
                 assert!(brief, "{kind:?} {} can be cancelled", step.name);
                 continue;
             }

@@ -44,7 +44,7 @@ fn daily(world: &World, at: usize) -> u64 {
 }
 
 fn target(world: &World) -> usize {
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     world.hosts.iter().position(|host| *host == target).unwrap()
 }
 
@@ -123,7 +123,7 @@ fn who_took_the_machine_over_keeps_it_whatever_is_told_of_before() {
     world.all_report();
     world.deliver_all();
     let row = world.core.protection(id(1)).unwrap();
-    assert_eq!((row.source, row.intent), (host, Intent::Pause));
+    assert_eq!((row.source(), row.intent()), (host, Intent::Pause));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn an_address_that_was_changed_after_the_backup_stays() {
     world.enable(1);
     world.deliver_all();
     let backup = world.stored.clone();
-    let (host, address) = (world.core.protection(id(1)).unwrap().target, "elsewhere:7411".to_owned());
+    let (host, address) = (world.core.protection(id(1)).unwrap().target(), "elsewhere:7411".to_owned());
     world.run(&Command::SetHostAddress { host, address: address.clone(), principal: None });
     world.deliver_all();
     world.start(backup, Start::Restored);

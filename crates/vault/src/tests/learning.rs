@@ -109,7 +109,7 @@ fn when_time_is_up_the_vault_goes_on_with_those_that_have_spoken_and_with_them_o
     world.enable(1);
     world.deliver_all();
     world.start(world.stored.clone(), Start::Restored);
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     world.report(target);
     world.wait(LEARN_MS);
     world.run(&Command::SetPaused { machine: id(1), paused: true });
@@ -240,7 +240,7 @@ fn an_outcome_is_acknowledged_only_by_a_vault_that_knows_what_was_asked() {
     world.enable(1);
     world.deliver_all();
     let backup = world.stored.clone();
-    let at = world.hosts.iter().position(|h| *h == world.core.protection(id(1)).unwrap().target).unwrap();
+    let at = world.hosts.iter().position(|h| *h == world.core.protection(id(1)).unwrap().target()).unwrap();
     let host = world.hosts[at];
     world.run(&Command::Disable { machine: id(1), replica: Some(OnDisable::Delete), force: false });
     world.deliver_all();

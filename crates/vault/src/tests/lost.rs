@@ -25,7 +25,7 @@ fn fate(world: &World) -> ReplicaFate {
 /// Machine 1 is protected, and a host is lost: that of its replica, or its own.
 fn lost(source: bool) -> (World, usize) {
     let (mut world, target) = copied();
-    let host = if source { row(&world).source } else { target };
+    let host = if source { row(&world).source() } else { target };
     let at = world.hosts.iter().position(|other| *other == host).unwrap();
     world.lost = vec![at];
     world.wait(LONG_MS);
@@ -64,7 +64,7 @@ fn a_lost_target_is_forgotten_at_once_and_the_machine_can_be_protected_elsewhere
     assert_eq!(fate(&world), ReplicaFate::Kept);
     world.enable(1);
     (0..10).for_each(|_| world.round());
-    assert_ne!(row(&world).target, world.hosts[at]);
+    assert_ne!(row(&world).target(), world.hosts[at]);
     assert!(world.core.jobs().all(|row| !row.is_open()));
 }
 
@@ -122,7 +122,7 @@ fn a_vault_that_deletes_what_it_forgets_is_caught() {
 #[test]
 fn a_lost_source_leaves_the_only_copy_and_says_so() {
     let (mut world, _) = lost(true);
-    let target = row(&world).target;
+    let target = row(&world).target();
     let done = world.run(&forget(false));
     assert!(done.warnings[0].what.contains("may be the only copy"), "{:?}", done.warnings);
     (0..3).for_each(|_| world.round());
@@ -210,14 +210,14 @@ fn of_a_move_between_two_hosts_the_one_that_is_left_keeps_the_replica() {
         let (mut world, from) = copied();
         let job = world.run(&order(true)).jobs[0];
         world.round();
-        let to = row(&world).target;
+        let to = row(&world).target();
         let (gone, stays) = if new_is_lost { (to, from) } else { (from, to) };
         world.lost = world.hosts.iter().position(|host| *host == gone).into_iter().collect();
         world.wait(LONG_MS);
         world.round();
         world.run(&Command::ForgetHost { host: gone, force: false });
         (0..12).for_each(|_| world.round());
-        assert!(row(&world).is_live() && row(&world).target == stays);
+        assert!(row(&world).is_live() && row(&world).target() == stays);
         assert!(!world.core.job(job).unwrap().is_open());
         assert!(world.agents[&stays].replicas.contains_key(&id(1)));
     }

@@ -40,9 +40,9 @@ fn replicas_move_away_and_nothing_new_comes() {
     assert_eq!(world.run(&on(host, moves())).jobs, done.jobs, "asked again, they are on their way");
     (0..20).for_each(|_| world.round());
     assert_eq!(world.core.job(done.jobs[0]).unwrap().job.end.as_ref().unwrap().ending, Ending::Succeeded);
-    assert!(row(&world).target != host && world.agents[&host].replicas.is_empty());
+    assert!(row(&world).target() != host && world.agents[&host].replicas.is_empty());
     world.run(&Command::Enable(Enable { machines: vec![id(2), id(3)], ..Enable::default() }));
-    assert!([2, 3].iter().all(|n| world.core.protection(id(*n)).unwrap().target != host));
+    assert!([2, 3].iter().all(|n| world.core.protection(id(*n)).unwrap().target() != host));
     assert_eq!(codes(&world).0, Level::Normal);
 }
 
@@ -102,7 +102,7 @@ fn machines_pause_with_their_host_or_go_on_until_they_have_moved() {
     let moved = world.agent(0).machines.remove(0);
     world.agent(1).machines.push(moved);
     world.all_report();
-    assert_eq!(row(&world).source, world.hosts[1]);
+    assert_eq!(row(&world).source(), world.hosts[1]);
     world.run(&Command::SetMaintenance { host: source, on: false, how: Maintenance::default() });
     world.round();
     assert_eq!(told(&world), (false, false));
@@ -127,7 +127,7 @@ fn near_equal_room_counts_as_equal_and_the_fewest_replicas_decide() {
         .into_iter()
         .map(|n| {
             world.enable(n);
-            world.core.protection(id(n)).unwrap().target
+            world.core.protection(id(n)).unwrap().target()
         })
         .collect();
     assert_ne!(targets[0], targets[1], "two machines, two hosts");
@@ -135,5 +135,5 @@ fn near_equal_room_counts_as_equal_and_the_fewest_replicas_decide() {
     world.agent(2).free = 100 * GIB;
     world.all_report();
     world.enable(3);
-    assert_eq!(world.core.protection(id(3)).unwrap().target, world.hosts[3]);
+    assert_eq!(world.core.protection(id(3)).unwrap().target(), world.hosts[3]);
 }

@@ -15,7 +15,7 @@ pub(super) fn copied() -> (World, HostId) {
     world.enable(1);
     (0..10).for_each(|_| world.round());
     assert!(world.core.jobs().all(|row| !row.is_open()), "the first copy is made");
-    let target = row(&world).target;
+    let target = row(&world).target();
     (world, target)
 }
 
@@ -42,7 +42,7 @@ fn has(world: &World, host: HostId) -> bool {
 /// Whether the copy on the new host is whole, as its source knows.
 fn is_whole(world: &World) -> bool {
     let row = row(world);
-    let report = &world.core.observed_of(row.source).unwrap().report;
+    let report = &world.core.observed_of(row.source()).unwrap().report;
     let epoch = world.core.epoch(id(1)).unwrap().epoch.number;
     let state = report.sources.iter().find(|state| state.machine == id(1));
     state.is_some_and(|state| state.newest.is_some_and(|newest| newest.id.epoch == epoch))
@@ -67,7 +67,7 @@ fn a_replica_moves_and_the_old_one_goes_only_when_the_new_one_is_whole() {
     let (mut world, from) = copied();
     let before = world.core.epoch(id(1)).unwrap().epoch;
     let job = world.run(&order(true)).jobs[0];
-    let to = row(&world).target;
+    let to = row(&world).target();
     assert_ne!(to, from);
     assert!(world.core.epoch(id(1)).unwrap().epoch.number > before.number, "no point has two meanings");
     assert_eq!(world.core.leaving(row(&world)).unwrap().host, from);
@@ -82,7 +82,7 @@ fn kept_the_old_replica_stays_and_can_be_discarded_or_moved_back_to() {
     let (mut world, from) = copied();
     let job = world.run(&order(false)).jobs[0];
     play(&mut world, from, job);
-    let to = row(&world).target;
+    let to = row(&world).target();
     assert!(has(&world, to) && has(&world, from));
     let wanted = Command::DiscardReplica { host: to, machine: id(1), force: true };
     assert_eq!(world.try_run(&wanted).unwrap_err().code, "replica-wanted");
@@ -90,7 +90,7 @@ fn kept_the_old_replica_stays_and_can_be_discarded_or_moved_back_to() {
     let back = Command::MoveReplica { machine: id(1), to: Some(from), delete_old: false };
     let job = world.run(&back).jobs[0];
     play(&mut world, to, job);
-    assert_eq!(row(&world).target, from);
+    assert_eq!(row(&world).target(), from);
     let discarded = world.run(&Command::DiscardReplica { host: to, machine: id(1), force: false });
     (0..6).for_each(|_| world.round());
     assert_eq!(ending(&world, discarded.jobs[0]), Ending::Succeeded);
@@ -114,10 +114,10 @@ fn a_machine_that_could_not_start_on_the_new_host_is_moved_back() {
         agent.cannot_start = vec![("no such machine type".to_owned(), "update QEMU".to_owned())];
     }
     let job = world.run(&order(true)).jobs[0];
-    let to = row(&world).target;
+    let to = row(&world).target();
     let (_, kept) = play(&mut world, from, job);
     assert!(kept && ending(&world, job) == Ending::Failed);
-    assert_eq!(row(&world).target, from);
+    assert_eq!(row(&world).target(), from);
     assert!(row(&world).is_live() && has(&world, from) && !has(&world, to));
 }
 
@@ -126,7 +126,7 @@ fn a_new_host_that_falls_silent_keeps_half_a_copy_and_the_move_is_taken_back() {
     let (mut world, from) = copied();
     let job = world.run(&order(true)).jobs[0];
     world.round();
-    let to = row(&world).target;
+    let to = row(&world).target();
     world.lost = (0..4).filter(|at| world.hosts[*at] == to).collect();
     world.round();
     world.run(&Command::CancelJob { job, by: None });
@@ -134,7 +134,7 @@ fn a_new_host_that_falls_silent_keeps_half_a_copy_and_the_move_is_taken_back() {
         world.round();
     }
     assert_eq!(ending(&world, job), Ending::Cancelled);
-    assert_eq!(row(&world).target, from);
+    assert_eq!(row(&world).target(), from);
     // It is back, learns that it is not the target, and gives its half up when told.
     world.lost.clear();
     (0..3).for_each(|_| world.round());

@@ -8,7 +8,7 @@ use crate::{Bug, Command, Maintenance, MapTo};
 
 /// Where the replica of machine 1 is, as a place among the hosts.
 fn target(world: &World) -> usize {
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     world.hosts.iter().position(|host| *host == target).unwrap()
 }
 
@@ -27,7 +27,7 @@ fn an_owner_that_took_over_without_the_vault_turns_the_protection_round_and_paus
     let host = world.hosts[at];
     world.report(host);
     let row = world.core.protection(id(1)).unwrap();
-    assert_eq!((row.source, row.target, row.intent), (host, world.hosts[0], Intent::Pause));
+    assert_eq!((row.source(), row.target(), row.intent()), (host, world.hosts[0], Intent::Pause));
     assert!(row.note.as_ref().unwrap().contains("epoch 2"));
     world.deliver_all();
     let held = world.protection(0, 1);
@@ -58,7 +58,6 @@ fn a_place_that_was_chosen_on_one_host_is_not_wanted_on_another() {
 fn no_document_carries_an_epoch_below_one_that_was_reported() {
     let (mut world, at) = broken_glass();
     world.report(world.hosts[at]);
-    world.run(&Command::SetPaused { machine: id(1), paused: true });
     world.run(&Command::RenameHost { host: world.hosts[0], name: "other".to_owned() });
     let verdicts: Vec<Verdict> = (0..2).flat_map(|site| world.deliver(site)).map(|(.., v)| v).collect();
     assert!(verdicts.iter().all(|v| *v == Verdict::Taken), "{verdicts:?}");
@@ -99,10 +98,10 @@ fn a_protection_follows_its_machine_to_another_host_of_the_cloud() {
     let (first, second) = (world.hosts[0], world.hosts[1]);
     world.agent(1).machines.push(machine(1));
     world.report(second);
-    assert_eq!(world.core.protection(id(1)).unwrap().source, first, "on both for a moment");
+    assert_eq!(world.core.protection(id(1)).unwrap().source(), first, "on both for a moment");
     world.agent(0).machines.retain(|facts| facts.id != id(1));
     world.report(first);
-    assert_eq!(world.core.protection(id(1)).unwrap().source, second);
+    assert_eq!(world.core.protection(id(1)).unwrap().source(), second);
     world.deliver_all();
     assert_eq!(world.protection(1, 1).source.host, second);
     assert_eq!(world.protection(0, 1).source.host, second, "the host that it left is told");

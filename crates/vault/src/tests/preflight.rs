@@ -107,7 +107,7 @@ fn the_target_with_the_most_room_is_chosen_and_machines_are_spread() {
     world.all_report();
     let machines = vec![id(1), id(2), id(3)];
     world.run(&Command::Enable(Enable { machines, ..Enable::default() }));
-    let targets: Vec<_> = [1, 2, 3].map(|n| world.core.protection(id(n)).unwrap().target).into();
+    let targets: Vec<_> = [1, 2, 3].map(|n| world.core.protection(id(n)).unwrap().target()).into();
     assert_eq!(targets, [world.hosts[3], world.hosts[2], world.hosts[3]]);
 }
 

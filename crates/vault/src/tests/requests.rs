@@ -19,7 +19,7 @@ fn fate(world: &World) -> ReplicaFate {
 }
 
 fn target(world: &World) -> usize {
-    let target = world.core.protection(id(1)).unwrap().target;
+    let target = world.core.protection(id(1)).unwrap().target();
     world.hosts.iter().position(|host| *host == target).unwrap()
 }
 

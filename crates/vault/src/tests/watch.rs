@@ -92,8 +92,8 @@ impl Play {
         let others = self.world.hosts.iter().filter(|host| !row.hosts().contains(host));
         let others: Vec<_> = others.map(|host| (*host, self.others_speak, 0)).collect();
         let ends = [
-            (row.source, self.source_speaks, self.skews[0]),
-            (row.target, self.target_speaks, self.skews[1]),
+            (row.source(), self.source_speaks, self.skews[0]),
+            (row.target(), self.target_speaks, self.skews[1]),
         ];
         for (host, speaks, skew) in ends.into_iter().chain(others) {
             if !speaks {
@@ -103,10 +103,10 @@ impl Play {
             let mut report = agent.report(false);
             report.run = uuid::Uuid::from_u128(self.run);
             (report.clock_ms, report.transit_ms) = (by(skew), self.way);
-            if host == row.source {
+            if host == row.source() {
                 let age = |captured: u64| measured - captured;
                 report.sources = vec![self.source_state(newest.map(|(id, at)| (id, age(at))))];
-            } else if host == row.target {
+            } else if host == row.target() {
                 // By its own clock, from an instant of the source's.
                 let captured_by = |captured: u64| (begin + captured).saturating_add_signed(self.skews[0]);
                 let age = |captured: u64| by(skew).saturating_sub(captured_by(captured));
@@ -278,7 +278,7 @@ fn an_alert_is_told_once_outlives_the_vault_and_resolves_itself() {
         play.pass(400);
         assert_eq!(play.open(), ["agent-silent"]);
         let row = play.world.core.alerts().find(|row| row.is_open()).unwrap().clone();
-        let source = play.world.core.protection(id(1)).unwrap().source;
+        let source = play.world.core.protection(id(1)).unwrap().source();
         assert_eq!((row.subject, row.reason.level), (Subject::Host(source), Level::Critical));
         assert!(play.world.core.alert_text(&row).contains("min"), "{}", play.world.core.alert_text(&row));
         play.world.core.acknowledge(row.id, "ops", &play.at()).unwrap();

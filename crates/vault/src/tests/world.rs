@@ -171,7 +171,7 @@ impl World {
     /// Agents do what they are told from now on.
     pub(super) fn live(&mut self) {
         for agent in self.agents.values_mut() {
-            (agent.obeys, agent.replicates) = (true, true);
+            (agent.obeys, agent.replicates, agent.lives) = (true, true, true);
         }
     }
 
@@ -181,6 +181,7 @@ impl World {
         let gone: Vec<Agent> = away.iter().filter_map(|host| self.agents.remove(host)).collect();
         self.deliver_all();
         self.agents.values_mut().for_each(Agent::work);
+        self.hands_work();
         self.all_report();
         self.tick();
         if !gone.is_empty() {

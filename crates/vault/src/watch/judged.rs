@@ -72,7 +72,7 @@ impl<'a> Ends<'a> {
     ) -> Ends<'a> {
         // While a replica is moved, that on the old host is the whole one.
         let moved = core.leaving(row).map(|leaving| core.observed_of(leaving.host));
-        let (source, new) = (core.observed_of(row.source), core.observed_of(row.target));
+        let (source, new) = (core.observed_of(row.source()), core.observed_of(row.target()));
         let keeps = |seen: &ObservedRow| {
             seen.report.replicas.iter().any(|r| r.machine == row.machine && r.newest.is_some())
         };
@@ -180,7 +180,7 @@ impl Core {
         let maintenance = self.in_maintenance(row);
         let when = |of: fn(&SourcePhase) -> Option<&str>| source.map(|source| &source.phase).and_then(of);
         let health = of_protection(&ProtectionSigns {
-            intent: Some(row.intent),
+            intent: Some(row.intent()),
             has_point: newest.is_some(),
             age_ms: newest.map(|(_, age)| age),
             enabled_ms: if row.enabled_ms == 0 { 0 } else { at.wall_ms.saturating_sub(row.enabled_ms) },
@@ -205,8 +205,8 @@ impl Core {
 
     /// The host in whose maintenance a protection stands still, by its name.
     fn in_maintenance(&self, row: &ProtectionRow) -> Option<String> {
-        let source = self.host(row.source).filter(|host| host.maintenance && !host.machines_go_on);
-        let target = || self.host(row.target).filter(|host| host.maintenance);
+        let source = self.host(row.source()).filter(|host| host.maintenance && !host.machines_go_on);
+        let target = || self.host(row.target()).filter(|host| host.maintenance);
         source.or_else(target).map(|host| host.name.clone())
     }
 

@@ -41,7 +41,7 @@ pub(super) fn token<'a>(core: &'a Core, wanted: &str) -> Result<&'a TokenRow, Pr
 pub(super) fn machine<'a>(core: &'a Core, wanted: &str) -> Result<&'a MachineRow, Problem> {
     let is_source = |row: &MachineRow| {
         let protection = core.protection(row.facts.id).filter(|protection| protection.is_live());
-        protection.is_some_and(|protection| protection.source == row.host)
+        protection.is_some_and(|protection| protection.source() == row.host)
     };
     let id = |row: &MachineRow| row.facts.id.0;
     let found = find("machine", wanted, core.machines(), id, |row| &row.facts.name)?;

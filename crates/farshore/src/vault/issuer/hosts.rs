@@ -10,10 +10,11 @@ use farshore_control::{
 };
 use farshore_pki::{Identity, REGISTRATION_LIFETIME, Registration, RegistrationError, RegistrationKey, Role};
 use farshore_types::{HostId, SiteId};
-use farshore_vault::{Problem, ProblemKind};
+use farshore_vault::{Core, Moment, Problem, ProblemKind};
 use uuid::Uuid;
 
 use super::{Books, Done, Issuer, Once, know_host, problem, refused, trust_of};
+use crate::vault::papers::Papers;
 
 impl Issuer {
     /// Makes a registration key for a host of a site.
@@ -112,11 +113,12 @@ impl Issuer {
         }
         let held = hello.revoked_number;
         self.standing.heard(hello);
-        let (term, told) = self
-            .desk
-            .look(|core, _, _| (core.term(), core.trust().map_or(0, |told| told.revoked_number)))
-            .await
-            .map_err(refused)?;
-        Ok(HelloReply { term, wants_trust: held > told })
+        let answer = move |core: &Core, papers: &Papers, _: &Moment| {
+            let told = core.trust().map_or(0, |told| told.revoked_number);
+            let others = core.sites().filter(|other| other.id != site);
+            let neighbours = others.filter_map(|other| Some((other.id, papers.place_of(other.id)?)));
+            HelloReply { term: core.term(), wants_trust: held > told, neighbours: neighbours.collect() }
+        };
+        self.desk.look(answer).await.map_err(refused)
     }
 }

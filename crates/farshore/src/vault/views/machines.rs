@@ -18,6 +18,6 @@ pub(in crate::vault) fn machine(core: &Core, row: &MachineRow) -> MachineView {
         protection: core
             .protection(row.facts.id)
             .filter(|p| p.is_live())
-            .map(|p| if p.source == row.host { "source" } else { "replica" }.to_owned()),
+            .map(|p| if p.source() == row.host { "source" } else { "replica" }.to_owned()),
     }
 }

@@ -26,8 +26,8 @@ pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment
     ProtectionView {
         machine: row.machine,
         name: row.name.clone(),
-        source: host_name(core, row.source),
-        target: host_name(core, row.target),
+        source: host_name(core, row.source()),
+        target: host_name(core, row.target()),
         moving_from: core.leaving(row).map(|leaving| host_name(core, leaving.host)),
         policy: row.policy.and_then(|id| core.policy(id)).map(|policy| policy.name.clone()),
         state,
@@ -47,7 +47,7 @@ fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (ProtectionStat
     #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
     let share = |done: u64, total: u64| (total > 0).then(|| done as f64 / total as f64);
     let (state, progress) = match phase {
-        _ if row.intent == Intent::Pause => (ProtectionState::Paused, None),
+        _ if row.intent() == Intent::Pause => (ProtectionState::Paused, None),
         None | Some(SourcePhase::Starting) => (ProtectionState::Starting, None),
         Some(SourcePhase::Seeding { done, total }) => (ProtectionState::Seeding, share(*done, *total)),
         Some(SourcePhase::Replicating) => (ProtectionState::Replicating, None),

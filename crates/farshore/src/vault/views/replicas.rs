@@ -28,7 +28,7 @@ pub(in crate::vault) fn role_of(core: &Core, host: HostId, state: &ReplicaState)
     let leaving = row.and_then(|row| core.leaving(row));
     match (row, leaving) {
         _ if matches!(state.phase, ReplicaPhase::BroughtUp { .. }) => ReplicaRole::BroughtUp,
-        (Some(row), _) if row.target == host => ReplicaRole::Target,
+        (Some(row), _) if row.target() == host => ReplicaRole::Target,
         (_, Some(leaving)) if leaving.host == host => ReplicaRole::Leaving,
         _ => ReplicaRole::Aside,
     }

@@ -116,8 +116,8 @@ impl World {
         let say = move |books: &mut Books<'_>| {
             let at = books.at;
             let row = books.core.protection(machine_id(machine)).unwrap().clone();
-            let site = books.core.host(row.source).unwrap().site;
-            let n = row.source.0.as_u128() - 0x1000;
+            let site = books.core.host(row.source()).unwrap().site;
+            let n = row.source().0.as_u128() - 0x1000;
             let mut report = report(n, site, at.wall_ms, Vec::new());
             report.hosts[0].1.inventory = None;
             report.hosts[0].1.sequence = at.mono_ms + 2;

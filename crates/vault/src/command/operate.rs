@@ -1,0 +1,230 @@
+//! Orders about a protection's life: failover in all its forms, and the way home. Whether one
+//! is allowed, and what it makes of the life, is decided in `farshore_protection`; here the life
+//! is put in its place, what was under way is given up, and the job begins that sees to it.
+
+use farshore_protection::{Answer as Judged, Begin, Choice, Input, Operation, Order, Reason};
+use farshore_types::{JobId, MachineId};
+
+use crate::{
+    Answer, Core, Finding, Moment, Problem, Severity,
+    jobs::{Course, Kind},
+    rows::{About, ProtectionRow},
+};
+
+impl Core {
+    /// Orders something of a protection's life.
+    pub(crate) fn operate(
+        &mut self,
+        machine: MachineId,
+        order: &Order,
+        at: &Moment,
+    ) -> Result<Answer, Problem> {
+        if has_its_own_command(order.operation) {
+            let what = format!("'{}' is a command of its own", order.operation.name());
+            return Err(Problem::invalid("operation", what, "order it by that"));
+        }
+        let row = self.protection_row(machine)?.clone();
+        if let Some(known) = self.is_so_already(&row, order, at) {
+            return Ok(known);
+        }
+        let warnings = self.stay_with_the_whole_one(&row, order, at)?;
+        let before = row.life.version;
+        let row = self.protection_row(machine)?.clone();
+        // Who saw what was before that saw what there was to be seen.
+        let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
+        let order = Order { seen, ..order.clone() };
+        self.check_point(&row, &order)?;
+        let mut answer = self.order_life(&row, &order, None, at)?;
+        answer.warnings.extend(warnings);
+        Ok(answer)
+    }
+
+    /// Carries an order out; `except` is a job that is not given up for it.
+    pub(crate) fn order_life(
+        &mut self,
+        row: &ProtectionRow,
+        order: &Order,
+        except: Option<JobId>,
+        at: &Moment,
+    ) -> Result<Answer, Problem> {
+        let machine = row.machine;
+        let token = at.draw(&format!("epoch of {machine}"));
+        let order = Order { token, ..order.clone() };
+        let facts = self.facts_of(row, at);
+        let input = Input::Order(Box::new(order.clone()));
+        let step = row.life.step(&input, &facts).map_err(|reason| self.refusal(row, &order, &reason, at))?;
+        let changed = self.put_life(machine, step.life);
+        if step.supersedes {
+            let by = format!("a later order: {}", order.operation.name());
+            self.supersede_jobs(machine, &by, except, at);
+        }
+        let mut answer = Answer::changed(changed);
+        if let (Some(begin), None) = (step.begins, except) {
+            answer.jobs.extend(self.begin_course(machine, begin, &order, at)?);
+        }
+        Ok(answer)
+    }
+
+    /// What is asked for is so already, or is being done: said, and nothing is changed.
+    fn is_so_already(&self, row: &ProtectionRow, order: &Order, at: &Moment) -> Option<Answer> {
+        // Who names another version than that of now is told of that first.
+        if order.seen.is_some_and(|seen| seen != row.life.version) {
+            return None;
+        }
+        let Judged::Already(reason) = row.life.judge(&self.facts_of(row, at), order.operation) else {
+            return None;
+        };
+        let about = About::Machine(row.machine);
+        let open = self.tables.jobs.rows().filter(|job| job.is_open() && job.about == about);
+        let kinds: Vec<&str> = Kind::OF_LIVES.iter().map(|kind| kind.name()).collect();
+        let jobs = open.filter(|job| kinds.contains(&job.job.kind.as_str())).map(|job| job.job.id);
+        let warnings = vec![Finding {
+            severity: Severity::Warning,
+            code: reason.code,
+            machine: Some(row.machine),
+            what: format!("machine '{}': {}", row.name, reason.what),
+            advice: reason.advice,
+        }];
+        Some(Answer { warnings, ..Answer::changed(false) }.with_jobs(jobs.collect::<Vec<_>>()))
+    }
+
+    /// While a replica is moved to another host, the one on the old host is whole: a failover
+    /// goes to that one, and everything else waits.
+    fn stay_with_the_whole_one(
+        &mut self,
+        row: &ProtectionRow,
+        order: &Order,
+        at: &Moment,
+    ) -> Result<Vec<Finding>, Problem> {
+        let Some(leaving) = self.leaving(row).cloned() else { return Ok(Vec::new()) };
+        if order.operation != Operation::UnplannedFailover {
+            self.is_not_moving(row)?;
+        }
+        let (from, to) = (self.host_name(leaving.host), self.host_name(row.target()));
+        self.tables.protections.change(&row.machine, |row| {
+            (row.place, row.leaving) = (leaving.place.clone(), None);
+        });
+        self.put_life(row.machine, row.life.put_back(leaving.host));
+        self.supersede_jobs(row.machine, "the failover", None, at);
+        Ok(vec![Finding {
+            severity: Severity::Warning,
+            code: "move-given-up".to_owned(),
+            machine: Some(row.machine),
+            what: format!(
+                "the replica of '{}' was on its way from '{from}' to '{to}': it is on '{from}'",
+                row.name
+            ),
+            advice: format!("what is on '{to}' is not wanted: `farshore replica discard` deletes it"),
+        }])
+    }
+
+    /// That a named point may be there. Whether it is, its host finds out: others may have been
+    /// thinned out between the oldest and the newest.
+    fn check_point(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
+        let Choice::At(point) = order.point else { return Ok(()) };
+        // The points of a machine that was failed over are where it runs.
+        let hosts = match order.operation {
+            Operation::ChangePoint => [row.source(), row.target()],
+            _ => [row.target(), row.source()],
+        };
+        let replica = hosts.iter().find_map(|host| self.replica_on(*host, row.machine));
+        let Some(replica) = replica else { return Ok(()) };
+        let ends = (replica.oldest.map(|point| point.id), replica.newest.map(|point| point.id));
+        let outside =
+            ends.0.is_some_and(|oldest| point < oldest) || ends.1.is_some_and(|newest| point > newest);
+        if !outside {
+            return Ok(());
+        }
+        let name = |end: Option<farshore_types::PointId>| end.map_or("?".to_owned(), |id| id.to_string());
+        let (oldest, newest) = (name(ends.0), name(ends.1));
+        let what =
+            format!("machine '{}' has no recovery point {point}: it has {oldest} to {newest}", row.name);
+        Err(Problem::refused(
+            "point-unknown",
+            what,
+            "choose one that is there; older ones are pruned by retention",
+        ))
+    }
+
+    /// A refusal, with what somebody who has to confirm needs to know.
+    fn refusal(&self, row: &ProtectionRow, order: &Order, reason: &Reason, at: &Moment) -> Problem {
+        let mut what = format!("machine '{}': {}", row.name, reason.what);
+        if let ("confirm-data-loss", Some((point, age_ms))) =
+            (reason.code.as_str(), self.judge(row, at).newest)
+        {
+            let secs = age_ms.div_ceil(1000);
+            what += &match order.operation {
+                Operation::UnplannedFailover if matches!(order.point, Choice::At(chosen) if chosen != point) =>
+                {
+                    format!(
+                        "; more than the last {secs} s would be lost: the newest point, {point}, is so old"
+                    )
+                }
+                Operation::UnplannedFailover => {
+                    format!("; the last {secs} s would be lost: the newest point, {point}, is so old")
+                }
+                _ => "; what was written since the failover is not there then, and is kept as a point"
+                    .to_owned(),
+            };
+        }
+        match reason.code.as_str() {
+            "changed-meanwhile" | "owner-changed" => Problem::conflict(&reason.code, what, &reason.advice),
+            "learning" => Problem::unavailable(&reason.code, what, &reason.advice),
+            "no-winner" | "no-point-named" => Problem::invalid(&reason.code, what, &reason.advice),
+            _ => Problem::refused(&reason.code, what, &reason.advice),
+        }
+    }
+
+    /// Jobs of a machine's life that wait for what is not wanted any more end as superseded. Those
+    /// that would take something back find by themselves that the life has gone elsewhere.
+    pub(crate) fn supersede_jobs(
+        &mut self,
+        machine: MachineId,
+        by: &str,
+        except: Option<JobId>,
+        at: &Moment,
+    ) {
+        let about = About::Machine(machine);
+        let open = self.tables.jobs.rows().filter(|row| row.is_open() && row.about == about);
+        let of_life = open.filter(|row| Kind::OF_LIVES.iter().any(|kind| kind.name() == row.job.kind));
+        let open: Vec<JobId> = of_life.map(|row| row.job.id).filter(|id| Some(*id) != except).collect();
+        for id in open {
+            let _ = self.cancel_job(id, &format!("superseded by {by}"), at);
+        }
+    }
+
+    fn begin_course(
+        &mut self,
+        machine: MachineId,
+        begin: Begin,
+        order: &Order,
+        at: &Moment,
+    ) -> Result<Option<JobId>, Problem> {
+        let row = self.protection_row(machine)?;
+        let [source, target] = row.hosts().map(|host| self.host_name(host));
+        let Some((kind, course)) = Course::of(row, begin, order, [&source, &target]) else {
+            return Ok(None);
+        };
+        let about = About::Machine(machine);
+        if let (Some(open), Operation::Complete) = (self.open_job(kind, about), order.operation) {
+            return Ok(Some(open));
+        }
+        self.begin_job(kind, about, &course, at).map(Some)
+    }
+
+    /// Flattening has begun because its time has come.
+    pub(crate) fn begin_flatten(&mut self, machine: MachineId, at: &Moment) -> Result<(), Problem> {
+        let order = Order::new(Operation::Flatten, 0);
+        self.begin_course(machine, Begin::Flatten, &order, at).map(|_| ())
+    }
+
+    fn protection_row(&self, machine: MachineId) -> Result<&ProtectionRow, Problem> {
+        let row = self.tables.protections.get(&machine);
+        row.ok_or_else(|| Problem::unknown("protection", format_args!("of machine {machine}")))
+    }
+}
+
+fn has_its_own_command(operation: Operation) -> bool {
+    use Operation::{Disable, Enable, Pause, Resume, Resync};
+    matches!(operation, Enable | Disable | Pause | Resume | Resync)
+}

@@ -1,0 +1,284 @@
+//! Whether a protection's life has come to where a job's step waits for, or has gone elsewhere;
+//! and the two things that time decides about it.
+
+use farshore_job::{EffectId, Progress};
+use farshore_protection::{
+    Confirm, Copying, DrillPhase, Flat, HandOver, Life, Operation, Order, Phase, Stage,
+};
+use farshore_types::{Epoch, HostId, MachineId};
+use serde_json::json;
+
+use super::{
+    course::Goal,
+    look::{Look, superseded},
+};
+use crate::{Core, Moment, rows::ProtectionRow};
+
+/// Milliseconds after which a machine that does not shut down, and is not to be switched off, is
+/// left running, and the move is given up.
+const STOP_MS: u64 = 600_000;
+/// Milliseconds for which an unplanned failover tries to stop the machine and to send the rest.
+const TRY_MS: u64 = 120_000;
+
+/// Where a hand-over by some epoch is.
+enum Way<'a> {
+    /// On its way.
+    Under(&'a HandOver),
+    /// Accepted, and not running yet.
+    Starting,
+    /// It is over, and runs on the other side.
+    Over,
+    /// Something else came to be.
+    Gone,
+}
+
+fn way<'a>(life: &'a Life, next: &Epoch) -> Way<'a> {
+    match &life.stage {
+        Stage::HandingOver(over) if over.next == *next => Way::Under(over),
+        Stage::Starting { .. } if life.epoch == *next => Way::Starting,
+        _ if life.epoch == *next => Way::Over,
+        _ => Way::Gone,
+    }
+}
+
+impl Core {
+    /// What time decides.
+    pub(super) fn act_on_course(
+        &mut self,
+        id: EffectId,
+        machine: MachineId,
+        goal: &Goal,
+        for_ms: u64,
+        at: &Moment,
+    ) {
+        let Some(row) = self.tables.protections.get(&machine).filter(|row| row.is_live()).cloned() else {
+            return;
+        };
+        let Some(phase) = under(&row.life, goal) else { return };
+        match (goal, phase) {
+            (Goal::Stopped { power_off: false, .. }, Phase::Stopping) if for_ms >= STOP_MS => {
+                let order = Order::new(Operation::Abort, 0);
+                let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
+            }
+            (Goal::Tried { point, .. }, Phase::Stopping | Phase::Stopped)
+                if for_ms >= TRY_MS || self.silence(row.source(), at).is_some() =>
+            {
+                // What it takes was confirmed with the order.
+                let confirmed = [Confirm::DataLoss, Confirm::MayStillRun].into();
+                let order = Order { confirmed, point: *point, ..Order::new(Operation::UnplannedFailover, 0) };
+                let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_on_course(&self, machine: MachineId, goal: &Goal, at: &Moment) -> Look {
+        let Some(row) = self.tables.protections.get(&machine).filter(|row| row.is_live()) else {
+            return superseded();
+        };
+        if row.life.rival.is_some() {
+            let what = format!("two hosts own machine '{}'", row.name);
+            return Look::failed(what, "declare which of them is the winner");
+        }
+        match goal {
+            Goal::Stopped { next, .. }
+            | Goal::Sealed { next }
+            | Goal::Accepted { next }
+            | Goal::Runs { next } => self.is_handed_over(row, next, goal, at),
+            Goal::Tried { next, .. } => match way(&row.life, next) {
+                Way::Under(over) if !is_sealed(over) => {
+                    self.wait_on(row, row.source(), "seals the machine", at)
+                }
+                Way::Under(_) | Way::Starting | Way::Over => Look::done(json!({ "note": "nothing is lost" })),
+                Way::Gone if row.life.epoch.number > next.number => Look::done(
+                    json!({ "note": "it could not be stopped in time: it is brought up without that" }),
+                ),
+                Way::Gone => superseded(),
+            },
+            Goal::RunsSince { next } => self.runs_since(row, next, at),
+            Goal::Aborted { next } => self.is_aborted(row, next, at),
+            Goal::Up { epoch, order } => self.is_up(row, epoch, *order, at),
+            Goal::Known { epoch } if row.life.epoch != *epoch => superseded(),
+            Goal::Known { .. } => self.is_known(row, at),
+            Goal::Adopted { epoch } | Goal::Copied { epoch } | Goal::Flat { epoch }
+                if row.life.epoch != *epoch =>
+            {
+                superseded()
+            }
+            Goal::Adopted { .. } => match &row.life.stage {
+                Stage::Reversing { .. } => self.wait_on(row, row.target(), "adopts its disks", at),
+                _ => Look::reached(),
+            },
+            Goal::Copied { .. } => match row.life.copying {
+                Copying::Steady => Look::reached(),
+                Copying::Off => superseded(),
+                _ => self.copies(row, at),
+            },
+            Goal::DrillOpen { order } | Goal::DrillGone { order } => self.is_drilled(row, goal, *order, at),
+            Goal::Flat { .. } => self.is_flat(row, at),
+        }
+    }
+
+    fn is_handed_over(&self, row: &ProtectionRow, next: &Epoch, goal: &Goal, at: &Moment) -> Look {
+        match (way(&row.life, next), goal) {
+            (Way::Gone, _) => superseded(),
+            (Way::Over, _) => Look::reached(),
+            (Way::Under(HandOver { phase: Phase::Aborting { .. }, .. }), _) => Look::failed(
+                format!("the move of '{}' is being given up: the machine runs on", row.name),
+                "where it did not shut down, order it again with power off; else see why it was given up",
+            ),
+            (Way::Under(over), Goal::Stopped { .. }) if over.phase != Phase::Stopping => Look::reached(),
+            (Way::Under(_), Goal::Stopped { .. }) => {
+                self.wait_on(row, row.source(), "has shut the machine down", at)
+            }
+            (Way::Under(over), Goal::Sealed { .. }) if is_sealed(over) => Look::reached(),
+            (Way::Under(_), Goal::Sealed { .. }) => self.wait_on(row, row.source(), "seals the machine", at),
+            (Way::Under(_), _) => self.wait_on(row, row.target(), "accepts the machine", at),
+            (Way::Starting, Goal::Runs { .. }) => self.wait_on(row, row.source(), "starts the machine", at),
+            (Way::Starting, _) => Look::reached(),
+        }
+    }
+
+    fn runs_since(&self, row: &ProtectionRow, next: &Epoch, at: &Moment) -> Look {
+        match &row.life.stage {
+            Stage::HandingOver(over) if over.next == *next => {
+                self.wait_on(row, row.target(), "accepts the machine", at)
+            }
+            _ if row.life.epoch.number < next.number => superseded(),
+            Stage::Starting { .. } | Stage::BringingUp(_) => {
+                self.wait_on(row, row.source(), "brings the machine up", at)
+            }
+            _ => Look::done(json!({ "point": row.life.brought_up_at().map(|point| point.to_string()) })),
+        }
+    }
+
+    fn is_aborted(&self, row: &ProtectionRow, next: &Epoch, at: &Moment) -> Look {
+        match way(&row.life, next) {
+            Way::Under(HandOver { phase: Phase::Aborting { sealed: true }, .. }) => {
+                self.wait_on(row, row.target(), "refuses the machine, and then the old one runs it", at)
+            }
+            Way::Under(_) => self.wait_on(row, row.source(), "runs the machine again", at),
+            Way::Starting | Way::Over => Look::failed(
+                "the other side had accepted the machine before it was asked to refuse",
+                "it runs there: cancel the failover, or fail back",
+            ),
+            Way::Gone if row.life.epoch.number >= next.number => superseded(),
+            Way::Gone => Look::reached(),
+        }
+    }
+
+    fn is_up(&self, row: &ProtectionRow, epoch: &Epoch, order: u64, at: &Moment) -> Look {
+        let life = &row.life;
+        match &life.stage {
+            _ if life.epoch != *epoch => superseded(),
+            Stage::BringingUp(_) if life.ups == order => {
+                self.wait_on(row, row.source(), "brings the machine up", at)
+            }
+            Stage::BringingUp(_) | Stage::HandingOver(_) => superseded(),
+            _ => Look::done(json!({ "point": life.brought_up_at().map(|point| point.to_string()) })),
+        }
+    }
+
+    fn is_known(&self, row: &ProtectionRow, at: &Moment) -> Look {
+        let key = farshore_control::Key::Protection(row.machine);
+        // One that is away learns of it when it is back.
+        let late = row
+            .hosts()
+            .into_iter()
+            .find(|host| !self.holds(&key, *host) && self.silence(*host, at).is_none());
+        late.map_or_else(Look::reached, |host| Look::wait(self.why_waiting(host, "knows of it", at)))
+    }
+
+    fn copies(&self, row: &ProtectionRow, at: &Moment) -> Look {
+        if row.life.paused {
+            return Look::wait("the protection is paused: resume it");
+        }
+        match self.silence(row.source(), at) {
+            Some(silent) => Look::wait(silent),
+            None => self.source_on_course(row, at),
+        }
+    }
+
+    fn is_drilled(&self, row: &ProtectionRow, goal: &Goal, order: u64, at: &Moment) -> Look {
+        let drill = row.life.drill.as_ref().filter(|drill| drill.order == order);
+        let Some(drill) = drill else {
+            return match goal {
+                Goal::DrillGone { .. } => Look::reached(),
+                _ => superseded(),
+            };
+        };
+        let host = drill.host.unwrap_or(row.target());
+        let there = self.standing(host, row.machine).and_then(|standing| standing.drill.as_ref());
+        let failed = there.filter(|there| there.order == order).and_then(|there| there.failed.as_ref());
+        match (goal, drill.phase) {
+            (Goal::DrillOpen { .. }, DrillPhase::Open) => {
+                let at = there.and_then(|there| there.at).map(|point| point.to_string());
+                Look::done(json!({ "point": at, "name": there.map(|there| there.name.clone()) }))
+            }
+            (Goal::DrillOpen { .. }, DrillPhase::CleaningUp) => superseded(),
+            _ if failed.is_some() && self.silence(host, at).is_none() => {
+                let (what, advice) = failed.map_or(("", ""), |f| (f.what.as_str(), f.advice.as_str()));
+                Look::wait(format!("{what}; {advice}"))
+            }
+            _ => self.wait_on(row, host, "has done it", at),
+        }
+    }
+
+    fn is_flat(&self, row: &ProtectionRow, at: &Moment) -> Look {
+        match row.life.flat {
+            Flat::Own => Look::reached(),
+            Flat::Layered | Flat::Scheduled { .. } => {
+                Look::failed("flattening was stopped", "order it again when it is wanted")
+            }
+            Flat::Flattening => {
+                let standing = self.standing(row.source(), row.machine);
+                match standing.and_then(|standing| standing.flattening.as_ref()) {
+                    Some(part) if self.silence(row.source(), at).is_none() => {
+                        let failed = part.failed.as_ref().map(|f| format!("{}; {}", f.what, f.advice));
+                        let why = failed.unwrap_or_else(|| {
+                            "nothing is replicated meanwhile: the newest point grows old".to_owned()
+                        });
+                        let progress = Some(Progress { done: part.done, total: part.total });
+                        Look::Wait { why, progress }
+                    }
+                    _ => self.wait_on(row, row.source(), "flattens its disks", at),
+                }
+            }
+        }
+    }
+
+    /// Whom is waited for; what it does, or why it cannot, where it says that.
+    fn wait_on(&self, row: &ProtectionRow, host: HostId, does: &str, at: &Moment) -> Look {
+        if let Some(silent) = self.silence(host, at) {
+            return Look::wait(silent);
+        }
+        let standing = self.standing_now(row, host);
+        if let Some(cannot) = standing.and_then(|standing| standing.cannot.as_ref()) {
+            let name = self.host_name(host);
+            return Look::wait(format!(
+                "host '{name}': {}; {}; it is tried again",
+                cannot.what, cannot.advice
+            ));
+        }
+        match standing.and_then(|standing| standing.doing.as_ref()) {
+            Some(doing) => {
+                let progress = (doing.total > 0).then_some(Progress { done: doing.done, total: doing.total });
+                Look::Wait { why: doing.what.clone(), progress }
+            }
+            None => Look::wait(self.why_waiting(host, does, at)),
+        }
+    }
+}
+
+/// The phase of a hand-over that time may decide about.
+fn under(life: &Life, goal: &Goal) -> Option<Phase> {
+    let (Goal::Stopped { next, .. } | Goal::Tried { next, .. }) = goal else { return None };
+    match way(life, next) {
+        Way::Under(over) => Some(over.phase),
+        _ => None,
+    }
+}
+
+fn is_sealed(over: &HandOver) -> bool {
+    over.phase == Phase::Sealed
+}
