@@ -9,6 +9,7 @@
 //! ```
 
 mod act;
+mod drill;
 mod letters;
 mod look;
 mod start;
@@ -55,6 +56,8 @@ pub(super) struct Acting {
     doing: BTreeMap<MachineId, Doing>,
     cannot: BTreeMap<MachineId, Problem>,
     overridden: BTreeSet<MachineId>,
+    /// Why test failovers cannot be opened, or removed.
+    drills: BTreeMap<MachineId, Problem>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -128,6 +131,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
     if managed.act(agent, &seen, what).await? {
         return Ok(true);
     }
+    drill::settle(agent, managed, &seen).await;
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;

@@ -18,7 +18,7 @@ use farshore_control::{
 use farshore_e2e::{desk::Desk, host::TestHost};
 use farshore_guest::{Load, read_console};
 use farshore_protection::{
-    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Report, Said, Stage, State,
+    Confirm, Copying, DrillPhase, Event, Facts, Input, Life, Operation, Order, Report, Said, Stage, State,
 };
 use farshore_types::{Epoch, HostId, MachineId, VaultId};
 use uuid::Uuid;
@@ -33,16 +33,16 @@ use crate::{
 const DOWN_MS: u128 = 3000;
 
 /// The vault of one guest.
-struct Above {
-    site: Site,
-    life: Life,
+pub(crate) struct Above {
+    pub(crate) site: Site,
+    pub(crate) life: Life,
     written: Life,
     generation: u64,
     machine: MachineId,
     frequency: u64,
 }
 
-const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
+pub(crate) const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
 
 fn term() -> Term {
     Term { number: 1, vault: VaultId(Uuid::from_u128(0xf)) }
@@ -50,7 +50,7 @@ fn term() -> Term {
 
 impl Above {
     /// The guest runs at home, and is protected.
-    fn new(frequency: u64) -> Above {
+    pub(crate) fn new(frequency: u64) -> Above {
         let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
         site.start_guest();
         for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
@@ -66,11 +66,11 @@ impl Above {
         above
     }
 
-    fn host(&self, id: HostId) -> &TestHost {
+    pub(crate) fn host(&self, id: HostId) -> &TestHost {
         if id == IDS[0] { &self.site.home } else { &self.site.away }
     }
 
-    fn desk(&self, id: HostId) -> Desk {
+    pub(crate) fn desk(&self, id: HostId) -> Desk {
         Desk::of(&self.host(id).config())
     }
 
@@ -135,7 +135,7 @@ impl Above {
     }
 
     /// Makes events of what both hosts say, and writes what follows.
-    fn hear(&mut self) {
+    pub(crate) fn hear(&mut self) {
         let said: Vec<Option<Said>> = IDS.iter().map(|id| self.said(*id)).collect();
         for (one, other) in [(0, 1), (1, 0)] {
             let Some(words) = &said[one] else { continue };
@@ -154,8 +154,24 @@ impl Above {
         if replicated && self.life.copying == Copying::Resync && self.compares_no_more() {
             self.step(Event::Resynced, self.life.epoch);
         }
+        self.hear_of_drill();
         if self.life != self.written {
             self.write();
+        }
+    }
+
+    fn hear_of_drill(&mut self) {
+        let Some(drill) = self.life.drill.clone() else { return };
+        let report = self.desk(self.life.target).report();
+        let standings = report.into_iter().flat_map(|report| report.standings);
+        let version = Some(self.version());
+        let Some(standing) = standings.into_iter().find(|s| s.document == version) else { return };
+        match (drill.phase, standing.drill) {
+            (DrillPhase::Opening, Some(there)) if there.runs && there.order == drill.order => {
+                self.step(Event::DrillRuns, self.life.epoch);
+            }
+            (DrillPhase::CleaningUp, None) => self.step(Event::DrillGone, self.life.epoch),
+            _ => {}
         }
     }
 
@@ -173,7 +189,7 @@ impl Above {
         Some(standing.said(id, lineage, Some(self.version()), &self.life.epoch))
     }
 
-    fn until(&mut self, what: &str, is: impl Fn(&Life) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, is: impl Fn(&Life) -> bool) {
         let begun = Instant::now();
         loop {
             self.hear();
@@ -188,7 +204,7 @@ impl Above {
         }
     }
 
-    fn order(&mut self, operation: Operation, change: impl FnOnce(&mut Order)) {
+    pub(crate) fn order(&mut self, operation: Operation, change: impl FnOnce(&mut Order)) {
         let token = u128::from(self.life.issued.number) + 100;
         let mut order = Order {
             confirmed: [Confirm::DataLoss, Confirm::MayStillRun].into(),
@@ -233,14 +249,14 @@ impl Above {
     }
 
     /// The points that a host keeps, oldest first.
-    fn points(&self, id: HostId) -> Vec<PointLine> {
+    pub(crate) fn points(&self, id: HostId) -> Vec<PointLine> {
         let all: Vec<ReplicaPoints> = self.host(id).command(&["points", MACHINE]).unwrap_or_default();
         all.into_iter().flat_map(|replica| replica.points).collect()
     }
 
     /// Waits for a point of an instant from now on at the host that keeps the replica, and judges
     /// it by the guest's ledger.
-    fn next_point(&mut self) -> PointLine {
+    pub(crate) fn next_point(&mut self) -> PointLine {
         let (keeper, now) = (self.life.target, crate::site::now_ms());
         let begun = Instant::now();
         let point = loop {
@@ -255,7 +271,7 @@ impl Above {
         point
     }
 
-    fn judge(&self, keeper: HostId, point: &PointLine) {
+    pub(crate) fn judge(&self, keeper: HostId, point: &PointLine) {
         let out = tempfile::tempdir_in(self.site.dir.path()).unwrap();
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
         let exported: Exported =

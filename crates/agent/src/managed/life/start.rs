@@ -155,7 +155,10 @@ pub(super) async fn bring_up(
 }
 
 /// The point that is meant; none: none, but what was left here.
-async fn chosen(replica: &Arc<OpenReplica>, choice: Choice) -> Result<Option<PointInfo>, AgentError> {
+pub(super) async fn chosen(
+    replica: &Arc<OpenReplica>,
+    choice: Choice,
+) -> Result<Option<PointInfo>, AgentError> {
     let find = move |store: &mut Replica| {
         Ok(match choice {
             Choice::AsLeft => None,
