@@ -95,11 +95,16 @@ impl World {
                 *self.truth.counts.entry("conflicts at the end").or_default() += 1;
                 continue;
             }
-            let target = &self.hosts[index_of(row.target)].disk;
+            let target = &self.hosts[index_of(row.target())].disk;
             if target.replicas.get(&row.machine).is_some_and(|replica| !replica.receiving) {
                 // Brought up by force, and then another owner was issued: to give it back is
                 // part of failover, which is not told here.
                 *self.truth.counts.entry("brought up at the end").or_default() += 1;
+                continue;
+            }
+            if self.truth.turned.contains(&row.machine) && !row.life.wanted().copies {
+                // Failed over by a person on a host: not protected before somebody reverses it.
+                *self.truth.counts.entry("failed over at the end").or_default() += 1;
                 continue;
             }
             let age = core.judge(row, &at).newest.map(|(_, age)| age);
