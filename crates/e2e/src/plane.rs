@@ -36,6 +36,8 @@ pub struct Plane {
     show: Show,
     places: Places,
     running: Vec<(String, Child)>,
+    /// Opens the authority's key, as the vault showed it once.
+    recovery: String,
 }
 
 impl Plane {
@@ -59,9 +61,11 @@ impl Plane {
             show,
             places,
             running: Vec::new(),
+            recovery: String::new(),
         };
         plane.configure("vault", "")?;
-        plane.at("vault", &["vault", "init"])?;
+        let made = plane.at("vault", &["vault", "init", "--output", "json"])?;
+        plane.recovery = field(&made, "recovery_key")?;
         plane.start("vault", &["vault", "serve"])?;
         until("the vault to answer", || plane.quietly(&["site", "list"]).is_ok())?;
         Ok(plane)
@@ -90,6 +94,26 @@ impl Plane {
         let args = ["enrol", "--key", &key, "--address", address, "--replication-address", &replication];
         (self.show)(&host.name, &format!("farshore-agent {}", shortened(&args)));
         run(host.here(&self.agent).arg("--config").arg(host.config()).args(args)).map(drop)
+    }
+
+    /// Makes the vault anew of the warm copy of a site, on that site's machine, under `name`,
+    /// and runs it. Commands go there from then on.
+    ///
+    /// # Errors
+    /// What the commands say.
+    pub fn promote(&mut self, site: &str, name: &str) -> Outcome<()> {
+        self.configure(name, "")?;
+        let (site, recovery) = (self.config(site), self.recovery.clone());
+        self.at(name, &["vault", "promote", "--site-config", &site, "--recovery-key", &recovery])?;
+        self.start(name, &["vault", "serve"])?;
+        until("the promoted vault to answer", || self.quietly(&["site", "list"]).is_ok())
+    }
+
+    /// How a site's server stands, as it says on its own machine.
+    #[must_use]
+    pub fn site_status(&self, site: &str) -> Option<Value> {
+        let config = self.config(site);
+        self.json(&["site", "status", "--config", &config]).ok()
     }
 
     /// Runs a command as an operator does.
@@ -241,8 +265,12 @@ fn end(child: &mut Child) {
 }
 
 fn key_in(answer: &str) -> Outcome<String> {
-    let answer: Value = serde_json::from_str(answer).map_err(|e| format!("reading a key: {e}"))?;
-    answer["key"].as_str().map(str::to_owned).ok_or_else(|| format!("there is no key in {answer}"))
+    field(answer, "key")
+}
+
+fn field(answer: &str, name: &str) -> Outcome<String> {
+    let answer: Value = serde_json::from_str(answer).map_err(|e| format!("reading the {name}: {e}"))?;
+    answer[name].as_str().map(str::to_owned).ok_or_else(|| format!("there is no {name} in {answer}"))
 }
 
 /// A command line for people: keys cut short, and no form of output for programs.

@@ -8,6 +8,8 @@
 mod choices;
 #[path = "guests/daemon.rs"]
 mod daemon;
+#[path = "guests/failover.rs"]
+mod failover;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]

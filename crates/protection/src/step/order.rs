@@ -76,7 +76,8 @@ impl Life {
             None => Ok(()),
             Some(missing) => {
                 let what = format!("'{}' is not confirmed", missing.name());
-                let advice = "confirm it where you know that, and accept it";
+                let advice =
+                    format!("where you know that and accept it, confirm it (--accept-{})", missing.name());
                 Err(Reason::new(&format!("confirm-{}", missing.name()), what, advice))
             }
         }

@@ -1,0 +1,137 @@
+//! A real guest goes to the other site and comes home, each time by one command of an
+//! operator: planned first; then the site of the vault is lost with everything in it, the other
+//! one becomes the vault, and the guest runs there; then home again. After every move the
+//! ledger is whole, and its loss is not more than what was shown before confirming.
+
+use std::time::Instant;
+
+use farshore_e2e::plane::Plane;
+use farshore_guest::{Load, Verdict};
+use serde_json::Value;
+
+use crate::{
+    site::{MACHINE, Site, wait},
+    vault::above,
+};
+
+/// A guest that two sites protect from each other, and who orders.
+struct Operated {
+    site: Site,
+    above: Plane,
+}
+
+impl Operated {
+    fn new() -> Operated {
+        let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        let above = above(&site);
+        site.start_guest();
+        for host in [&mut site.home, &mut site.away] {
+            host.configure_more("shutdown_deadline = '120s'\n").unwrap();
+            host.start_agent().unwrap();
+        }
+        let operated = Operated { site, above };
+        wait("the vault to know the guest", || {
+            let machines = operated.above.json(&["machines"]).ok()?;
+            machines.as_array()?.iter().any(|machine| machine["name"] == MACHINE).then_some(())
+        });
+        operated.order(&["cloud", "pair", "east", "west"]);
+        operated.order(&["policy", "add", "gold", "copy-frequency=1s"]);
+        operated.order(&["cloud", "associate", "east", "--policy", "gold"]);
+        operated.order(&["protect", MACHINE]);
+        operated
+    }
+
+    fn order(&self, args: &[&str]) -> String {
+        let begun = Instant::now();
+        let said = self.above.operate(args).unwrap_or_else(|why| panic!("{args:?}: {why}"));
+        println!("farshore {} ({:?})", args.join(" "), begun.elapsed());
+        said
+    }
+
+    fn shown(&self) -> Value {
+        self.above.json(&["protection", "show", MACHINE]).unwrap()
+    }
+
+    /// Orders a move; what the guest finds when it boots there.
+    fn moved(&self, args: &[&str]) -> Verdict {
+        self.site.until_guest_goes_on();
+        self.verdict_of(args)
+    }
+
+    fn verdict_of(&self, args: &[&str]) -> Verdict {
+        let boots = self.site.verdicts().len();
+        self.order(args);
+        let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
+        assert!(verdict.is_good() && verdict.last > 0, "{args:?}: {verdict}");
+        verdict
+    }
+
+    fn until_replicated(&self) {
+        wait("replication", || {
+            let protection = self.above.protection(MACHINE)?;
+            (protection["state"] == "replicating" && protection["rpo_ms"].as_u64() < Some(20_000))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_guest_goes_there_and_home_and_survives_the_loss_of_the_vault_s_site_by_one_command_each() {
+    let mut all = Operated::new();
+    all.until_replicated();
+    let home = all.shown()["source"].clone();
+
+    // Planned, there and home: nothing is lost, and it is protected all the time.
+    for (args, away) in
+        [(["protection", "failover", MACHINE], true), (["protection", "failback", MACHINE], false)]
+    {
+        let verdict = all.moved(&args);
+        println!("{args:?}: {verdict}");
+        assert_eq!(all.shown()["source"] != home, away, "{}", all.shown());
+        all.order(&["protection", "commit", MACHINE]);
+        all.until_replicated();
+    }
+
+    // The site of the vault burns: the vault, its site's server, the host and the guest.
+    wait("a warm copy that knows the protection", || {
+        let behind = all.above.site_status("west")?["copy"]["behind_ms"].as_u64()?;
+        (behind < 5_000).then_some(())
+    });
+    all.site.until_guest_goes_on();
+    let known = all.site.last_known();
+    all.above.kill_all();
+    all.site.home.kill_agent();
+    let _ = all.site.home.kill_machines();
+    all.above.start("west", &["site", "serve"]).unwrap();
+    let lost = Instant::now();
+    all.above.promote("west", "promoted").unwrap();
+    let failover = ["protection", "failover", MACHINE, "--unplanned"];
+    let refused = wait("the vault to have learned", || {
+        let said = all.above.operate(&failover).unwrap_err();
+        (!said.contains("learning")).then_some(said)
+    });
+    let told = refused.contains("would be lost") && refused.contains("--accept-data-loss");
+    assert!(told, "what is lost is told first: {refused}");
+    let ordered = Instant::now();
+    let verdict =
+        all.verdict_of(&[&failover[..], &["--accept-data-loss", "--accept-may-still-run"]].concat());
+    println!("from the loss: {:?}, from the order to the verdict: {:?}", lost.elapsed(), ordered.elapsed());
+    assert!(verdict.last <= known + 60 && verdict.last + 600 > known, "{known} was told, {verdict}");
+    all.order(&["protection", "commit", MACHINE]);
+
+    // What burned comes back: the old primary does not start, and what differs leads home.
+    all.site.home.start_agent().unwrap();
+    all.above.start("east", &["site", "serve"]).unwrap();
+    wait("east to follow the promoted vault", || {
+        (all.above.site_status("east")?["term"].as_u64()? >= 2).then_some(())
+    });
+    wait("home to be heard of, and its replica reversed", || {
+        all.above.operate(&["protection", "reverse", MACHINE]).ok()
+    });
+    all.until_replicated();
+    assert!(all.site.home.machine_pids().is_empty(), "the old primary was never started");
+    let verdict = all.moved(&["protection", "failback", MACHINE]);
+    println!("home again: {verdict}");
+    assert_eq!(all.shown()["source"], home);
+    all.order(&["protection", "commit", MACHINE]);
+}
