@@ -4,7 +4,7 @@
 use farshore_control::{
     Body, Document, Endpoint, Intent, Key, Order, Protection, Version, ownership::Lineage, report::HostReport,
 };
-use farshore_protection::Life;
+use farshore_protection::{Event, Life, Report};
 use farshore_types::{EpochOrder, HostId, MachineId};
 
 use super::Core;
@@ -142,6 +142,7 @@ impl Core {
             resync: body.resync.max(known.map_or(0, |row| row.resync)),
             excluded: body.excluded.clone(),
             place: body.place.clone(),
+            place_on: Some(body.target.host),
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
             ended: None,
@@ -150,9 +151,19 @@ impl Core {
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host), None, at);
         // What was written before the owner changed does not change it back (rule R2).
-        let known = self.tables.epochs.get(&machine).filter(|row| row.epoch.number > body.epoch.number);
+        let life = self.tables.protections.get(&machine).map_or(body.epoch, |row| row.life.epoch);
+        let known = self.tables.epochs.get(&machine).copied();
+        let known = known.filter(|row| row.epoch.number > life.number);
         if let Some(known) = known {
-            self.turn_to(machine, &Lineage::new(machine, known.epoch, known.owner));
+            let (epoch, owner) = (known.epoch, known.owner);
+            match &body.life {
+                None => self.turn_to(machine, &Lineage::new(machine, epoch, owner)),
+                // Whether that is an owner that took over cleanly, its hosts tell.
+                Some(life) => {
+                    let event = Event::Owned { epoch, owner, alone: false };
+                    self.happens(machine, &Report { epoch: life.epoch, event }, at);
+                }
+            }
         }
     }
 
@@ -214,11 +225,18 @@ impl Core {
     }
 }
 
+/// By the highest epoch that was issued, then by what was decided.
+fn how_far(life: &Life) -> (u64, u64) {
+    (life.issued.number, life.version)
+}
+
 /// The life that a document tells of; a document of before there were lives tells who owns the
 /// machine, and whether it is paused.
 fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
     if let Some(life) = &body.life {
-        return life.clone();
+        // What the vault has heard meanwhile may be further than what was ever written.
+        let further = known.filter(|known| how_far(known) > how_far(life));
+        return further.map_or_else(|| life.clone(), |known| Life { paused: life.paused, ..known.clone() });
     }
     let hosts = [body.source.host, body.target.host];
     let life = Life::of_before(hosts, body.epoch, body.intent == Intent::Pause, false, true, None);
