@@ -28,6 +28,9 @@ use crate::{
 const CONNECT_TRIES: u32 = 10;
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Where the system tells which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 async fn connect(uri: String) -> Result<Arc<dyn Hypervisor>, AgentError> {
     let mut tries = 0;
     loop {
@@ -58,6 +61,8 @@ pub struct Agent {
     kerberos: KerberosRole,
     /// Whether it goes on after a command.
     serving: bool,
+    /// Which boot of the host this is.
+    boot: String,
 }
 
 impl Agent {
@@ -80,6 +85,7 @@ impl Agent {
             membership: None,
             identity: Mutex::default(),
             serving: false,
+            boot: std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned(),
         }
     }
 
@@ -96,6 +102,18 @@ impl Agent {
     pub fn with_hypervisor(mut self, hypervisor: Arc<dyn Hypervisor>) -> Agent {
         self.hypervisor = OnceCell::new_with(Some(hypervisor));
         self
+    }
+
+    /// The same agent after another boot of its host.
+    #[must_use]
+    pub fn after_boot(mut self, boot: &str) -> Agent {
+        boot.clone_into(&mut self.boot);
+        self
+    }
+
+    /// Tells one boot of this host from another.
+    pub(crate) fn boot(&self) -> &str {
+        &self.boot
     }
 
     /// The same agent under a vault: as host `me`, told by the first of `upstreams` that
@@ -236,6 +254,9 @@ impl Agent {
             }
             Request::Discard { machine, force } => {
                 commands::discard(self, &machine, force).await.map(Reply::Discarded)
+            }
+            Request::StartHeld { machine } => {
+                commands::start_held(self, &machine).await.map(Reply::HeldStarts)
             }
             Request::Replicate(wanted) => {
                 commands::replicate(self, wanted, observer).await.map(Reply::Replicated)

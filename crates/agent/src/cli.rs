@@ -11,6 +11,7 @@ mod points;
 mod run;
 mod serve;
 mod show;
+mod start_held;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
@@ -69,6 +70,7 @@ enum Command {
     DropRescued(points::DropRescuedArgs),
     Discard(points::DiscardArgs),
     Replicate(points::ReplicateArgs),
+    StartHeld(start_held::StartHeldArgs),
     Serve(serve::ServeArgs),
     Enrol(enrol::EnrolArgs),
     Cert(cert::CertArgs),
@@ -129,6 +131,7 @@ fn dispatch(cli: Cli) -> Result<(), AgentError> {
         Command::DropRescued(args) => Session::new(global).run(args.request()),
         Command::Discard(args) => Session::new(global).run(args.request()),
         Command::Replicate(args) => Session::new(global).run(args.request()),
+        Command::StartHeld(args) => Session::new(global).run(args.request()),
         Command::Serve(_) => serve::run(&global),
         Command::Enrol(args) => enrol::run(args, &global),
         Command::Cert(args) => cert::run(args, global.output),

@@ -10,6 +10,7 @@ mod listing;
 mod qcow2_file;
 mod replicate;
 mod rescued;
+mod start_held;
 mod verify;
 
 pub(crate) use adopt::{adopt, check_copies, take_over_copy};
@@ -19,4 +20,5 @@ pub(crate) use export::export;
 pub(crate) use listing::{brought_up_at, disk_line, machines, points, power, replica_line, status};
 pub(crate) use replicate::replicate;
 pub(crate) use rescued::drop_rescued;
+pub(crate) use start_held::start_held;
 pub(crate) use verify::verify;

@@ -17,9 +17,9 @@ use crate::Fault;
 
 pub use client::{Running, ask};
 pub use reply::{
-    Adopted, AdoptedCopy, BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, MachineLine,
-    PointLine, ReplicaLine, ReplicaPoints, Replicated, Reply, RescuedDropped, ScrubLine, SourceLine, Status,
-    Verified,
+    Adopted, AdoptedCopy, BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, HeldStarts,
+    MachineLine, PointLine, ReplicaLine, ReplicaPoints, Replicated, Reply, RescuedDropped, ScrubLine,
+    SourceLine, Status, Verified,
 };
 pub use request::{Adopt, BringUp, Export, Format, PointChoice, Replicate, Request, StartChoice};
 pub use server::{bind, serve};

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
 #![allow(clippy::print_stdout, reason = "a round that failed is to be read, and played again")]
 
+#[path = "guests/choices.rs"]
+mod choices;
 #[path = "guests/daemon.rs"]
 mod daemon;
 #[path = "guests/handed.rs"]

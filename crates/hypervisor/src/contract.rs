@@ -136,6 +136,13 @@ pub trait Hypervisor: Send + Sync {
     /// Sets whether the host starts the machine when it boots.
     async fn set_autostart(&self, id: MachineId, autostart: bool) -> Result<()>;
 
+    /// Makes and starts a network that leads nowhere, for a test failover. One of that name that is
+    /// there already is a success.
+    async fn create_network(&self, name: &str) -> Result<()>;
+
+    /// Stops and removes it. One that is not there is a success.
+    async fn remove_network(&self, name: &str) -> Result<()>;
+
     /// What of `xml` this host cannot provide (kind of virtualization, architecture, machine
     /// type, emulator, processor model, networks), found out before anything is started.
     /// Empty: nothing known stands against a start.

@@ -19,6 +19,7 @@ mod huge_pages;
 mod inventory;
 mod lifecycle;
 mod lookup;
+mod networks;
 mod startable;
 
 use std::time::Duration;
@@ -152,6 +153,18 @@ impl Hypervisor for Libvirt {
     async fn set_autostart(&self, id: MachineId, autostart: bool) -> Result<()> {
         let set = move |c: &_| lifecycle::set_autostart(c, id, autostart);
         self.host.call("set the autostart of", Some(id), CALL_DEADLINE, set).await
+    }
+
+    async fn create_network(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        let create = move |c: &_| networks::create(c, &name);
+        self.host.call("create a network", None, CALL_DEADLINE, create).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        let remove = move |c: &_| networks::remove(c, &name);
+        self.host.call("remove a network", None, CALL_DEADLINE, remove).await
     }
 
     async fn check_startable(&self, xml: &str) -> Result<Vec<Problem>> {

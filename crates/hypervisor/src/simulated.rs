@@ -171,6 +171,12 @@ impl Simulated {
         Ok(())
     }
 
+    /// The networks that were made here and are there.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.world().networks.iter().cloned().collect()
+    }
+
     /// Whether the cables of a machine's cards were pulled since it was started.
     ///
     /// # Errors

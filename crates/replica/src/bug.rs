@@ -45,6 +45,8 @@ pub enum Bug {
     KeepGoneDisks,
     /// What an adopted disk holds beyond a disk that was smaller is shown again.
     ShowAdopted,
+    /// Overlays of an older point are folded as if they stood on the newest one.
+    FoldOnNewest,
 }
 
 farshore_bugs::switch!(thread, Bug);

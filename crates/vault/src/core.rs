@@ -67,6 +67,8 @@ pub enum Bug {
     SpeaksFirst,
     /// What a host that was silent tells after the vault wrote its own anew is passed over.
     DropsLate,
+    /// A deletion that a backup has open is gone on with, whatever was decided since (R6).
+    DeletesByBackup,
     /// A protection whose machine no host reports is taken for removed.
     AbsenceIsRemoval,
     /// A higher epoch that a host reports is passed over.

@@ -41,6 +41,7 @@ pub(super) fn json(reply: &Reply) -> String {
         Reply::Adopted(adopted) => serde_json::to_value(adopted),
         Reply::RescuedDropped(dropped) => serde_json::to_value(dropped),
         Reply::Discarded(discarded) => serde_json::to_value(discarded),
+        Reply::HeldStarts(held) => serde_json::to_value(held),
         Reply::Replicated(replicated) => serde_json::to_value(replicated),
     };
     format!("{:#}\n", value.unwrap_or_default())
@@ -58,6 +59,7 @@ pub(super) fn human(reply: &Reply) -> String {
         Reply::Adopted(adopted) => self::adopted(adopted),
         Reply::RescuedDropped(dropped) => rescued_dropped(dropped),
         Reply::Discarded(discarded) => self::discarded(discarded),
+        Reply::HeldStarts(held) => format!("machine '{}' is started though nobody answers\n", held.machine),
         Reply::Replicated(replicated) => self::replicated(replicated),
     }
 }

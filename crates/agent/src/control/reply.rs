@@ -29,6 +29,8 @@ pub enum Reply {
     RescuedDropped(RescuedDropped),
     /// To `Discard`.
     Discarded(Discarded),
+    /// A machine that was held is started.
+    HeldStarts(HeldStarts),
     /// To `Replicate`.
     Replicated(Replicated),
 }
@@ -325,4 +327,11 @@ pub struct CycleLine {
     pub took_ms: u64,
     /// Cycles missed so far.
     pub missed: u64,
+}
+
+/// A machine that was held after a boot, and is started by a person's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldStarts {
+    /// The machine's name.
+    pub machine: String,
 }

@@ -50,6 +50,12 @@ pub enum Request {
     },
     /// Replicates a machine until stopped, or once.
     Replicate(Replicate),
+    /// Starts a machine that is held after this host's boot, because nobody on the other side
+    /// answers whether it has taken over (rule R8).
+    StartHeld {
+        /// Name or UUID.
+        machine: String,
+    },
 }
 
 /// Writes a point's disks as flat files.

@@ -9,6 +9,7 @@
 //! ```
 
 mod act;
+mod drill;
 mod letters;
 mod look;
 mod start;
@@ -55,6 +56,8 @@ pub(super) struct Acting {
     doing: BTreeMap<MachineId, Doing>,
     cannot: BTreeMap<MachineId, Problem>,
     overridden: BTreeSet<MachineId>,
+    /// Why test failovers cannot be opened, or removed.
+    drills: BTreeMap<MachineId, Problem>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -113,9 +116,7 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
 async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<bool, AgentError> {
     let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
     managed.own_autostart(agent, &seen).await?;
-    if seen.here.runs {
-        start::ran_here(managed, machine).await?;
-    }
+    start::note_run(agent, managed, &seen).await?;
     if start::finish(managed, &seen).await? {
         return Ok(true);
     }
@@ -130,6 +131,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
     if managed.act(agent, &seen, what).await? {
         return Ok(true);
     }
+    drill::settle(agent, managed, &seen).await;
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;
@@ -235,8 +237,19 @@ impl Managed {
         let mut acting = locked(&self.acting);
         match held {
             true => acting.held.insert(machine),
-            false => acting.held.remove(&machine),
+            false => acting.overridden.remove(&machine) | acting.held.remove(&machine),
         };
+    }
+
+    /// A person says that a machine may start though nobody answers; false where it is not held
+    /// for that.
+    pub(crate) fn override_witness(&self, machine: MachineId) -> bool {
+        let mut acting = locked(&self.acting);
+        let held = acting.held.contains(&machine);
+        if held {
+            acting.overridden.insert(machine);
+        }
+        held
     }
 
     fn is_overridden(&self, machine: MachineId) -> bool {

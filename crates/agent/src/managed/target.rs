@@ -125,7 +125,7 @@ impl Managed {
         known: bool,
     ) -> Result<(), Refusal> {
         let (machine, epoch) = (hello.machine, hello.epoch);
-        if let Some(refusal) = self.is_turning(machine) {
+        if let Some(refusal) = self.is_turning(machine).or_else(|| self.is_placing(agent, machine)) {
             return Err(refusal);
         }
         let judged = admission::judge(&self.ledger(), machine, peer, &epoch);
@@ -156,6 +156,17 @@ impl Managed {
             })?;
         }
         verdict
+    }
+
+    /// A session that comes before the replica is in its place would make it in another one.
+    fn is_placing(&self, agent: &Agent, machine: MachineId) -> Option<Refusal> {
+        let place = PathBuf::from(self.ledger().protection(machine)?.place.clone()?);
+        let replicas = agent.replicas();
+        let elsewhere = replicas.dir_of(machine) != place.join(machine.to_string());
+        (elsewhere && !replicas.exists(machine)).then(|| {
+            let why = "the place for the replica is being made ready";
+            Refusal::new(RefusalCode::Busy, why, "it is tried again by itself")
+        })
     }
 
     /// Whether a host may ask what runs here.

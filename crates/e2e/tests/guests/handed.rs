@@ -12,12 +12,13 @@ use farshore_agent::control::{Exported, PointLine, ReplicaPoints};
 use farshore_control::{
     Body, Compression, Document, Endpoint, InitialCopy, Intent, KeepPoints, Key, Protection, Settings, Term,
     Version, Wire,
+    report::SourcePhase,
     sync::{Cursor, Documents},
 };
 use farshore_e2e::{desk::Desk, host::TestHost};
 use farshore_guest::{Load, read_console};
 use farshore_protection::{
-    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Report, Said, State,
+    Confirm, Copying, DrillPhase, Event, Facts, Input, Life, Operation, Order, Report, Said, Stage, State,
 };
 use farshore_types::{Epoch, HostId, MachineId, VaultId};
 use uuid::Uuid;
@@ -32,16 +33,16 @@ use crate::{
 const DOWN_MS: u128 = 3000;
 
 /// The vault of one guest.
-struct Above {
-    site: Site,
-    life: Life,
+pub(crate) struct Above {
+    pub(crate) site: Site,
+    pub(crate) life: Life,
     written: Life,
     generation: u64,
     machine: MachineId,
     frequency: u64,
 }
 
-const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
+pub(crate) const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
 
 fn term() -> Term {
     Term { number: 1, vault: VaultId(Uuid::from_u128(0xf)) }
@@ -49,7 +50,7 @@ fn term() -> Term {
 
 impl Above {
     /// The guest runs at home, and is protected.
-    fn new(frequency: u64) -> Above {
+    pub(crate) fn new(frequency: u64) -> Above {
         let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
         site.start_guest();
         for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
@@ -65,11 +66,11 @@ impl Above {
         above
     }
 
-    fn host(&self, id: HostId) -> &TestHost {
+    pub(crate) fn host(&self, id: HostId) -> &TestHost {
         if id == IDS[0] { &self.site.home } else { &self.site.away }
     }
 
-    fn desk(&self, id: HostId) -> Desk {
+    pub(crate) fn desk(&self, id: HostId) -> Desk {
         Desk::of(&self.host(id).config())
     }
 
@@ -134,7 +135,7 @@ impl Above {
     }
 
     /// Makes events of what both hosts say, and writes what follows.
-    fn hear(&mut self) {
+    pub(crate) fn hear(&mut self) {
         let said: Vec<Option<Said>> = IDS.iter().map(|id| self.said(*id)).collect();
         for (one, other) in [(0, 1), (1, 0)] {
             let Some(words) = &said[one] else { continue };
@@ -150,9 +151,35 @@ impl Above {
         if replicated && self.life.copying == Copying::Seeding {
             self.step(Event::FirstPoint, self.life.epoch);
         }
+        if replicated && self.life.copying == Copying::Resync && self.compares_no_more() {
+            self.step(Event::Resynced, self.life.epoch);
+        }
+        self.hear_of_drill();
         if self.life != self.written {
             self.write();
         }
+    }
+
+    fn hear_of_drill(&mut self) {
+        let Some(drill) = self.life.drill.clone() else { return };
+        let report = self.desk(self.life.target).report();
+        let standings = report.into_iter().flat_map(|report| report.standings);
+        let version = Some(self.version());
+        let Some(standing) = standings.into_iter().find(|s| s.document == version) else { return };
+        match (drill.phase, standing.drill) {
+            (DrillPhase::Opening, Some(there)) if there.runs && there.order == drill.order => {
+                self.step(Event::DrillRuns, self.life.epoch);
+            }
+            (DrillPhase::CleaningUp, None) => self.step(Event::DrillGone, self.life.epoch),
+            _ => {}
+        }
+    }
+
+    fn compares_no_more(&self) -> bool {
+        let report = self.desk(self.life.source).report();
+        let sources = report.into_iter().flat_map(|report| report.sources);
+        let mut ours = sources.filter(|source| source.machine == self.machine);
+        ours.any(|source| source.phase == SourcePhase::Replicating)
     }
 
     fn said(&self, id: HostId) -> Option<Said> {
@@ -162,7 +189,7 @@ impl Above {
         Some(standing.said(id, lineage, Some(self.version()), &self.life.epoch))
     }
 
-    fn until(&mut self, what: &str, is: impl Fn(&Life) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, is: impl Fn(&Life) -> bool) {
         let begun = Instant::now();
         loop {
             self.hear();
@@ -177,7 +204,7 @@ impl Above {
         }
     }
 
-    fn order(&mut self, operation: Operation, change: impl FnOnce(&mut Order)) {
+    pub(crate) fn order(&mut self, operation: Operation, change: impl FnOnce(&mut Order)) {
         let token = u128::from(self.life.issued.number) + 100;
         let mut order = Order {
             confirmed: [Confirm::DataLoss, Confirm::MayStillRun].into(),
@@ -222,14 +249,14 @@ impl Above {
     }
 
     /// The points that a host keeps, oldest first.
-    fn points(&self, id: HostId) -> Vec<PointLine> {
+    pub(crate) fn points(&self, id: HostId) -> Vec<PointLine> {
         let all: Vec<ReplicaPoints> = self.host(id).command(&["points", MACHINE]).unwrap_or_default();
         all.into_iter().flat_map(|replica| replica.points).collect()
     }
 
     /// Waits for a point of an instant from now on at the host that keeps the replica, and judges
     /// it by the guest's ledger.
-    fn next_point(&mut self) -> PointLine {
+    pub(crate) fn next_point(&mut self) -> PointLine {
         let (keeper, now) = (self.life.target, crate::site::now_ms());
         let begun = Instant::now();
         let point = loop {
@@ -244,7 +271,7 @@ impl Above {
         point
     }
 
-    fn judge(&self, keeper: HostId, point: &PointLine) {
+    pub(crate) fn judge(&self, keeper: HostId, point: &PointLine) {
         let out = tempfile::tempdir_in(self.site.dir.path()).unwrap();
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
         let exported: Exported =
@@ -275,6 +302,50 @@ impl Above {
         let dir = &self.host(id).dir;
         under(&dir.join("replicas")) + under(&dir.join("images"))
     }
+}
+
+#[test]
+fn a_disaster_leads_away_the_old_primary_is_fenced_and_only_what_differs_leads_home() {
+    let mut above = Above::new(1);
+    above.until("the first point", |life| life.state() == State::Protected);
+    let shown = above.next_point();
+    // Nothing is heard of home any more, and its guest runs on.
+    above.desk(IDS[0]).cut(true).unwrap();
+    above.site.home.kill_agent();
+    let boots = above.site.verdicts().len();
+    above.order(Operation::UnplannedFailover, |_| {});
+    above.until("it to be brought up there", |life| life.state() == State::FailedOver);
+    let verdict = wait("the guest's verdict", || above.site.verdicts().get(boots).copied());
+    assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+    let at = |life: &Life| match &life.stage {
+        Stage::FailedOver { at, .. } => *at,
+        _ => None,
+    };
+    assert!(at(&above.life) >= Some(shown.id), "the newest point that had arrived: {:?}", above.life);
+    // The old primary comes back while the new one runs.
+    assert!(!above.site.home.machine_pids().is_empty(), "it runs on, and nobody heard of it");
+    above.desk(IDS[0]).cut(false).unwrap();
+    above.site.home.start_agent().unwrap();
+    let fenced = |above: &Above| {
+        let standings = above.desk(IDS[0]).report().map(|report| report.standings).unwrap_or_default();
+        standings.iter().any(|standing| standing.fenced && standing.runs == Some(false))
+    };
+    wait("the copy at home to be fenced", || fenced(&above).then_some(()));
+    assert_eq!(above.site.home.machine_pids(), Vec::<u32>::new());
+    above.order(Operation::Commit, |_| {});
+    above.order(Operation::Reverse, |_| {});
+    above.until("protection in reverse", |life| life.state() == State::Protected);
+    let point = above.next_point();
+    assert!(point.id.epoch == 2, "{}", point.id);
+    let pinned = above.points(IDS[0]).into_iter().find(|point| !point.pinned_by.is_empty());
+    let own = pinned.expect("what home wrote itself is kept");
+    above.judge(IDS[0], &own);
+    let (sent, whole) = (above.sent(IDS[1]), above.size(IDS[0]));
+    println!("{sent} bytes sent, of {whole}");
+    assert!(sent < whole / 3, "only what differs is sent: {sent} of {whole}");
+    above.move_over(Operation::Failback);
+    let point = above.next_point();
+    assert!(point.id.epoch == 3 && above.life.source == IDS[0], "{}", point.id);
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub struct Rewrite {
     /// Where a network that `networks` does not name leads: `true` pulls the plug, `false`
     /// leaves it.
     pub unplug_others: bool,
+    /// The one network that every card is connected to, whatever it was connected to; `networks`
+    /// counts for nothing then.
+    pub all_networks: Option<String>,
+    /// Every card gets an address that nobody has: for a copy beside the original.
+    pub new_cards: bool,
     /// Another file for the firmware's variables.
     pub nvram: Option<PathBuf>,
     /// Another kind of virtualization: `qemu` where the host has no `kvm`.
@@ -197,16 +202,24 @@ impl Edits<'_> {
         let now = source.and_then(|s| ["network", "bridge", "dev"].iter().find_map(|name| s.attribute(name)));
         // What a run chose: the tap device's name, and the port of a network.
         nic.children("target").filter(|t| generated_device(t)).for_each(|t| self.remove(t));
+        if to.new_cards {
+            nic.children("mac").for_each(|m| self.remove(m));
+        }
+        if let Some(network) = &to.all_networks {
+            return self.connect(nic, network);
+        }
         match now.and_then(|now| to.networks.get(now)) {
-            Some(Some(network)) => {
-                self.set_attribute(nic, "type", Some("network"));
-                self.source(nic, &format!("<source network='{}'/>", escape(network)));
-                nic.children("virtualport").for_each(|p| self.remove(p));
-            }
+            Some(Some(network)) => self.connect(nic, network),
             Some(None) => self.unplug(nic),
             None if to.unplug_others => self.unplug(nic),
             None => {}
         }
+    }
+
+    fn connect(&mut self, nic: &Element, network: &str) {
+        self.set_attribute(nic, "type", Some("network"));
+        self.source(nic, &format!("<source network='{}'/>", escape(network)));
+        nic.children("virtualport").for_each(|p| self.remove(p));
     }
 
     /// Leaves the card in its slot, connected to the emulator's own closed network with the

@@ -199,6 +199,22 @@ impl Hypervisor for Simulated {
         .await
     }
 
+    async fn create_network(&self, name: &str) -> Result<()> {
+        self.act(Operation::Networks, "create a network", |world, _| {
+            world.networks.insert(name.to_owned());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        self.act(Operation::Networks, "remove a network", |world, _| {
+            world.networks.remove(name);
+            Ok(())
+        })
+        .await
+    }
+
     async fn check_startable(&self, xml: &str) -> Result<Vec<Problem>> {
         self.act(Operation::CheckStartable, "check a machine's definition", |world, verb| {
             definition::machine(xml).map_err(|e| wrong(verb, Kind::Invalid, e.to_string()))?;

@@ -23,6 +23,7 @@ pub enum Operation {
     Unplug,
     HasRun,
     SetAutostart,
+    Networks,
     CheckStartable,
     Checkpoints,
     DeleteCheckpoint,

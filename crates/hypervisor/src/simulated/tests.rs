@@ -70,3 +70,16 @@ async fn cables_that_were_pulled_are_in_again_when_the_machine_is_started_anew()
     host.start(id, Start::Running).await.unwrap();
     assert!(!host.is_unplugged(id).unwrap());
 }
+
+#[tokio::test]
+async fn a_network_is_made_once_and_removed_once() {
+    let (host, _) = host_with_machine().await;
+    for _ in 0..2 {
+        host.create_network("lab").await.unwrap();
+    }
+    assert_eq!(host.networks(), ["lab"]);
+    for _ in 0..2 {
+        host.remove_network("lab").await.unwrap();
+    }
+    assert_eq!(host.networks(), Vec::<String>::new());
+}

@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) images: BTreeMap<PathBuf, Image>,
     pub(super) machines: BTreeMap<MachineId, Model>,
     pub(super) start_problems: Vec<Problem>,
+    /// Networks that were made.
+    pub(super) networks: BTreeSet<String>,
     /// Images that cannot be looked at now.
     pub(super) unseen: BTreeSet<PathBuf>,
 }

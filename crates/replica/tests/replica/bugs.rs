@@ -218,6 +218,11 @@ fn an_old_copy_that_shows_through_is_caught() {
 }
 
 #[test]
+fn a_machine_of_an_older_point_that_is_kept_as_if_of_the_newest_is_caught() {
+    is_caught(Bug::FoldOnNewest, crate::own::fold_at_older_point, &["differs", "is missing"]);
+}
+
+#[test]
 fn a_gone_disk_that_keeps_its_space_is_caught() {
     is_caught(Bug::KeepGoneDisks, crate::gone::a_gone_disk, &["still there", "bytes became"]);
 }

@@ -98,6 +98,57 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
     }
 }
 
+/// What the newest point is after a machine ran at an older one.
+///
+/// # Errors
+/// Where it is not what the machine saw.
+pub(crate) fn fold_at_older_point() -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut driver, now) = brought_up(&dir.path().join("store"), 1);
+    let sealed = driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None)).unwrap();
+    check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now)])
+}
+
+#[test]
+fn circles_lengthen_no_chain_and_take_no_more_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let clock = ManualClock::at(1_700_000_000_000);
+    let mut driver =
+        Driver::start(driver::open(Arc::new(RealFiles), clock.clone(), &store, eager()).unwrap(), &[SIZE])
+            .unwrap();
+    driver.write(&[(0, 0, 300_000, 1)]);
+    driver.point().unwrap();
+    let mut sizes = Vec::new();
+    for circle in 1..=10 {
+        // Failed over to here, run, handed back; then it is replicated to here again.
+        let epoch = Epoch { number: 2 * circle, token: 7 };
+        let newest = driver.replica.newest().unwrap().id;
+        let overlays = driver.replica.bring_up(newest, epoch).unwrap();
+        let path = overlays[0].path.display().to_string();
+        let (fine, said) =
+            tool::run(dir.path(), "qemu-io", &["-c", &format!("write -P {circle} 131072 400000"), &path]);
+        assert!(fine, "{said}");
+        let mut now = driver.now[0].clone();
+        now.write(131_072, &[u8::try_from(circle).unwrap(); 400_000]);
+        let id = PointId { epoch: epoch.number, number: newest.number + 1 };
+        let sealed = driver.replica.fold(&own(id, Some(RootDigest([7; 32])))).unwrap();
+        check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now.clone())]).unwrap();
+        driver.replica.begin_session(&Epoch { number: epoch.number + 1, token: 8 }, "m").unwrap();
+        driver = Driver::resume(driver.replica, vec![(vda(), SIZE, now)]).unwrap();
+        driver.write(&[(0, 200_000, 300_000, circle)]);
+        driver.point().unwrap();
+        clock.advance(5000);
+        driver.replica.prune_all(&last(3)).unwrap();
+        let images = fs::metadata(store.join("vda.qcow2")).unwrap();
+        sizes.push(std::os::unix::fs::MetadataExt::blocks(&images) * 512);
+        assert!(driver.replica.points().len() <= 4, "{:?}", driver.replica.points());
+        assert_eq!(driver.replica.check_tables().unwrap(), []);
+    }
+    let (first, last) = (sizes[2], sizes[9]);
+    assert!(last <= first + first / 10, "the same room after ten circles as after three: {sizes:?}");
+}
+
 #[test]
 fn keeping_what_a_machine_wrote_may_be_cut_anywhere() {
     let dir = tempfile::tempdir().unwrap();

@@ -62,6 +62,9 @@ impl Core {
         if !news {
             return;
         }
+        if let Key::Protection(machine) = theirs.key {
+            self.let_the_replica_stay(machine);
+        }
         // Sequence 0: it is not given to anybody before it was written anew in this term.
         self.tables.documents.put(DocumentRow { document: united.clone(), sequence: 0 });
         if !known {
@@ -102,6 +105,25 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Somebody decided about a protection after what the vault knows: a deletion that was
+    /// ordered before that may not be wanted any more, and takes nothing (rule R6).
+    fn let_the_replica_stay(&mut self, machine: MachineId) {
+        #[cfg(feature = "deliberate-bugs")]
+        if self.has_bug(super::Bug::DeletesByBackup) {
+            return;
+        }
+        let goes = |ended: &Ended| matches!(ended.replica, ReplicaFate::ToDelete | ReplicaFate::Asked { .. });
+        if !self.tables.protections.get(&machine).is_some_and(|row| row.ended.as_ref().is_some_and(goes)) {
+            return;
+        }
+        self.withdraw_requests(machine);
+        self.tables.protections.change(&machine, |row| {
+            row.ended.iter_mut().for_each(|ended| ended.replica = ReplicaFate::Kept);
+            let note = "the vault was restored from before its end was decided anew: the replica is kept";
+            row.note = Some(note.to_owned());
+        });
     }
 
     /// Hosts that were only learned of are reached as documents of before say.

@@ -82,6 +82,50 @@ fn a_protection_that_ended_after_the_backup_stays_ended() {
     assert!(matches!(world.held(0, 1), Some(Body::Removed { .. })));
 }
 
+/// A deletion is open in the backup; after it the machine was protected again, and its end says
+/// that the replica is kept.
+fn restored_to_an_open_deletion(bug: Option<Bug>) -> World {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    world.run(&Command::Disable { machine: id(1), replica: Some(OnDisable::Delete), force: false });
+    let backup = world.stored.clone();
+    world.enable(1);
+    world.deliver_all();
+    world.all_report();
+    world.run(&Command::Disable { machine: id(1), replica: Some(OnDisable::Keep), force: false });
+    world.deliver_all();
+    world.start(backup, Start::Restored);
+    if let Some(bug) = bug {
+        world.core = world.core.clone().with_bug(bug);
+    }
+    for _ in 0..4 {
+        world.all_report();
+        world.deliver_all();
+    }
+    world
+}
+
+fn deletions(world: &World) -> usize {
+    let of = |request: &&crate::rows::RequestRow| {
+        matches!(request.request.action, request::Action::DeleteReplica { .. }) && !request.withdrawn
+    };
+    world.core.requests().filter(of).count()
+}
+
+#[test]
+fn a_replica_that_was_kept_after_the_backup_is_not_deleted_by_what_the_backup_had_open() {
+    let world = restored_to_an_open_deletion(None);
+    assert_eq!(deletions(&world), 0);
+    let row = world.core.protection(id(1)).unwrap();
+    assert!(!row.is_live() && row.note.as_ref().is_some_and(|note| note.contains("is kept")), "{row:?}");
+    assert_eq!(
+        deletions(&restored_to_an_open_deletion(Some(Bug::DeletesByBackup))),
+        1,
+        "the fault is caught"
+    );
+}
+
 #[test]
 fn a_restored_vault_sends_nothing_and_takes_no_command_before_it_has_learned() {
     let mut world = World::new();

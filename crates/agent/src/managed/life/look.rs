@@ -10,9 +10,6 @@ use farshore_types::MachineId;
 use super::{super::Managed, station::Station};
 use crate::{Agent, AgentError, replicas::blocking, source};
 
-/// Where the system tells which boot this is.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// Everything about one machine, at one look.
 pub(super) struct Seen {
     pub(super) protection: Protection,
@@ -48,7 +45,7 @@ impl Managed {
         };
         let here = Here {
             runs,
-            booted: !runs && station.ran_in.as_ref().is_some_and(|boot| *boot != this_boot()),
+            booted: !runs && station.ran_in.as_ref().is_some_and(|boot| boot != agent.boot()),
             fresh: self.is_fresh(),
             complete: left.is_some(),
             brought_up: station.brought_up_by(&lineage),
@@ -80,9 +77,4 @@ pub(super) async fn runs(agent: &Agent, there: Option<&Machine>) -> Result<bool,
 pub(super) async fn left(agent: &Agent, there: &Machine) -> Result<Option<Left>, AgentError> {
     let (files, state, machine) = (agent.files.clone(), source::dir_of(agent, there.id), there.clone());
     Ok(blocking(move || left_at(&files, &state, &machine)).await?)
-}
-
-/// Tells one boot of this host from another.
-pub(super) fn this_boot() -> String {
-    std::fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }

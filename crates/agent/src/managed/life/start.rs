@@ -14,7 +14,7 @@ use farshore_types::{Consistency, Epoch, MachineId, PointId, PointRef};
 use super::{
     super::{Managed, ledger::Ledger},
     act::denied_error,
-    look::{Seen, this_boot},
+    look::Seen,
     turn::is_ours,
 };
 use crate::{Agent, AgentError, OpenReplica, commands, replicas::blocking, source};
@@ -83,7 +83,7 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let point = replica.run(move |store| store.point(seal.last.id)).await?;
     let checkpoint = come_up(agent, &replica, &point, seal.next).await?;
     learn(agent, &replica, seal.last, checkpoint).await?;
-    ran_here(managed, seal.machine).await?;
+    ran_here(agent, managed, seal.machine).await?;
     remember(managed, seal.machine, BroughtUp { epoch: seal.next, order: 0, at: Some(seal.last.id) }).await
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn as_it_is(
             advice: "define it again, or fail over to the other side".to_owned(),
         });
     }
-    ran_here(managed, machine).await?;
+    ran_here(agent, managed, machine).await?;
     let now = hypervisor.machine(machine).await?;
     match now.power.is_off() {
         true => hypervisor.start(machine, Start::Running).await?,
@@ -149,13 +149,16 @@ pub(super) async fn bring_up(
     }
     let at = point.id;
     come_up(agent, &replica, &point, epoch).await?;
-    ran_here(managed, machine).await?;
+    ran_here(agent, managed, machine).await?;
     forget_map(agent, machine).await?;
     remember(managed, machine, BroughtUp { epoch, order, at: Some(at) }).await
 }
 
 /// The point that is meant; none: none, but what was left here.
-async fn chosen(replica: &Arc<OpenReplica>, choice: Choice) -> Result<Option<PointInfo>, AgentError> {
+pub(super) async fn chosen(
+    replica: &Arc<OpenReplica>,
+    choice: Choice,
+) -> Result<Option<PointInfo>, AgentError> {
     let find = move |store: &mut Replica| {
         Ok(match choice {
             Choice::AsLeft => None,
@@ -276,13 +279,34 @@ async fn forget_map(agent: &Arc<Agent>, machine: MachineId) -> Result<(), AgentE
 }
 
 /// From now on a boot of this host is one after the machine ran here.
-pub(super) async fn ran_here(managed: &Arc<Managed>, machine: MachineId) -> Result<(), AgentError> {
-    let boot = this_boot();
+pub(super) async fn ran_here(
+    agent: &Agent,
+    managed: &Arc<Managed>,
+    machine: MachineId,
+) -> Result<(), AgentError> {
+    let boot = agent.boot().to_owned();
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         let new = station.ran_in.as_ref() != Some(&boot);
         station.ran_in = Some(boot);
         ((), new)
+    };
+    managed.change(note).await
+}
+
+/// Whether it ran when this host went down is known by the last look before that. One that its
+/// users have shut down is not started after a boot.
+pub(super) async fn note_run(agent: &Agent, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
+    let machine = seen.protection.machine;
+    if seen.here.runs {
+        return ran_here(agent, managed, machine).await;
+    }
+    if seen.station.ran_in.as_deref() != Some(agent.boot()) {
+        return Ok(());
+    }
+    let note = move |ledger: &mut Ledger| {
+        ledger.station_mut(machine).ran_in = None;
+        ((), true)
     };
     managed.change(note).await
 }

@@ -11,6 +11,8 @@ use farshore_protection::BroughtUp;
 use farshore_types::{DiskKey, Epoch, MachineId, PointRef};
 use serde::{Deserialize, Serialize};
 
+use super::drill::DrillKept;
+
 /// How this host stands with one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Station {
@@ -40,7 +42,10 @@ pub struct Station {
     /// Whether the host was to start the machine when it boots, before that became ours to say.
     #[serde(default)]
     pub autostart: Option<bool>,
-    /// The boot of this host in which the machine ran here last.
+    /// A test failover that was begun here.
+    #[serde(default)]
+    pub drill: Option<DrillKept>,
+    /// The boot of this host in which the machine ran when it was last looked at.
     #[serde(default)]
     pub ran_in: Option<String>,
 }
@@ -72,6 +77,7 @@ impl Station {
             turning: None,
             fenced: None,
             autostart: None,
+            drill: None,
             ran_in: None,
         }
     }

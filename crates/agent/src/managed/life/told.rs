@@ -7,7 +7,7 @@ use farshore_types::MachineId;
 
 use super::{
     super::{Managed, locked},
-    look,
+    drill, look,
 };
 use crate::Agent;
 
@@ -26,10 +26,17 @@ pub(in super::super) async fn standings(agent: &Arc<Agent>, managed: &Managed) -
 
 async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Standing {
     // The document before what is looked at: what it says counts for no later one.
-    let (document, station, lineage) = {
+    let (document, station, lineage, drill) = {
         let ledger = managed.ledger();
-        (ledger.version_of(machine), ledger.station(machine), ledger.lineage(machine).cloned())
+        let life = ledger.protection(machine).and_then(|protection| protection.life.as_ref());
+        let drill = life.and_then(|life| {
+            let wanted = life.wanted();
+            wanted.drill.filter(|_| wanted.other == managed.host())
+        });
+        (ledger.version_of(machine), ledger.station(machine), ledger.lineage(machine).cloned(), drill)
     };
+    let failed = locked(&managed.acting).drills.get(&machine).cloned();
+    let drill = drill::standing(agent, drill.as_ref(), station.drill.as_ref(), failed).await;
     let runs = match agent.hypervisor().await {
         Ok(hypervisor) => match hypervisor.machine(machine).await {
             Ok(there) => look::runs(agent, Some(&there)).await.ok(),
@@ -48,6 +55,7 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         doing: acting.doing.get(&machine).cloned(),
         cannot: acting.cannot.get(&machine).cloned(),
         adopted: station.turned,
+        drill,
         held_without_witness: acting.held.contains(&machine),
         ..Standing::of(machine)
     }

@@ -51,6 +51,8 @@ struct Host {
     id: HostId,
     config: Config,
     hypervisor: Simulated,
+    /// Which boot of it this is; none: the test's own machine's.
+    boot: Mutex<Option<String>>,
 }
 
 pub(crate) struct Pair {
@@ -210,6 +212,14 @@ impl Pair {
         self.vault.put(key, &[self.target_id], Body::Protection(protection));
     }
 
+    /// Writes the next document so that only the source gets it.
+    pub(crate) fn change_at_source(&self, change: impl FnOnce(&mut Protection)) {
+        let key = Key::Protection(self.machine);
+        let Body::Protection(mut protection) = self.vault.document(&key).unwrap().body else { panic!() };
+        change(&mut protection);
+        self.vault.put(key, &[self.source_id], Body::Protection(protection));
+    }
+
     pub(crate) fn remove(&self, why: &str) {
         self.put(Body::Removed { why: why.to_owned() });
     }
@@ -242,6 +252,21 @@ impl Pair {
     async fn restart(&self, at: usize) {
         self.stop(at).await;
         self.start(at);
+    }
+
+    /// The source's host goes down and comes up again; its machines do not start by that.
+    pub(crate) async fn boot_source(&self, boot: &str) {
+        self.stop(0).await;
+        self.source_host.destroy(self.machine).await.unwrap();
+        *self.hosts[0].boot.lock().unwrap() = Some(boot.to_owned());
+        self.start(0);
+    }
+
+    /// A local command at the source.
+    pub(crate) async fn ask_source(&self, request: Request) -> Result<Reply, AgentError> {
+        let agent = Arc::clone(&self.serving[0].lock().unwrap().as_ref().unwrap().agent);
+        let (observer, _events) = Observer::new(CancellationToken::new());
+        agent.handle(request, &observer).await
     }
 
     pub(crate) async fn stop_target(&self) {
@@ -387,11 +412,15 @@ fn host(dir: &Path, authority: &Authority, name: &str, number: u128, change: &dy
     let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
     certificate.save(&config.identity_dir).unwrap();
     change(&mut config);
-    Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new() }
+    Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new(), boot: Mutex::default() }
 }
 
 fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
     let agent = Agent::new(host.config.clone()).with_hypervisor(Arc::new(host.hypervisor.clone())).serving();
+    let agent = match &*host.boot.lock().unwrap() {
+        Some(boot) => agent.after_boot(boot),
+        None => agent,
+    };
     let agent = Arc::new(agent.managed_by(host.id, vec![vault.at(host.id)], TIMING).unwrap());
     let stop = CancellationToken::new();
     let (served, token) = (Arc::clone(&agent), stop.clone());

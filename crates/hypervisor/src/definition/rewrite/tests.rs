@@ -120,3 +120,19 @@ fn a_card_whose_cable_is_pulled_is_the_same_card_else() {
     assert_eq!(unplugged_nics(&text).unwrap(), vec![nic("<link state='down'/>"); 2]);
     assert_eq!(unplugged_nics("<domain><devices/></domain>").unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn a_copy_has_cards_of_its_own_and_only_the_network_that_it_is_given() {
+    let text = "<domain><name>a</name><devices><interface type='bridge'><mac address='52:54:00:00:00:01'/>\
+        <source bridge='br0'/></interface><interface type='network'><source network='prod'/></interface></devices></domain>";
+    let copy = |all_networks: Option<&str>| {
+        let all_networks = all_networks.map(str::to_owned);
+        rewrite(text, &Rewrite { new_cards: true, unplug_others: true, all_networks, ..Rewrite::default() })
+            .unwrap()
+    };
+    let alone = copy(None);
+    assert!(!alone.contains("52:54") && !alone.contains("br0") && !alone.contains("prod"), "{alone}");
+    let given = copy(Some("lab"));
+    assert_eq!(given.matches("<source network='lab'/>").count(), 2, "{given}");
+    assert!(!given.contains("52:54") && !given.contains("br0") && !given.contains("prod"), "{given}");
+}
