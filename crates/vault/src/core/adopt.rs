@@ -74,7 +74,10 @@ impl Core {
 
     fn adopt(&mut self, document: &Document, report: &HostReport, at: &Moment) {
         match (&document.key, &document.body) {
-            (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body, at),
+            (Key::Protection(machine), Body::Protection(body)) => {
+                let tells = report.standings.iter().any(|standing| standing.machine == *machine);
+                self.adopt_protection(*machine, body, tells, at);
+            }
             (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
@@ -148,7 +151,7 @@ impl Core {
         }
     }
 
-    fn adopt_protection(&mut self, machine: MachineId, body: &Protection, at: &Moment) {
+    fn adopt_protection(&mut self, machine: MachineId, body: &Protection, tells: bool, at: &Moment) {
         let known = self.tables.protections.get(&machine);
         let policy = known.and_then(|row| row.policy);
         let follows = policy.and_then(|id| self.tables.policies.get(&id));
@@ -179,12 +182,12 @@ impl Core {
         if let Some(known) = known {
             let (epoch, owner) = (known.epoch, known.owner);
             match &body.life {
-                None => self.turn_to(machine, &Lineage::new(machine, epoch, owner)),
-                // Whether that is an owner that took over cleanly, its hosts tell.
-                Some(life) => {
+                // Whether that is an owner that took over cleanly, its hosts tell, if they can.
+                Some(life) if tells => {
                     let event = Event::Owned { epoch, owner, alone: false };
                     self.happens(machine, &Report { epoch: life.epoch, event }, at);
                 }
+                _ => self.turn_to(machine, &Lineage::new(machine, epoch, owner)),
             }
         }
     }
