@@ -121,6 +121,10 @@ impl Life {
 
     /// Ending protection never stops a machine, so it waits where none runs.
     fn judge_disable(&self) -> Answer {
+        // With the protection everything is forgotten by which its copy could be removed.
+        if self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
+            return Answer::no("drill-open", "a test failover is open", "clean it up first");
+        }
         match &self.stage {
             Stage::HandingOver(_) => Answer::no("runs-nowhere", self.so(), self.instead()),
             Stage::Starting { failed: None, .. } => Answer::no("runs-nowhere", self.so(), self.instead()),

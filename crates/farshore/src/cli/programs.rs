@@ -49,8 +49,10 @@ pub(crate) enum VaultCommand {
     Restore(keeping::RestoreArgs),
     /// Makes a vault of this site's warm copy, when the vault's site is lost. It begins a higher
     /// term, which sites and hosts follow; the old vault steps down when it comes back.
-    #[command(after_help = "Example, on the surviving site server's machine:\n  \
-        FARSHORE_RECOVERY_KEY=… farshore vault promote && farshore vault serve")]
+    #[command(
+        after_help = "Example, on the surviving site server's machine, with FARSHORE_RECOVERY_KEY set:\n  \
+        farshore vault promote"
+    )]
     Promote(keeping::PromoteArgs),
     /// Opens the authority's key with the recovery key, and lets this machine start the vault.
     #[command(after_help = "Example:\n  farshore vault recover-authority")]

@@ -1,6 +1,7 @@
 //! Events: small words of what has changed. Whoever hears one asks for what it wants to know.
 
 use farshore_health::Level;
+use farshore_protection::State as LifeState;
 use farshore_types::{HostId, JobId, MachineId, SiteId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +29,8 @@ pub enum EventView {
         state: ProtectionState,
         /// How well it is.
         health: Level,
+        /// Where it is in its life.
+        life: LifeState,
     },
     /// A protection has ended.
     ProtectionEnded {

@@ -78,6 +78,7 @@ impl Core {
             resync,
             excluded: enable.excluded.clone(),
             place: choice.place.clone(),
+            place_on: Some(choice.target),
             enabled_ms: at.wall_ms,
             note: None,
             ended: None,

@@ -155,7 +155,7 @@ impl Core {
         if row.target() == host {
             self.tables.protections.change(&row.machine, |row| {
                 row.life = row.life.put_back(from.host);
-                row.place.clone_from(&from.place);
+                (row.place, row.place_on) = (from.place.clone(), Some(from.host));
             });
             if let Some(open) = self.open_job(Kind::Move, About::Machine(row.machine)) {
                 self.cancel_job(open, "the new host was forgotten", at)?;

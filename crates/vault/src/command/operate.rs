@@ -24,6 +24,10 @@ impl Core {
             return Err(Problem::invalid("operation", what, "order it by that"));
         }
         let row = self.protection_row(machine)?.clone();
+        if !self.may_issue_for(row.hosts(), at) {
+            let what = format!("neither host of machine '{}' has told this vault what it holds", row.name);
+            return Err(Problem::unavailable("learning", what, "see to the agents of both hosts"));
+        }
         if let Some(known) = self.is_so_already(&row, order, at) {
             return Ok(known);
         }
@@ -103,7 +107,7 @@ impl Core {
         }
         let (from, to) = (self.host_name(leaving.host), self.host_name(row.target()));
         self.tables.protections.change(&row.machine, |row| {
-            (row.place, row.leaving) = (leaving.place.clone(), None);
+            (row.place, row.place_on, row.leaving) = (leaving.place.clone(), Some(leaving.host), None);
         });
         self.put_life(row.machine, row.life.put_back(leaving.host));
         self.supersede_jobs(row.machine, "the failover", None, at);

@@ -66,7 +66,7 @@ impl Core {
         let (from, name, from_place) = (row.target(), row.name, row.place);
         self.tables.protections.change(&machine, |row| {
             row.leaving = Some(Leaving { host: from, place: from_place.clone(), by: epoch });
-            row.place.clone_from(&choice.place);
+            (row.place, row.place_on) = (choice.place.clone(), Some(to));
             // What the new host may have is compared with at once, whatever the policy's window.
             (row.initial, row.resync, row.note) = (InitialCopy::Now, row.resync + 1, None);
         });

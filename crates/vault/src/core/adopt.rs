@@ -4,7 +4,7 @@
 use farshore_control::{
     Body, Document, Endpoint, Intent, Key, Order, Protection, Version, ownership::Lineage, report::HostReport,
 };
-use farshore_protection::Life;
+use farshore_protection::{Event, Life, Report};
 use farshore_types::{EpochOrder, HostId, MachineId};
 
 use super::Core;
@@ -74,7 +74,10 @@ impl Core {
 
     fn adopt(&mut self, document: &Document, report: &HostReport, at: &Moment) {
         match (&document.key, &document.body) {
-            (Key::Protection(machine), Body::Protection(body)) => self.adopt_protection(*machine, body, at),
+            (Key::Protection(machine), Body::Protection(body)) => {
+                let tells = report.standings.iter().any(|standing| standing.machine == *machine);
+                self.adopt_protection(*machine, body, tells, at);
+            }
             (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
@@ -148,7 +151,7 @@ impl Core {
         }
     }
 
-    fn adopt_protection(&mut self, machine: MachineId, body: &Protection, at: &Moment) {
+    fn adopt_protection(&mut self, machine: MachineId, body: &Protection, tells: bool, at: &Moment) {
         let known = self.tables.protections.get(&machine);
         let policy = known.and_then(|row| row.policy);
         let follows = policy.and_then(|id| self.tables.policies.get(&id));
@@ -164,6 +167,7 @@ impl Core {
             resync: body.resync.max(known.map_or(0, |row| row.resync)),
             excluded: body.excluded.clone(),
             place: body.place.clone(),
+            place_on: Some(body.target.host),
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
             ended: None,
@@ -172,9 +176,19 @@ impl Core {
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host), None, at);
         // What was written before the owner changed does not change it back (rule R2).
-        let known = self.tables.epochs.get(&machine).filter(|row| row.epoch.number > body.epoch.number);
+        let life = self.tables.protections.get(&machine).map_or(body.epoch, |row| row.life.epoch);
+        let known = self.tables.epochs.get(&machine).copied();
+        let known = known.filter(|row| row.epoch.number > life.number);
         if let Some(known) = known {
-            self.turn_to(machine, &Lineage::new(machine, known.epoch, known.owner));
+            let (epoch, owner) = (known.epoch, known.owner);
+            match &body.life {
+                // Whether that is an owner that took over cleanly, its hosts tell, if they can.
+                Some(life) if tells => {
+                    let event = Event::Owned { epoch, owner, alone: false };
+                    self.happens(machine, &Report { epoch: life.epoch, event }, at);
+                }
+                _ => self.turn_to(machine, &Lineage::new(machine, epoch, owner)),
+            }
         }
     }
 
@@ -236,11 +250,18 @@ impl Core {
     }
 }
 
+/// By the highest epoch that was issued, then by what was decided.
+fn how_far(life: &Life) -> (u64, u64) {
+    (life.issued.number, life.version)
+}
+
 /// The life that a document tells of; a document of before there were lives tells who owns the
 /// machine, and whether it is paused.
 fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
     if let Some(life) = &body.life {
-        return life.clone();
+        // What the vault has heard meanwhile may be further than what was ever written.
+        let further = known.filter(|known| how_far(known) > how_far(life));
+        return further.map_or_else(|| life.clone(), |known| Life { paused: life.paused, ..known.clone() });
     }
     let hosts = [body.source.host, body.target.host];
     let life = Life::of_before(hosts, body.epoch, body.intent == Intent::Pause, false, true, None);

@@ -203,7 +203,9 @@ impl Core {
     /// A host that is too old to tell how it stands owns a machine by a higher epoch.
     pub(super) fn turn_to(&mut self, machine: MachineId, lineage: &Lineage) {
         let Some(row) = self.tables.protections.get(&machine) else { return };
-        if row.life.epoch.order_of(&lineage.epoch) != EpochOrder::Newer {
+        // What a person has to decide about is not decided by hearing of it again.
+        let known = row.life.rival.is_some_and(|rival| rival.epoch == lineage.epoch);
+        if known || row.life.epoch.order_of(&lineage.epoch) != EpochOrder::Newer {
             return;
         }
         let (owner, number, same) = (lineage.owner, lineage.epoch.number, row.source() == lineage.owner);
@@ -243,7 +245,7 @@ impl Core {
     pub fn facts_of(&self, row: &ProtectionRow, at: &Moment) -> Facts {
         let speaks = match self.head().superseded {
             Some(_) => Speaks::Superseded,
-            None if self.may_issue_for(row.hosts(), at) => Speaks::Yes,
+            None if self.may_issue(at) => Speaks::Yes,
             None => Speaks::Learning,
         };
         let epochs = self.tables.epochs.get(&row.machine);

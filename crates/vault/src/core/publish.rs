@@ -138,7 +138,8 @@ impl Core {
         if let Some(ended) = &row.ended {
             return Some((key, (hosts, Body::Removed { why: ended.why.clone() })));
         }
-        let body = self.protection_body(row)?;
+        // Of a row of before whose owner is not known, nobody is told anything.
+        let body = self.protection_body(row).filter(|_| !row.is_of_before())?;
         Some((key, (hosts, Body::Protection(Box::new(body)))))
     }
 

@@ -72,7 +72,7 @@ impl Core {
         let row = self.moved(&back.of, back.to);
         if row.is_some_and(|row| row.leaving.is_some()) {
             self.tables.protections.change(&back.of.machine, |row| {
-                (row.place, row.leaving) = (back.place.clone(), None);
+                (row.place, row.place_on, row.leaving) = (back.place.clone(), Some(back.from), None);
                 row.life = row.life.put_back(back.from);
                 // Cycles begin again with a comparison, which no window holds up.
                 row.resync += 1;

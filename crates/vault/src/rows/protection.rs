@@ -35,6 +35,10 @@ pub struct ProtectionRow {
     /// Directory for the replica, chosen when it was enabled; none: the host's default.
     #[serde(default)]
     pub place: Option<String>,
+    /// The host for which it was chosen; none: before it was kept, for the one at the other side
+    /// of home.
+    #[serde(default)]
+    pub place_on: Option<HostId>,
     /// When it was enabled, in milliseconds since the Unix epoch; 0: it was learned of.
     #[serde(default)]
     pub enabled_ms: u64,
@@ -140,10 +144,11 @@ impl ProtectionRow {
         self.life = self.life.ended();
     }
 
-    /// Where the replica is to lie on the target; it was chosen for the one at home's other side.
+    /// Where the replica is to lie on the target, if that was chosen for it.
     #[must_use]
     pub fn place_at_target(&self) -> Option<String> {
-        self.place.clone().filter(|_| !self.life.is_away())
+        let same = self.place_on.map_or(!self.life.is_away(), |host| host == self.target());
+        self.place.clone().filter(|_| same)
     }
 
     /// Whether its life was made of what was kept before there were lives, and who owns the
@@ -185,6 +190,8 @@ struct Kept {
     #[serde(default)]
     place: Option<String>,
     #[serde(default)]
+    place_on: Option<HostId>,
+    #[serde(default)]
     enabled_ms: u64,
     #[serde(default)]
     note: Option<String>,
@@ -213,6 +220,7 @@ impl From<Kept> for ProtectionRow {
             resync: kept.resync,
             excluded: kept.excluded,
             place: kept.place,
+            place_on: kept.place_on,
             enabled_ms: kept.enabled_ms,
             note: kept.note,
             ended: kept.ended,

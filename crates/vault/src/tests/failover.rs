@@ -332,6 +332,11 @@ fn of_two_owners_a_person_declares_the_winner() {
     world.rounds(2);
     assert_eq!((world.state(), world.running(id(1))), (State::Contested, vec![home, away]));
     assert_eq!(world.refused(Operation::PlannedFailover).code, "contested");
+    // A vault that was restored meanwhile does not take one of the two for the owner.
+    world.start(world.stored.clone(), Start::Restored);
+    world.cursors.clear();
+    world.rounds(3);
+    assert_eq!(world.state(), State::Contested);
     let nobody = world.order_with(|order| order.winner = None, Operation::DeclareWinner).unwrap_err();
     assert_eq!(nobody.code, "no-winner");
     world.order_with(|order| order.winner = Some(host), Operation::DeclareWinner).unwrap();

@@ -200,7 +200,8 @@ impl Core {
             faults: replica.map_or(&[], |replica| &replica.faults),
             source_silent_ms: ends.source_silent_ms,
             target_silent_ms: ends.target_silent_ms,
-            conflict: self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
+            conflict: row.life.rival.is_some()
+                || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
         });
         Judged { source, replica, newest, health }

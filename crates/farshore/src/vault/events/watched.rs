@@ -8,6 +8,7 @@ mod jobs;
 use std::collections::HashMap;
 
 use farshore_health::Level;
+use farshore_protection::State as LifeState;
 use farshore_types::MachineId;
 use farshore_vault::{Core, Moment, rows::ProtectionRow};
 
@@ -19,7 +20,7 @@ use crate::{
 /// How everything was.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    protections: HashMap<MachineId, (ProtectionState, Level)>,
+    protections: HashMap<MachineId, (ProtectionState, Level, LifeState)>,
     jobs: jobs::Jobs,
     alerts: alerts::Alerts,
     contacts: contacts::Contacts,
@@ -39,10 +40,11 @@ impl Watched {
     fn protections(&mut self, core: &Core, at: &Moment, found: &mut Vec<EventView>) {
         for row in core.protections().filter(|row| row.is_live()) {
             let seen = Seen::of(core, row, at);
-            let now = (seen.state, seen.health.level);
+            let now = (seen.state, seen.health.level, row.life.state());
             if self.protections.insert(row.machine, now) != Some(now) {
                 let (machine, name) = (row.machine, row.name.clone());
-                found.push(EventView::Protection { machine, name, state: now.0, health: now.1 });
+                let (state, health, life) = now;
+                found.push(EventView::Protection { machine, name, state, health, life });
             }
         }
         let is_live = |machine: &MachineId| core.protection(*machine).is_some_and(ProtectionRow::is_live);
