@@ -66,6 +66,7 @@ pub(super) struct Acting {
 
 /// Begins to see to every machine that has a life and that nobody sees to now.
 pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    give_autostart_back(agent, managed).await;
     let machines: Vec<MachineId> = {
         let ledger = managed.ledger();
         ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine).collect()
@@ -87,6 +88,28 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Ca
                 managed.wanted.notify_one();
             }
         });
+    }
+}
+
+/// Whether a host starts a machine is its people's to say again once its protection is over.
+async fn give_autostart_back(agent: &Arc<Agent>, managed: &Arc<Managed>) {
+    let over: Vec<MachineId> = {
+        let ledger = managed.ledger();
+        let ours = ledger.stations().filter(|station| station.autostart == Some(true));
+        ours.map(|station| station.machine).filter(|machine| ledger.is_removed(*machine)).collect()
+    };
+    for machine in over {
+        let Ok(hypervisor) = agent.hypervisor().await else { return };
+        if let Err(error) = hypervisor.set_autostart(machine, true).await {
+            tracing::warn!(%machine, %error, "its autostart is not what it was");
+        }
+        let given = move |ledger: &mut Ledger| {
+            ledger.station_mut(machine).autostart = None;
+            ((), true)
+        };
+        if let Err(error) = managed.change(given).await {
+            tracing::warn!(%machine, error = error.fault().what, "its autostart is given back again later");
+        }
     }
 }
 
@@ -239,6 +262,11 @@ impl Managed {
             true => acting.held.insert(machine),
             false => acting.overridden.remove(&machine) | acting.held.remove(&machine),
         };
+    }
+
+    /// Copies that test failovers run here: no machines of anybody's.
+    pub(crate) fn drill_copies(&self) -> BTreeSet<MachineId> {
+        self.ledger().stations().filter_map(|station| Some(station.drill.as_ref()?.id)).collect()
     }
 
     /// A person says that a machine may start though nobody answers; false where it is not held

@@ -211,6 +211,10 @@ impl Managed {
     /// A copy that is another host's runs no more, or is cut off.
     async fn fence_copy(self: &Arc<Self>, agent: &Agent, seen: &Seen, how: Fence) -> Result<(), AgentError> {
         let (machine, epoch) = (seen.protection.machine, seen.lineage.epoch);
+        // One that was never this protection's is nobody's to stop.
+        if turn::own_disks_of(agent, seen) == turn::OwnDisks::Strange {
+            return Err(turn::strange(seen));
+        }
         let hypervisor = agent.hypervisor().await?;
         match how {
             Fence::Stop => {

@@ -27,6 +27,9 @@ pub struct Station {
     /// The seal that was accepted here last.
     #[serde(default)]
     pub accepted: Option<Seal>,
+    /// Whether the machine of that seal is started as it was left here, and not at its point.
+    #[serde(default)]
+    pub starts_as_left: bool,
     /// The epoch whose seal the other host is known to have.
     #[serde(default)]
     pub delivered: Option<Epoch>,
@@ -72,6 +75,7 @@ impl Station {
             brought_up: None,
             arrived: None,
             accepted: None,
+            starts_as_left: false,
             delivered: None,
             turned: None,
             turning: None,

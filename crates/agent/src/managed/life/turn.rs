@@ -33,6 +33,44 @@ pub(super) fn is_ours(agent: &Agent, there: &Machine) -> bool {
     there.disks.iter().any(|disk| disk.path.as_deref().is_some_and(|path| path.starts_with(&dir)))
 }
 
+/// What this host has of a machine with disks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnDisks {
+    /// Nothing.
+    None,
+    /// The machine as it was left when it went to the other host.
+    AsLeft,
+    /// The same, and the replica beside it has gone on since.
+    Behind,
+    /// A machine of that identity that was never this protection's.
+    Strange,
+}
+
+/// What disks of its own this host has of the machine, as the lineage is now.
+pub(super) fn own_disks_of(agent: &Agent, seen: &Seen) -> OwnDisks {
+    match &seen.there {
+        Some(there) if !is_ours(agent, there) => match source::Owner::held(agent, there.id) {
+            None => OwnDisks::Strange,
+            Some(_) if seen.station.has_turned(&seen.lineage) => OwnDisks::Behind,
+            Some(_) => OwnDisks::AsLeft,
+        },
+        _ => OwnDisks::None,
+    }
+}
+
+/// What is answered where a strange machine is in the way.
+pub(super) fn strange(seen: &Seen) -> AgentError {
+    let name = seen.there.as_ref().map(|there| there.name.clone()).unwrap_or_default();
+    AgentError::Foreign { machine: name }
+}
+
+/// The machine with disks of its own goes out of the way of the one on the replica: its
+/// definition is kept, its disks stay where they are.
+pub(super) async fn make_way(agent: &Arc<Agent>, there: &Machine) -> Result<(), AgentError> {
+    keep_definition(agent, there)?;
+    withdraw(agent, there.id).await
+}
+
 /// The definition that a machine had on this host with disks of its own.
 pub(crate) fn home_definition(agent: &Agent, machine: MachineId) -> Option<String> {
     std::fs::read_to_string(source::dir_of(agent, machine).join(HOME)).ok()
@@ -95,7 +133,7 @@ async fn begin(
     };
     let ours = is_ours(agent, there);
     // A machine of that identity which was never protected from here is nobody's to take.
-    if !ours && source::Owner::held(agent, machine).is_none() {
+    if own_disks_of(agent, seen) == OwnDisks::Strange {
         return Ok(None);
     }
     let disks = if ours { Vec::new() } else { own_disks(&seen.protection, there) };
@@ -281,9 +319,11 @@ fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, Agent
     Ok(Definition::new(xml, nvram, Vec::new()).encode())
 }
 
-/// Whether a turn is what this host has to do before it takes anything.
+/// Whether a turn is what this host has to do before it takes anything. The last cycle of a
+/// machine that is moved back already needs it, too.
 pub(super) fn is_due(seen: &Seen, me: farshore_types::HostId) -> bool {
-    seen.mine == Want::Receive
+    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. });
+    (seen.mine == Want::Receive || (moves && matches!(seen.mine, Want::Accept { .. })))
         && !seen.here.runs
         && seen.lineage.owner != me
         && seen.lineage.conflict.is_none()

@@ -210,3 +210,36 @@ async fn after_a_boot_a_machine_starts_by_the_other_sides_word_or_by_a_persons_h
     pair.source_host.start(machine, Start::Running).await.unwrap();
     pair.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strange_machine_of_that_identity_is_neither_stopped_nor_taken_nor_started() {
+    let pair = Pair::new().await;
+    let machine = pair.machine;
+    let twin = pair.source_host.machine(machine).await.unwrap();
+    for disk in &twin.disks {
+        pair.target_host().add_image(disk.path.as_deref().unwrap(), disk.size);
+    }
+    pair.target_host().define(&twin.definition).await.unwrap();
+    pair.target_host().start(machine, Start::Running).await.unwrap();
+    let life = replicating(&pair);
+    pair.enable_with(|protection| protection.life = Some(life.clone()));
+    let told = |report: &HostReport| {
+        let cannot = standing(report, machine).and_then(|s| s.cannot.clone());
+        cannot.is_some_and(|problem| problem.what.contains("already has machine"))
+    };
+    pair.vault.until(pair.target_id, "that it is in the way", told).await;
+    assert_eq!(pair.power_of(pair.target_id).await, Some(PowerState::Running), "nobody's to stop");
+    assert_eq!(pair.newest().await, 0, "of a machine that runs twice nothing is replicated");
+    // Off, it is not in the way of cycles; but what is moved is never started from its disks.
+    pair.target_host().destroy(machine).await.unwrap();
+    pair.newest_above(0).await;
+    pair.tell(&ordered(&life, Operation::PlannedFailover, false));
+    pair.vault
+        .until(pair.source_id, "its seal", |report| lineage(report, machine).unwrap().seal.is_some())
+        .await;
+    pair.vault.until(pair.target_id, "that it cannot be accepted", told).await;
+    let report = pair.vault.report_of(pair.target_id).await;
+    assert_eq!(lineage(&report, machine).unwrap().epoch.number, 1, "sealed, and not accepted");
+    assert!(pair.power_of(pair.target_id).await.unwrap().is_off());
+    pair.end().await;
+}
