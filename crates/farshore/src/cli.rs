@@ -5,6 +5,7 @@ mod alerts;
 mod clouds;
 mod context;
 mod events;
+mod failover;
 mod hosts;
 mod jobs;
 mod keeping;

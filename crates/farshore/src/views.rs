@@ -8,6 +8,7 @@ mod events;
 mod history;
 mod hosts;
 mod jobs;
+mod lives;
 mod machines;
 mod mappings;
 mod orders;
@@ -24,6 +25,10 @@ pub use events::{AlertChange, Contact, EventView, StepNow};
 pub use history::HistoryView;
 pub use hosts::{HostView, PutInto, ReachedAt};
 pub use jobs::{CauseView, JobState, JobView, StepView};
+pub use lives::{
+    CancelOrder, ChangePointOrder, CommitOrder, DrillView, FailbackOrder, FlattenOrder, LifeView,
+    OperationView, PlannedOrder, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+};
 pub use machines::MachineView;
 pub use mappings::{Mapped, MappingView};
 pub use orders::{Ordered, Page, ProblemView, Rename};

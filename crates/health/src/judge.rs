@@ -90,6 +90,8 @@ impl Health {
 pub struct ProtectionSigns<'a> {
     /// What is wanted; `None`: replication.
     pub intent: Option<Intent>,
+    /// Why nothing is to be replicated now, and what to do about it, though nobody has paused it.
+    pub rests: Option<(&'a str, &'a str)>,
     /// Whether the target has a whole point.
     pub has_point: bool,
     /// How old the newest point is, in milliseconds, as far as is known.
@@ -159,7 +161,10 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
         let what = "replication is paused: no new points are made".to_owned();
         health.add(Warning, "paused", what, "resume it when what it was paused for is done");
     }
-    if !signs.has_point {
+    if let Some((what, advice)) = signs.rests {
+        health.add(Warning, "not-replicating", what.to_owned(), advice);
+    }
+    if !signs.has_point && signs.rests.is_none() {
         let what = "the first copy is not complete: there is no recovery point yet".to_owned();
         health.add(Warning, "initial-copy", what, "wait for it, or look why it does not go on");
     }

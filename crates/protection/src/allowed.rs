@@ -78,13 +78,15 @@ impl Life {
     }
 
     /// The state, as the beginning of an explanation.
-    pub(crate) fn so(&self) -> String {
+    #[must_use]
+    pub fn so(&self) -> String {
         let state = self.state();
         format!("it is {}: {}", state.name(), state.what())
     }
 
     /// What to do about the stage in which it is, where that stands against something.
-    pub(crate) fn instead(&self) -> &'static str {
+    #[must_use]
+    pub fn instead(&self) -> &'static str {
         match self.state() {
             State::Disabled => "enable protection",
             State::Seeding => "wait for the first recovery point",

@@ -241,8 +241,11 @@ pub struct Order {
     /// For a test failover: what the copy is connected to.
     #[serde(default)]
     pub network: DrillNetwork,
-    /// For a test failover: when it is cleaned up by itself, in milliseconds since the Unix epoch.
+    /// For a test failover: for how many milliseconds it may be open.
     #[serde(default)]
+    pub open_ms: Option<u64>,
+    /// The instant that comes of it, in milliseconds since the Unix epoch: the vault's to say.
+    #[serde(skip)]
     pub until_ms: Option<u64>,
     /// For flattening: when; none: now.
     #[serde(default)]
@@ -276,6 +279,7 @@ impl Order {
             power_off: false,
             try_to_stop: false,
             network: DrillNetwork::None,
+            open_ms: None,
             until_ms: None,
             at_ms: None,
             winner: None,

@@ -8,7 +8,7 @@ use crate::life::{Contest, Copying, Kind, Life, Phase, Stage, Why};
 /// The state of a protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "schema", schema(as = ProtectionState))]
+#[cfg_attr(feature = "schema", schema(as = LifeState))]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not protected.

@@ -6,6 +6,7 @@ use farshore_types::DiskKey;
 use farshore_vault::{Finding, Severity};
 
 use super::{
+    failover::{self, FailoverCommand},
     jobs::{Waiting, wait_for},
     operator::{ListArgs, Operator, Query, path},
     show,
@@ -51,6 +52,8 @@ pub(crate) enum ProtectionCommand {
         after_help = "Examples:\n  farshore protection move web1 --to hostc\n  farshore protection move web1 --delete-old"
     )]
     Move(MoveArgs),
+    #[command(flatten)]
+    Failover(FailoverCommand),
     /// Forgets a protection one side of which is gone for good.
     ///
     /// Nothing is deleted. A host that comes back is told, and keeps what it has.
@@ -181,6 +184,7 @@ pub(super) async fn run(operator: &Operator, command: ProtectionCommand) -> Resu
         ProtectionCommand::Resume(args) => resume(operator, args).await,
         ProtectionCommand::Resync(args) => resync(operator, args).await,
         ProtectionCommand::Move(args) => relocate(operator, args).await,
+        ProtectionCommand::Failover(command) => failover::run(operator, command).await,
         ProtectionCommand::Forget(args) => {
             forget(operator, "protections", args, "the protection of machine").await
         }
@@ -249,9 +253,12 @@ pub(super) fn row(one: &ProtectionView) -> Vec<String> {
 
 async fn show_one(operator: &Operator, machine: &str) -> Result<(), ProgramError> {
     let one: ProtectionView = operator.get(&path(&["protections", machine])).await?;
-    let heads = [&HEADS[..], &["policy", "epoch", "newest", "stored", "cycles", "failed"]].concat();
+    let heads = [&HEADS[..], &["life", "version", "policy", "epoch", "newest", "stored", "cycles", "failed"]]
+        .concat();
     let newest = one.newest.map_or_else(|| "-".to_owned(), |point| point.to_string());
     let more = vec![
+        one.life.name().to_owned(),
+        one.version.to_string(),
         show::or_dash(&one.policy),
         one.epoch.to_string(),
         newest,
@@ -261,6 +268,9 @@ async fn show_one(operator: &Operator, machine: &str) -> Result<(), ProgramError
     ];
     show::record(operator.output, &one, &heads, [row(&one), more].concat());
     show::reasons(operator.output, &one.name, &one.health);
+    if let Some(life) = &one.details {
+        failover::show_life(operator.output, life);
+    }
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod lists;
 mod machines;
 mod mappings;
 mod names;
+mod operations;
 mod policies;
 mod protections;
 mod replicas;
@@ -65,6 +66,7 @@ fn open() -> OpenApiRouter<Api> {
         .merge(policies::routes())
         .merge(mappings::routes())
         .merge(protections::routes())
+        .merge(operations::routes())
         .merge(replicas::routes())
         .merge(jobs::routes())
         .merge(alerts::routes())

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use farshore_control::{InitialCopy, report::CycleTotals};
 use farshore_health::Health;
+use farshore_protection::State as LifeState;
 use farshore_types::{DiskKey, MachineId, PointId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::LifeView;
 
 /// A machine's protection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +45,14 @@ pub struct ProtectionView {
     pub cycles: CycleTotals,
     /// How well it is.
     pub health: Health,
+    /// Where it is in its life.
+    pub life: LifeState,
+    /// Rises with everything that an order could be stale by: what `commit`, `cancel` and
+    /// `change-point` name.
+    pub version: u64,
+    /// Its life in all: only where one protection is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<LifeView>,
 }
 
 /// What a protection does.
@@ -66,6 +77,8 @@ pub enum ProtectionState {
     Retrying,
     /// It cannot go on without a person.
     Failed,
+    /// Nothing is to be replicated: the machine is on its way, or was failed over.
+    NotReplicating,
 }
 
 impl ProtectionState {
@@ -82,6 +95,7 @@ impl ProtectionState {
             ProtectionState::Waiting => "waiting",
             ProtectionState::Retrying => "retrying",
             ProtectionState::Failed => "failed",
+            ProtectionState::NotReplicating => "not-replicating",
         }
     }
 }

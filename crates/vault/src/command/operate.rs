@@ -49,7 +49,8 @@ impl Core {
     ) -> Result<Answer, Problem> {
         let machine = row.machine;
         let token = at.draw(&format!("epoch of {machine}"));
-        let order = Order { token, ..order.clone() };
+        let until_ms = order.open_ms.map(|open_ms| at.wall_ms.saturating_add(open_ms)).or(order.until_ms);
+        let order = Order { token, until_ms, ..order.clone() };
         let facts = self.facts_of(row, at);
         let input = Input::Order(Box::new(order.clone()));
         let step = row.life.step(&input, &facts).map_err(|reason| self.refusal(row, &order, &reason, at))?;

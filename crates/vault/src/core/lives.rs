@@ -129,7 +129,8 @@ impl Core {
     }
 
     /// What a host said last of how it stands with a machine.
-    pub(crate) fn standing(&self, host: HostId, machine: MachineId) -> Option<&Standing> {
+    #[must_use]
+    pub fn standing(&self, host: HostId, machine: MachineId) -> Option<&Standing> {
         let report = &self.tables.observed.get(&host)?.report;
         report.standings.iter().find(|standing| standing.machine == machine)
     }

@@ -2,6 +2,7 @@
 //! how well protections, hosts and sites are by that. Ages come from when a report was
 //! received, never from another host's clock. This module must never remember anything.
 
+use farshore_control::Intent;
 use farshore_control::report::{PointAge, ReplicaState, SourcePhase, SourceState};
 use farshore_health::{
     CycleStats, Health, HostSigns, ProtectionSigns, SILENT_MS, SiteSigns, of_host, of_protection, of_site,
@@ -179,8 +180,10 @@ impl Core {
         let policy = row.policy.and_then(|id| self.policy(id)).map(|row| &row.policy);
         let maintenance = self.in_maintenance(row);
         let when = |of: fn(&SourcePhase) -> Option<&str>| source.map(|source| &source.phase).and_then(of);
+        let rests = (row.intent() == Intent::Pause && !row.life.paused).then(|| row.life.so());
         let health = of_protection(&ProtectionSigns {
-            intent: Some(row.intent()),
+            intent: Some(if row.life.paused { Intent::Pause } else { Intent::Replicate }),
+            rests: rests.as_ref().map(|what| (what.as_str(), row.life.instead())),
             has_point: newest.is_some(),
             age_ms: newest.map(|(_, age)| age),
             enabled_ms: if row.enabled_ms == 0 { 0 } else { at.wall_ms.saturating_sub(row.enabled_ms) },

@@ -150,7 +150,10 @@ async fn check_protections(
     api.look(move |core, at| enable(core, &asked).map(|enable| core.preflight(&enable, at))).await
 }
 
-/// Shows a protection.
+/// Shows a protection, and what can be ordered of it now.
+///
+/// For each operation `details.operations` says whether it is allowed, what has to be confirmed
+/// for it, or why it is not and what to do instead.
 #[utoipa::path(
     get,
     path = "/api/v1/protections/{machine}",
@@ -159,7 +162,10 @@ async fn check_protections(
     responses((status = 200, description = "It.", body = ProtectionView))
 )]
 async fn show_protection(State(api): State<Api>, Named(name): Named) -> Answered<ProtectionView> {
-    api.look(move |core, at| names::protection(core, &name).map(|row| views::protection(core, row, at))).await
+    api.look(move |core, at| {
+        names::protection(core, &name).map(|row| views::protection_in_all(core, row, at))
+    })
+    .await
 }
 
 /// Ends a protection.

@@ -39,6 +39,9 @@ pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment
         stored: replica.map_or(0, |r| r.stored),
         cycles: source.map(|s| s.totals).unwrap_or_default(),
         health,
+        life: row.life.state(),
+        version: row.life.version,
+        details: None,
     }
 }
 
@@ -47,7 +50,8 @@ fn state_of(row: &ProtectionRow, phase: Option<&SourcePhase>) -> (ProtectionStat
     #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
     let share = |done: u64, total: u64| (total > 0).then(|| done as f64 / total as f64);
     let (state, progress) = match phase {
-        _ if row.intent() == Intent::Pause => (ProtectionState::Paused, None),
+        _ if row.life.paused => (ProtectionState::Paused, None),
+        _ if row.intent() == Intent::Pause => (ProtectionState::NotReplicating, None),
         None | Some(SourcePhase::Starting) => (ProtectionState::Starting, None),
         Some(SourcePhase::Seeding { done, total }) => (ProtectionState::Seeding, share(*done, *total)),
         Some(SourcePhase::Replicating) => (ProtectionState::Replicating, None),

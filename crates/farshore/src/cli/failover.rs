@@ -1,0 +1,360 @@
+//! A machine goes to the other side and comes home: one command for each step.
+
+use axum::http::Method;
+use clap::Subcommand;
+use farshore_protection::Confirm;
+use serde::Serialize;
+
+use super::{
+    Output,
+    jobs::{Waiting, wait_for},
+    operator::{Operator, path},
+    show,
+};
+use crate::{
+    ProgramError,
+    views::{
+        CancelOrder, ChangePointOrder, CommitOrder, FailbackOrder, FlattenOrder, LifeView, PlannedOrder,
+        ProtectionView, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FailoverCommand {
+    /// Moves a machine to the other side: planned without any loss, or unplanned.
+    ///
+    /// Planned, it is shut down, its last cycle is sent, and it starts on the other side; it is
+    /// protected in reverse from then on. Unplanned, nothing is needed of the host that ran it,
+    /// and it starts at a recovery point; what would be lost is told before it is confirmed.
+    #[command(
+        after_help = "Examples:\n  farshore protection failover web1\n  farshore protection failover web1 --power-off\n  farshore protection failover web1 --unplanned --accept-data-loss --accept-may-still-run\n  farshore protection failover web1 --unplanned --point 3-1207 --accept-data-loss"
+    )]
+    Failover {
+        /// Name or UUID.
+        machine: String,
+        /// Brings it up at a recovery point, whatever became of the host that ran it.
+        #[arg(long)]
+        unplanned: bool,
+        /// latest, latest-whole, latest-application, or a point; the latest where left out.
+        #[arg(long, requires = "unplanned")]
+        point: Option<String>,
+        /// Tries to stop the machine and to send the rest first; goes on without where that fails.
+        #[arg(long, requires = "unplanned")]
+        try_to_stop: bool,
+        /// Switches the machine off where it does not shut down by itself.
+        #[arg(long, conflicts_with = "unplanned")]
+        power_off: bool,
+        #[command(flatten)]
+        accepted: Accepted,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Brings a copy of a machine up in an isolated network, while replication goes on.
+    #[command(
+        after_help = "Examples:\n  farshore protection test-failover web1\n  farshore protection test-failover web1 --network lab --hours 4"
+    )]
+    TestFailover {
+        /// Name or UUID.
+        machine: String,
+        /// latest, latest-whole, latest-application, or a point; the latest where left out.
+        #[arg(long)]
+        point: Option<String>,
+        /// A network of the target's host to connect it to; never that of production.
+        #[arg(long, conflicts_with = "own_network")]
+        network: Option<String>,
+        /// Makes an isolated network for it.
+        #[arg(long)]
+        own_network: bool,
+        /// Hours after which it is cleaned up by itself; 24 where left out.
+        #[arg(long)]
+        hours: Option<u16>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Removes every trace of a test failover.
+    #[command(after_help = "Example:\n  farshore protection clean-up web1")]
+    CleanUp(One),
+    /// Ends the choices that a failover leaves open.
+    #[command(after_help = "Example:\n  farshore protection commit web1")]
+    Commit {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        seen: Seen,
+    },
+    /// Takes a failover back; what was written since is kept as a point.
+    #[command(after_help = "Example:\n  farshore protection cancel web1 --accept-data-loss")]
+    Cancel {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        seen: Seen,
+        #[command(flatten)]
+        accepted: Accepted,
+    },
+    /// Brings a failed-over machine up at another recovery point.
+    #[command(
+        after_help = "Examples:\n  farshore protection change-point web1 --point 3-1207 --accept-data-loss\n  farshore protection change-point web1 --point 3-1290 --as-left --accept-data-loss"
+    )]
+    ChangePoint {
+        #[command(flatten)]
+        one: One,
+        /// latest, latest-whole, latest-application, or a point.
+        #[arg(long)]
+        point: String,
+        /// As it was left at that point, not as the point is.
+        #[arg(long)]
+        as_left: bool,
+        #[command(flatten)]
+        seen: Seen,
+        #[command(flatten)]
+        accepted: Accepted,
+    },
+    /// Replicates a failed-over machine to the other side, whose own writes are kept as a point.
+    #[command(after_help = "Example:\n  farshore protection reverse web1")]
+    Reverse(One),
+    /// Moves a machine home without any loss.
+    #[command(after_help = "Example:\n  farshore protection failback web1")]
+    Failback {
+        #[command(flatten)]
+        one: One,
+        /// Switches the machine off where it does not shut down by itself.
+        #[arg(long)]
+        power_off: bool,
+    },
+    /// Finishes a move that was sealed and not accepted.
+    #[command(after_help = "Example:\n  farshore protection complete web1")]
+    Complete(One),
+    /// Gives a move up; the machine runs again where it was.
+    #[command(after_help = "Example:\n  farshore protection abort web1")]
+    Abort(One),
+    /// Starts a machine again where it was sealed, when the other side is lost.
+    #[command(
+        after_help = "Example:\n  farshore protection take-back web1 --accept-data-loss --accept-may-still-run"
+    )]
+    TakeBack {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        accepted: Accepted,
+    },
+    /// Makes the disks of a machine that was failed over its own; nothing is replicated meanwhile.
+    #[command(after_help = "Example:\n  farshore protection flatten web1")]
+    Flatten {
+        #[command(flatten)]
+        one: One,
+        /// When, in milliseconds since the Unix epoch; now where left out.
+        #[arg(long, value_name = "MS")]
+        at: Option<u64>,
+    },
+    /// Stops flattening, or its time.
+    #[command(after_help = "Example:\n  farshore protection stop-flatten web1")]
+    StopFlatten(One),
+    /// Says which of two hosts that own a machine is the right one.
+    #[command(
+        after_help = "Example:\n  farshore protection declare-winner web1 --host hostb --accept-data-loss --accept-may-still-run"
+    )]
+    DeclareWinner {
+        #[command(flatten)]
+        one: One,
+        /// The host that wins.
+        #[arg(long)]
+        host: String,
+        #[command(flatten)]
+        accepted: Accepted,
+    },
+}
+
+/// One machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct One {
+    /// Name or UUID.
+    machine: String,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// What is known and accepted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Accepted {
+    /// What was written since the point is not there any more.
+    #[arg(long)]
+    accept_data_loss: bool,
+    /// The machine may still run on the other side.
+    #[arg(long)]
+    accept_may_still_run: bool,
+}
+
+/// What was seen when it was decided.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Seen {
+    /// The version that `farshore protection show` told; what it is now where left out.
+    #[arg(long = "seen", value_name = "VERSION")]
+    version: Option<u64>,
+}
+
+impl Accepted {
+    fn confirm(&self) -> Vec<Confirm> {
+        let loss = self.accept_data_loss.then_some(Confirm::DataLoss);
+        loss.into_iter().chain(self.accept_may_still_run.then_some(Confirm::MayStillRun)).collect()
+    }
+}
+
+pub(super) async fn run(operator: &Operator, command: FailoverCommand) -> Result<(), ProgramError> {
+    use FailoverCommand as C;
+    match command {
+        C::Failover { machine, unplanned: false, power_off, waiting, .. } => {
+            let one = One { machine, waiting };
+            order(operator, one, "planned-failover", "is being moved", &PlannedOrder { power_off }).await
+        }
+        C::Failover { machine, point, try_to_stop, accepted, waiting, .. } => {
+            let body = UnplannedOrder { point, try_to_stop, confirm: accepted.confirm() };
+            let one = One { machine, waiting };
+            order(operator, one, "unplanned-failover", "is being failed over", &body).await
+        }
+        C::TestFailover { machine, point, network, own_network, hours, waiting } => {
+            let body = TestOrder { point, network, own_network, hours };
+            let one = One { machine, waiting };
+            order(operator, one, "test-failover", "is brought up as a copy", &body).await
+        }
+        C::Commit { one, seen } => {
+            let body = CommitOrder { version: version(operator, &one, &seen).await? };
+            order(operator, one, "commit", "is committed", &body).await
+        }
+        C::Cancel { one, seen, accepted } => {
+            let (version, confirm) = (version(operator, &one, &seen).await?, accepted.confirm());
+            order(operator, one, "cancel", "goes back", &CancelOrder { version, confirm }).await
+        }
+        C::ChangePoint { one, point, as_left, seen, accepted } => {
+            let (version, confirm) = (version(operator, &one, &seen).await?, accepted.confirm());
+            let body = ChangePointOrder { version, point, as_left, confirm };
+            order(operator, one, "change-point", "is brought up at another point", &body).await
+        }
+        C::Failback { one, power_off } => {
+            order(operator, one, "failback", "comes home", &FailbackOrder { power_off }).await
+        }
+        C::TakeBack { one, accepted } => {
+            let body = TakeBackOrder { confirm: accepted.confirm() };
+            order(operator, one, "take-back", "is started where it was sealed", &body).await
+        }
+        C::Flatten { one, at } => {
+            order(operator, one, "flatten", "gets disks of its own", &FlattenOrder { at_ms: at }).await
+        }
+        C::DeclareWinner { one, host, accepted } => {
+            let text = format!("is host '{host}'s");
+            let body = WinnerOrder { host, confirm: accepted.confirm() };
+            order(operator, one, "declare-winner", &text, &body).await
+        }
+        C::CleanUp(one) => bare(operator, one, "clean-up", "is rid of its test failover").await,
+        C::Reverse(one) => bare(operator, one, "reverse", "is replicated to the other side").await,
+        C::Complete(one) => bare(operator, one, "complete", "goes on to the other side").await,
+        C::Abort(one) => bare(operator, one, "abort", "stays where it was").await,
+        C::StopFlatten(one) => bare(operator, one, "stop-flatten", "keeps its disks as they are").await,
+    }
+}
+
+/// The version that an order names: as it was seen, or as it is seen now.
+async fn version(operator: &Operator, one: &One, seen: &Seen) -> Result<u64, ProgramError> {
+    match seen.version {
+        Some(version) => Ok(version),
+        None => {
+            let view: ProtectionView = operator.get(&path(&["protections", &one.machine])).await?;
+            Ok(view.version)
+        }
+    }
+}
+
+async fn order(
+    operator: &Operator,
+    one: One,
+    verb: &str,
+    text: &str,
+    body: &impl Serialize,
+) -> Result<(), ProgramError> {
+    let path = path(&["protections", &one.machine, verb]);
+    let done = operator.order(Method::POST, &path, Some(body)).await?;
+    operator.told(&done, &format!("'{}' {text}", one.machine));
+    wait_for(operator, &done, one.waiting).await
+}
+
+async fn bare(operator: &Operator, one: One, verb: &str, text: &str) -> Result<(), ProgramError> {
+    let done = operator.order_bare(Method::POST, &path(&["protections", &one.machine, verb])).await?;
+    operator.told(&done, &format!("'{}' {text}", one.machine));
+    wait_for(operator, &done, one.waiting).await
+}
+
+/// A life for people, after what is shown of its protection.
+pub(super) fn show_life(output: Output, life: &LifeView) {
+    if output != Output::Table {
+        return;
+    }
+    show::print(&life_text(life));
+}
+
+fn life_text(life: &LifeView) -> String {
+    let mut text = format!("\n{}\n", life.what);
+    if let Some(failed) = &life.failed {
+        text += &format!("it could not be started: {failed}\n");
+    }
+    if let Some(rival) = &life.rival {
+        text += &format!("host '{rival}' owns it too: declare which of them is the winner\n");
+    }
+    if let Some(drill) = &life.drill {
+        text += &format!("a test failover is {}\n", drill.phase);
+    }
+    for (hosts, why) in [(&life.fenced_on, "fenced"), (&life.held_on, "held, for nobody says who owns it,")] {
+        if !hosts.is_empty() {
+            text += &format!("its copy is {why} on {}\n", hosts.join(", "));
+        }
+    }
+    text += "\nWhat can be ordered:\n";
+    for one in life.operations.iter().filter(|one| one.allowed) {
+        let confirm: Vec<String> = one.confirm.iter().map(|c| format!("--accept-{}", c.name())).collect();
+        text += &format!("  {:20}{} {}\n", one.operation.name(), one.does, confirm.join(" "));
+    }
+    text += "What cannot, why, and what to do instead:\n";
+    for one in life.operations.iter().filter(|one| !one.allowed) {
+        let (why, instead) = (show::or_dash(&one.why), show::or_dash(&one.instead));
+        text += &format!("  {:20}{why}; {instead}\n", one.operation.name());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_protection::Operation;
+
+    use super::*;
+    use crate::views::OperationView;
+
+    #[test]
+    fn what_can_be_ordered_is_told_with_its_flags_and_what_cannot_with_what_to_do() {
+        let one = |operation: Operation, allowed| OperationView {
+            operation,
+            does: operation.what().to_owned(),
+            allowed,
+            confirm: if allowed { vec![Confirm::DataLoss] } else { Vec::new() },
+            code: None,
+            why: (!allowed).then(|| "replication is paused".to_owned()),
+            instead: (!allowed).then(|| "resume it".to_owned()),
+        };
+        let life = LifeView {
+            what: "cycles run".to_owned(),
+            away: false,
+            brought_up_at: None,
+            kept: Vec::new(),
+            failed: None,
+            loss_ms: None,
+            disks: "own".to_owned(),
+            drill: None,
+            rival: None,
+            fenced_on: vec!["hosta".to_owned()],
+            held_on: Vec::new(),
+            operations: vec![one(Operation::UnplannedFailover, true), one(Operation::PlannedFailover, false)],
+        };
+        let text = life_text(&life);
+        assert!(text.contains("unplanned-failover") && text.contains("--accept-data-loss"), "{text}");
+        assert!(text.contains("replication is paused; resume it"), "{text}");
+        assert!(text.contains("fenced on hosta"), "{text}");
+    }
+}

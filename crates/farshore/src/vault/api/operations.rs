@@ -1,0 +1,298 @@
+//! Orders about a protection's life: failover in all its forms, and the way home. Whether one is
+//! allowed is told by the protection itself, and by the refusal.
+
+use axum::extract::State;
+use farshore_channel::Json;
+use farshore_protection::{Choice, Confirm, DrillNetwork, Operation, Order, Overlay};
+use farshore_vault::{Command, Core, Problem, ProblemKind};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Answered, Api,
+    asking::{Key, Named},
+    names,
+};
+use crate::{
+    vault::issuer::problem,
+    views::{
+        CancelOrder, ChangePointOrder, CommitOrder, FailbackOrder, FlattenOrder, Ordered, PlannedOrder,
+        TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+    },
+};
+
+/// Hours for which a test failover stays open where nobody says it.
+const HOURS: u16 = 24;
+/// Most hours for which it may.
+const HOURS_MAX: u16 = 720;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(planned_failover))
+        .routes(routes!(unplanned_failover))
+        .routes(routes!(test_failover))
+        .routes(routes!(clean_up_test))
+        .routes(routes!(commit_failover))
+        .routes(routes!(cancel_failover))
+        .routes(routes!(change_point))
+        .routes(routes!(reverse_protection))
+        .routes(routes!(fail_back))
+        .routes(routes!(complete_failover))
+        .routes(routes!(abort_failover))
+        .routes(routes!(take_back))
+        .routes(routes!(flatten_disks))
+        .routes(routes!(stop_flattening))
+        .routes(routes!(declare_winner))
+}
+
+/// What an order with a body says, in the words of the life.
+trait Says {
+    const OPERATION: Operation;
+    fn order(self, core: &Core) -> Result<Order, Problem>;
+}
+
+async fn operate(
+    api: Api,
+    key: Key,
+    name: String,
+    order: impl FnOnce(&Core) -> Result<Order, Problem> + Send + 'static,
+) -> Answered<Ordered> {
+    api.order(key, move |core| {
+        let machine = names::protection(core, &name)?.machine;
+        Ok(Command::Operate { machine, order: Box::new(order(core)?) })
+    })
+    .await
+}
+
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident $path:literal $body:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[utoipa::path(
+                post,
+                path = $path,
+                tag = "failover",
+                params(("machine" = String, Path, description = "Name or id of a machine.")),
+                request_body = $body,
+                responses((status = 200, description = "What it came to.", body = Ordered))
+            )]
+            async fn $name(
+                State(api): State<Api>,
+                key: Key,
+                Named(name): Named,
+                Json(asked): Json<$body>,
+            ) -> Answered<Ordered> {
+                operate(api, key, name, move |core| asked.order(core)).await
+            }
+        )*
+    };
+}
+
+macro_rules! bare_operations {
+    ($($(#[$doc:meta])* $name:ident $path:literal $operation:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[utoipa::path(
+                post,
+                path = $path,
+                tag = "failover",
+                params(("machine" = String, Path, description = "Name or id of a machine.")),
+                responses((status = 200, description = "What it came to.", body = Ordered))
+            )]
+            async fn $name(State(api): State<Api>, key: Key, Named(name): Named) -> Answered<Ordered> {
+                operate(api, key, name, |_| Ok(Order::new($operation, 0))).await
+            }
+        )*
+    };
+}
+
+operations! {
+    /// Moves a machine to the other side without any loss.
+    ///
+    /// It is shut down, its last cycle is sent, and it is sealed; the other side starts exactly
+    /// that. It is protected in reverse from then on. Nothing is lost, or it does not happen.
+    planned_failover "/api/v1/protections/{machine}/planned-failover" PlannedOrder;
+
+    /// Brings a machine up on the other side at a recovery point.
+    ///
+    /// It needs nothing of the host that runs the machine, and supersedes what is under way. What
+    /// is missing to be confirmed is told with how much would be lost.
+    unplanned_failover "/api/v1/protections/{machine}/unplanned-failover" UnplannedOrder;
+
+    /// Brings a copy of a machine up in an isolated network.
+    ///
+    /// Replication goes on meanwhile. It is cleaned up by order, or when its time is over.
+    test_failover "/api/v1/protections/{machine}/test-failover" TestOrder;
+
+    /// Ends the choices that a failover leaves open.
+    commit_failover "/api/v1/protections/{machine}/commit" CommitOrder;
+
+    /// Takes a failover back.
+    ///
+    /// The machine is stopped on the other side, what it wrote there is kept as a point, and it
+    /// runs again where it was.
+    cancel_failover "/api/v1/protections/{machine}/cancel" CancelOrder;
+
+    /// Brings a failed-over machine up at another recovery point.
+    ///
+    /// What it wrote at the point of now is kept until the failover is committed: back there, it
+    /// can be had as it was left, or fresh.
+    change_point "/api/v1/protections/{machine}/change-point" ChangePointOrder;
+
+    /// Moves a machine home without any loss.
+    fail_back "/api/v1/protections/{machine}/failback" FailbackOrder;
+
+    /// Starts a machine again where it was sealed, though the other side may run it.
+    take_back "/api/v1/protections/{machine}/take-back" TakeBackOrder;
+
+    /// Makes the disks of a machine that was failed over its own.
+    ///
+    /// Nothing is replicated while that is done.
+    flatten_disks "/api/v1/protections/{machine}/flatten" FlattenOrder;
+
+    /// Says which of two hosts that own a machine is the right one.
+    ///
+    /// The other one's writes are kept as a point when replication to it begins.
+    declare_winner "/api/v1/protections/{machine}/declare-winner" WinnerOrder;
+}
+
+bare_operations! {
+    /// Removes every trace of a test failover.
+    clean_up_test "/api/v1/protections/{machine}/clean-up" Operation::CleanUp;
+
+    /// Replicates a failed-over machine to the other side.
+    ///
+    /// What the other side wrote itself is kept as a point, its disks are adopted, and what
+    /// differs is sent.
+    reverse_protection "/api/v1/protections/{machine}/reverse" Operation::Reverse;
+
+    /// Finishes a move that was sealed and not accepted.
+    complete_failover "/api/v1/protections/{machine}/complete" Operation::Complete;
+
+    /// Gives a move up; the machine runs again where it was.
+    abort_failover "/api/v1/protections/{machine}/abort" Operation::Abort;
+
+    /// Stops flattening, or its time.
+    stop_flattening "/api/v1/protections/{machine}/stop-flatten" Operation::StopFlatten;
+}
+
+fn new(operation: Operation, confirm: Vec<Confirm>) -> Order {
+    Order { confirmed: confirm.into_iter().collect(), ..Order::new(operation, 0) }
+}
+
+/// The point that is meant.
+fn choice(point: Option<&str>) -> Result<Choice, Problem> {
+    match point.unwrap_or("latest") {
+        "latest" => Ok(Choice::Latest),
+        "latest-whole" => Ok(Choice::LatestWhole),
+        "latest-application" => Ok(Choice::LatestApplication),
+        point => point.parse().map(Choice::At).map_err(|_| {
+            let what = format!("'{point}' is no recovery point");
+            let advice = "use latest, latest-whole, latest-application, or a point such as 3-1207";
+            problem(ProblemKind::Invalid, "point", what, advice)
+        }),
+    }
+}
+
+impl Says for PlannedOrder {
+    const OPERATION: Operation = Operation::PlannedFailover;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { power_off: self.power_off, ..new(Self::OPERATION, Vec::new()) })
+    }
+}
+
+impl Says for FailbackOrder {
+    const OPERATION: Operation = Operation::Failback;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { power_off: self.power_off, ..new(Self::OPERATION, Vec::new()) })
+    }
+}
+
+impl Says for UnplannedOrder {
+    const OPERATION: Operation = Operation::UnplannedFailover;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        let point = choice(self.point.as_deref())?;
+        Ok(Order { point, try_to_stop: self.try_to_stop, ..new(Self::OPERATION, self.confirm) })
+    }
+}
+
+impl Says for TestOrder {
+    const OPERATION: Operation = Operation::TestFailover;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        let hours = self.hours.unwrap_or(HOURS);
+        if hours == 0 || hours > HOURS_MAX {
+            let what = format!("a test failover cannot be open for {hours} hours");
+            return Err(problem(ProblemKind::Invalid, "hours", what, "use 1 to 720"));
+        }
+        let network = match (self.network, self.own_network) {
+            (Some(_), true) => {
+                let what = "both a network and one of its own are wanted".to_owned();
+                return Err(problem(ProblemKind::Invalid, "network", what, "name one of the two"));
+            }
+            (Some(name), false) => DrillNetwork::Named(name),
+            (None, true) => DrillNetwork::Own,
+            (None, false) => DrillNetwork::None,
+        };
+        let point = choice(self.point.as_deref())?;
+        Ok(Order {
+            point,
+            network,
+            open_ms: Some(u64::from(hours) * 3_600_000),
+            ..new(Self::OPERATION, Vec::new())
+        })
+    }
+}
+
+impl Says for CommitOrder {
+    const OPERATION: Operation = Operation::Commit;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { seen: Some(self.version), ..new(Self::OPERATION, Vec::new()) })
+    }
+}
+
+impl Says for CancelOrder {
+    const OPERATION: Operation = Operation::Cancel;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { seen: Some(self.version), ..new(Self::OPERATION, self.confirm) })
+    }
+}
+
+impl Says for ChangePointOrder {
+    const OPERATION: Operation = Operation::ChangePoint;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        let overlay = if self.as_left { Overlay::AsLeft } else { Overlay::Fresh };
+        let point = choice(Some(&self.point))?;
+        Ok(Order { point, overlay, seen: Some(self.version), ..new(Self::OPERATION, self.confirm) })
+    }
+}
+
+impl Says for TakeBackOrder {
+    const OPERATION: Operation = Operation::TakeBack;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(new(Self::OPERATION, self.confirm))
+    }
+}
+
+impl Says for FlattenOrder {
+    const OPERATION: Operation = Operation::Flatten;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { at_ms: self.at_ms, ..new(Self::OPERATION, Vec::new()) })
+    }
+}
+
+impl Says for WinnerOrder {
+    const OPERATION: Operation = Operation::DeclareWinner;
+
+    fn order(self, core: &Core) -> Result<Order, Problem> {
+        let winner = Some(names::host(core, &self.host)?.id);
+        Ok(Order { winner, ..new(Self::OPERATION, self.confirm) })
+    }
+}

@@ -1,0 +1,77 @@
+//! A protection's life, as it is seen from all sides.
+
+use farshore_protection::{Answer, DrillPhase, Flat, Operation, Stage};
+use farshore_types::HostId;
+use farshore_vault::{Core, Moment, rows::ProtectionRow};
+
+use super::{host_name, protection};
+use crate::views::{DrillView, LifeView, OperationView, ProtectionView};
+
+/// A protection with its life in all.
+pub(in crate::vault) fn protection_in_all(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
+    let view = protection(core, row, at);
+    let details = Some(life(core, row, view.rpo_ms, at));
+    ProtectionView { details, ..view }
+}
+
+fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> LifeView {
+    let life = &row.life;
+    let (brought_up_at, kept, failed) = match &life.stage {
+        Stage::FailedOver { at, kept, .. } => (*at, kept.iter().copied().collect(), None),
+        Stage::BringingUp(up) => (None, up.kept.iter().copied().collect(), up.failed.clone()),
+        Stage::Starting { at, failed, .. } => (*at, Vec::new(), failed.clone()),
+        _ => (None, Vec::new(), None),
+    };
+    let disks = match life.flat {
+        Flat::Own => "own",
+        Flat::Layered => "layered",
+        Flat::Scheduled { .. } => "scheduled",
+        Flat::Flattening => "flattening",
+    };
+    let drill = life.drill.as_ref().map(|drill| DrillView {
+        phase: match drill.phase {
+            DrillPhase::Opening => "opening",
+            DrillPhase::Open => "open",
+            DrillPhase::CleaningUp => "cleaning-up",
+        }
+        .to_owned(),
+        host: drill.host.map(|host| host_name(core, host)),
+        overdue: drill.overdue,
+        until_ms: drill.until_ms,
+    });
+    let on = |is: fn(&farshore_control::Standing) -> bool| {
+        let here = |host: &HostId| core.standing(*host, row.machine).is_some_and(is);
+        row.hosts().into_iter().filter(here).map(|host| host_name(core, host)).collect()
+    };
+    LifeView {
+        what: life.state().what().to_owned(),
+        away: life.is_away(),
+        brought_up_at,
+        kept,
+        failed,
+        loss_ms,
+        disks: disks.to_owned(),
+        drill,
+        rival: life.rival.map(|rival| host_name(core, rival.owner)),
+        fenced_on: on(|standing| standing.fenced),
+        held_on: on(|standing| standing.held_without_witness),
+        operations: life.allowed_operations(&core.facts_of(row, at)).into_iter().map(operation).collect(),
+    }
+}
+
+fn operation((operation, answer): (Operation, Answer)) -> OperationView {
+    let confirm = match &answer {
+        Answer::Allowed { confirm } => confirm.clone(),
+        _ => Vec::new(),
+    };
+    let reason = answer.reason();
+    OperationView {
+        operation,
+        does: operation.what().to_owned(),
+        allowed: answer.is_allowed(),
+        confirm,
+        code: reason.map(|reason| reason.code.clone()),
+        why: reason.map(|reason| reason.what.clone()),
+        instead: reason.map(|reason| reason.advice.clone()),
+    }
+}

@@ -1,0 +1,189 @@
+//! Where a protection is in its life, and the orders that lead on. This module must never know
+//! what is allowed.
+
+use farshore_protection::{Confirm, Operation};
+use farshore_types::PointId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A protection's life in all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LifeView {
+    /// What it is, for people.
+    pub what: String,
+    /// Whether the machine is on the other side than where protection began.
+    pub away: bool,
+    /// The point that the machine was brought up at by a failover.
+    #[serde(default)]
+    pub brought_up_at: Option<PointId>,
+    /// Points at which it was brought up before, and can be again as it was left.
+    #[serde(default)]
+    pub kept: Vec<PointId>,
+    /// Why the machine could not be started, if it could not.
+    #[serde(default)]
+    pub failed: Option<String>,
+    /// Milliseconds that would be lost by an unplanned failover to the newest point; none: there
+    /// is none, or nobody knows.
+    #[serde(default)]
+    pub loss_ms: Option<u64>,
+    /// What the machine's disks are: `own`, `layered`, `scheduled` or `flattening`.
+    pub disks: String,
+    /// A test failover that is not cleaned up.
+    #[serde(default)]
+    pub drill: Option<DrillView>,
+    /// Another host that owns the machine too: a person has to declare the winner.
+    #[serde(default)]
+    pub rival: Option<String>,
+    /// Hosts on which a copy was stopped or isolated, because another one owns the machine.
+    #[serde(default)]
+    pub fenced_on: Vec<String>,
+    /// Hosts that hold the machine since their boot, because nobody on the other side answers.
+    #[serde(default)]
+    pub held_on: Vec<String>,
+    /// What can be ordered, and what not.
+    pub operations: Vec<OperationView>,
+}
+
+/// A test failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrillView {
+    /// `opening`, `open` or `cleaning-up`.
+    pub phase: String,
+    /// The host that has it.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Whether it is open for longer than it may be.
+    pub overdue: bool,
+    /// When it is cleaned up by itself, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+}
+
+/// What is answered to an operation now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OperationView {
+    /// Which.
+    pub operation: Operation,
+    /// What it does.
+    pub does: String,
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// What has to be confirmed for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confirm: Vec<Confirm>,
+    /// Why it is not allowed, in a fixed word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What to do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
+}
+
+/// A planned failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlannedOrder {
+    /// Switches the machine off where it does not shut down by itself; else the move is given up.
+    pub power_off: bool,
+}
+
+/// A failback.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailbackOrder {
+    /// Switches the machine off where it does not shut down by itself; else the move is given up.
+    pub power_off: bool,
+}
+
+/// An unplanned failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnplannedOrder {
+    /// `latest` (with what has arrived), `latest-whole`, `latest-application`, or a point such as
+    /// `3-1207`; none: the latest.
+    pub point: Option<String>,
+    /// Tries to stop the machine and to send the rest first; where that fails, it goes on without.
+    pub try_to_stop: bool,
+    /// What is known and accepted.
+    pub confirm: Vec<Confirm>,
+}
+
+/// Another recovery point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePointOrder {
+    /// The version of the protection that was seen.
+    pub version: u64,
+    /// As in an unplanned failover.
+    pub point: String,
+    /// Brings it up as it was left at that point, not as the point is.
+    #[serde(default)]
+    pub as_left: bool,
+    /// What is known and accepted.
+    #[serde(default)]
+    pub confirm: Vec<Confirm>,
+}
+
+/// A choice that a failover leaves open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommitOrder {
+    /// The version of the protection that was seen.
+    pub version: u64,
+}
+
+/// Taking a failover back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    /// The version of the protection that was seen.
+    pub version: u64,
+    /// What is known and accepted.
+    #[serde(default)]
+    pub confirm: Vec<Confirm>,
+}
+
+/// Starting a machine where it was sealed, though the other side may run it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TakeBackOrder {
+    /// What is known and accepted.
+    pub confirm: Vec<Confirm>,
+}
+
+/// A test failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TestOrder {
+    /// As in an unplanned failover.
+    pub point: Option<String>,
+    /// A network of the target's host; with `own_network` neither: it is connected to nothing.
+    pub network: Option<String>,
+    /// Makes an isolated network for it, and removes that with it.
+    pub own_network: bool,
+    /// Hours after which it is cleaned up by itself, 1 to 720; none: after 24.
+    #[schema(minimum = 1, maximum = 720)]
+    pub hours: Option<u16>,
+}
+
+/// Flattening.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlattenOrder {
+    /// When it begins, in milliseconds since the Unix epoch; none: now.
+    pub at_ms: Option<u64>,
+}
+
+/// Which of two owners is the right one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WinnerOrder {
+    /// Name or id of its host.
+    pub host: String,
+    /// What is known and accepted.
+    #[serde(default)]
+    pub confirm: Vec<Confirm>,
+}
