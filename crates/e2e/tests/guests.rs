@@ -10,6 +10,8 @@ mod choices;
 mod daemon;
 #[path = "guests/handed.rs"]
 mod handed;
+#[path = "guests/home_again.rs"]
+mod home_again;
 #[path = "guests/ledger.rs"]
 mod ledger;
 #[path = "guests/moved.rs"]

@@ -149,6 +149,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
         return Ok(true);
     }
     clear_shelf(agent, &seen).await?;
+    turn::let_go(agent, managed, &seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
     if managed.act(agent, &seen, what).await? {

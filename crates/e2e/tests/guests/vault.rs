@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::site::{MACHINE, Site, program, wait};
 
 /// A vault with two sites, their servers running, and a host enrolled at each.
-fn above(site: &Site) -> Plane {
+pub(crate) fn above(site: &Site) -> Plane {
     let farshore = Path::new(env!("CARGO_BIN_EXE_test-farshore"));
     let mut plane = Plane::new(farshore, program(), site.dir.path(), |_, _| {}).unwrap();
     for (name, host) in [("east", &site.home), ("west", &site.away)] {

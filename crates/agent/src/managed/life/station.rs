@@ -8,7 +8,7 @@ use farshore_control::{
     standing::Adopted,
 };
 use farshore_protection::BroughtUp;
-use farshore_types::{DiskKey, Epoch, MachineId, PointRef};
+use farshore_types::{DiskKey, Epoch, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
 use super::drill::DrillKept;
@@ -39,6 +39,9 @@ pub struct Station {
     /// A turn that was begun: what it works on is not found by looking any more.
     #[serde(default)]
     pub turning: Option<Turning>,
+    /// The point that a failover can be taken back to, which is pinned until it is committed.
+    #[serde(default)]
+    pub back: Option<PointId>,
     /// Whether its copy here was stopped or isolated, and by which owner's epoch.
     #[serde(default)]
     pub fenced: Option<Epoch>,
@@ -79,6 +82,7 @@ impl Station {
             delivered: None,
             turned: None,
             turning: None,
+            back: None,
             fenced: None,
             autostart: None,
             drill: None,
