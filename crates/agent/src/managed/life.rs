@@ -49,6 +49,9 @@ const FRESH: Duration = Duration::from_secs(60);
 /// Pause before what could not be done is tried again; it doubles up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often it is looked whether something else is wanted while something is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// What is being done now. In memory only: a new run looks at everything anew.
 #[derive(Default)]
 pub(super) struct Acting {
@@ -79,15 +82,27 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Ca
         }
         acting.missed.remove(&machine);
         drop(acting);
-        let (agent, managed, stop) = (Arc::clone(agent), Arc::clone(managed), stop.clone());
+        let busy = Busy { managed: Arc::clone(managed), machine };
+        let (agent, stop) = (Arc::clone(agent), stop.clone());
         tokio::spawn(async move {
-            stop.run_until_cancelled(see_to(&agent, &managed, machine)).await;
-            locked(&managed.acting).busy.remove(&machine);
-            // Something may have come while it was looked at for the last time.
-            if managed.take_missed(machine) {
-                managed.wanted.notify_one();
-            }
+            stop.run_until_cancelled(see_to(&agent, &busy.managed, machine)).await;
         });
+    }
+}
+
+/// Nobody else sees to the machine while this lives; after it somebody may, however it ended.
+struct Busy {
+    managed: Arc<Managed>,
+    machine: MachineId,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        locked(&self.managed.acting).busy.remove(&self.machine);
+        // Something may have come while it was looked at for the last time.
+        if self.managed.take_missed(self.machine) {
+            self.managed.wanted.notify_one();
+        }
     }
 }
 
@@ -128,7 +143,7 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
                 let fault = error.fault();
                 tracing::warn!(%machine, error = fault.what, advice = fault.advice, "not done yet");
                 managed.set_cannot(machine, Some((fault.what, fault.advice)));
-                tokio::time::sleep(pause).await;
+                managed.rest(machine, pause).await;
                 pause = (pause * 2).min(RETRY.1);
             }
         }
@@ -310,6 +325,28 @@ impl Managed {
         drop(acting);
         if changed {
             self.news.soon.notify_one();
+        }
+    }
+
+    /// Waits, but not longer than until something may be new.
+    async fn rest(&self, machine: MachineId, pause: Duration) {
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(pause.min(RETRY.0)).await;
+        while begun.elapsed() < pause && !self.take_missed(machine) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until a document wants something else of this host than `mine`.
+    async fn until_told_otherwise(&self, machine: MachineId, mine: Want) {
+        loop {
+            let wanted = self.ledger().protection(machine).and_then(|p| Some(p.life.as_ref()?.wanted()));
+            let now =
+                wanted.map(|wanted| if wanted.owner == self.me { wanted.source } else { wanted.target });
+            if now != Some(mine) {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

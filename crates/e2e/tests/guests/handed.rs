@@ -231,6 +231,11 @@ impl Above {
         let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
         assert!(verdict.is_good() && verdict.last == stopped, "nothing is lost: {stopped}, then {verdict}");
         println!("{operation:?}: down for {down} ms besides its own shutdown and boot");
+        for host in [&self.site.home, &self.site.away] {
+            let log = host.log();
+            let told = log.lines().filter(|line| line.contains("life::") || line.contains("session"));
+            told.for_each(|line| println!("{}: {}", host.name, line.get(..160).unwrap_or(line)));
+        }
         down
     }
 

@@ -184,6 +184,26 @@ async fn a_guest_is_stopped_only_by_a_word_of_now_and_switched_off_only_where_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_given_up_while_the_guest_takes_its_time() {
+    let pair = Pair::new().await;
+    let (machine, life) = (pair.machine, pair.living().await);
+    pair.source_host.set_heeds_shutdown(machine, false).unwrap();
+    let over = ordered(&life, Operation::PlannedFailover, false);
+    pair.tell(&over);
+    let asked = |report: &HostReport| {
+        let doing = standing(report, machine).and_then(|s| s.doing.clone());
+        doing.is_some_and(|doing| doing.what.contains("shutting"))
+    };
+    pair.vault.until(pair.source_id, "it to be shut down", asked).await;
+    pair.tell(&ordered(&over, Operation::Abort, false));
+    pair.vault.until(pair.source_id, "nobody to wait for that any more", |report| !asked(report)).await;
+    assert!(pair.source_runs().await && pair.source_host.calls(Call::Destroy) == 0);
+    let report = pair.vault.report_of(pair.source_id).await;
+    assert_eq!(lineage(&report, machine).unwrap().seal, None);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_boot_a_machine_starts_by_the_other_sides_word_or_by_a_persons_here() {
     let pair = Pair::new().await;
     let (machine, _) = (pair.machine, pair.living().await);
