@@ -21,7 +21,8 @@ pub(super) async fn look(agent: &Agent) -> Result<Inventory, AgentError> {
     let hypervisor = agent.hypervisor().await?;
     let facts = hypervisor.host_facts().await?;
     let mut machines = Vec::new();
-    for machine in hypervisor.machines().await? {
+    let copies = agent.managed().map(|managed| managed.drill_copies()).unwrap_or_default();
+    for machine in hypervisor.machines().await?.into_iter().filter(|machine| !copies.contains(&machine.id)) {
         let replica = agent.replicas().get(machine.id).await.ok().flatten();
         let brought_up_at = match replica {
             Some(replica) => commands::brought_up_at(replica.run(|store| store.phase()).await),

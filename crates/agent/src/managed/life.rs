@@ -49,6 +49,9 @@ const FRESH: Duration = Duration::from_secs(60);
 /// Pause before what could not be done is tried again; it doubles up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often it is looked whether something else is wanted while something is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 /// What is being done now. In memory only: a new run looks at everything anew.
 #[derive(Default)]
 pub(super) struct Acting {
@@ -66,6 +69,7 @@ pub(super) struct Acting {
 
 /// Begins to see to every machine that has a life and that nobody sees to now.
 pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    give_autostart_back(agent, managed).await;
     let machines: Vec<MachineId> = {
         let ledger = managed.ledger();
         ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine).collect()
@@ -78,15 +82,49 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Ca
         }
         acting.missed.remove(&machine);
         drop(acting);
-        let (agent, managed, stop) = (Arc::clone(agent), Arc::clone(managed), stop.clone());
+        let busy = Busy { managed: Arc::clone(managed), machine };
+        let (agent, stop) = (Arc::clone(agent), stop.clone());
         tokio::spawn(async move {
-            stop.run_until_cancelled(see_to(&agent, &managed, machine)).await;
-            locked(&managed.acting).busy.remove(&machine);
-            // Something may have come while it was looked at for the last time.
-            if managed.take_missed(machine) {
-                managed.wanted.notify_one();
-            }
+            stop.run_until_cancelled(see_to(&agent, &busy.managed, machine)).await;
         });
+    }
+}
+
+/// Nobody else sees to the machine while this lives; after it somebody may, however it ended.
+struct Busy {
+    managed: Arc<Managed>,
+    machine: MachineId,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        locked(&self.managed.acting).busy.remove(&self.machine);
+        // Something may have come while it was looked at for the last time.
+        if self.managed.take_missed(self.machine) {
+            self.managed.wanted.notify_one();
+        }
+    }
+}
+
+/// Whether a host starts a machine is its people's to say again once its protection is over.
+async fn give_autostart_back(agent: &Arc<Agent>, managed: &Arc<Managed>) {
+    let over: Vec<MachineId> = {
+        let ledger = managed.ledger();
+        let ours = ledger.stations().filter(|station| station.autostart == Some(true));
+        ours.map(|station| station.machine).filter(|machine| ledger.is_removed(*machine)).collect()
+    };
+    for machine in over {
+        let Ok(hypervisor) = agent.hypervisor().await else { return };
+        if let Err(error) = hypervisor.set_autostart(machine, true).await {
+            tracing::warn!(%machine, %error, "its autostart is not what it was");
+        }
+        let given = move |ledger: &mut Ledger| {
+            ledger.station_mut(machine).autostart = None;
+            ((), true)
+        };
+        if let Err(error) = managed.change(given).await {
+            tracing::warn!(%machine, error = error.fault().what, "its autostart is given back again later");
+        }
     }
 }
 
@@ -105,7 +143,7 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
                 let fault = error.fault();
                 tracing::warn!(%machine, error = fault.what, advice = fault.advice, "not done yet");
                 managed.set_cannot(machine, Some((fault.what, fault.advice)));
-                tokio::time::sleep(pause).await;
+                managed.rest(machine, pause).await;
                 pause = (pause * 2).min(RETRY.1);
             }
         }
@@ -126,6 +164,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
         return Ok(true);
     }
     clear_shelf(agent, &seen).await?;
+    turn::let_go(agent, managed, &seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
     if managed.act(agent, &seen, what).await? {
@@ -241,6 +280,11 @@ impl Managed {
         };
     }
 
+    /// Copies that test failovers run here: no machines of anybody's.
+    pub(crate) fn drill_copies(&self) -> BTreeSet<MachineId> {
+        self.ledger().stations().filter_map(|station| Some(station.drill.as_ref()?.id)).collect()
+    }
+
     /// A person says that a machine may start though nobody answers; false where it is not held
     /// for that.
     pub(crate) fn override_witness(&self, machine: MachineId) -> bool {
@@ -281,6 +325,28 @@ impl Managed {
         drop(acting);
         if changed {
             self.news.soon.notify_one();
+        }
+    }
+
+    /// Waits, but not longer than until something may be new.
+    async fn rest(&self, machine: MachineId, pause: Duration) {
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(pause.min(RETRY.0)).await;
+        while begun.elapsed() < pause && !self.take_missed(machine) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Waits until a document wants something else of this host than `mine`.
+    async fn until_told_otherwise(&self, machine: MachineId, mine: Want) {
+        loop {
+            let wanted = self.ledger().protection(machine).and_then(|p| Some(p.life.as_ref()?.wanted()));
+            let now =
+                wanted.map(|wanted| if wanted.owner == self.me { wanted.source } else { wanted.target });
+            if now != Some(mine) {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

@@ -231,6 +231,11 @@ impl Above {
         let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
         assert!(verdict.is_good() && verdict.last == stopped, "nothing is lost: {stopped}, then {verdict}");
         println!("{operation:?}: down for {down} ms besides its own shutdown and boot");
+        for host in [&self.site.home, &self.site.away] {
+            let log = host.log();
+            let told = log.lines().filter(|line| line.contains("life::") || line.contains("session"));
+            told.for_each(|line| println!("{}: {}", host.name, line.get(..160).unwrap_or(line)));
+        }
         down
     }
 
@@ -361,8 +366,11 @@ fn a_guest_is_moved_there_and_home_again_without_loss_and_protected_in_reverse_w
     println!("{sent} bytes sent in reverse, of {first_copy}");
     assert!(sent < first_copy / 4, "{sent} bytes were sent: no second copy of {first_copy}");
     assert!(there.len() > 1, "history stays");
+    let pinned = |above: &Above| above.points(IDS[0]).iter().any(|point| !point.pinned_by.is_empty());
+    assert!(pinned(&above), "what it could be taken back to stays until it is committed");
     above.order(Operation::Commit, |_| {});
     above.next_point();
+    wait("that point to grow old as all others", || (!pinned(&above)).then_some(()));
     let back = above.move_over(Operation::Failback);
     assert!(above.life.source == IDS[0]);
     let point = above.next_point();

@@ -139,7 +139,10 @@ fn circles_lengthen_no_chain_and_take_no_more_room() {
         driver.write(&[(0, 200_000, 300_000, circle)]);
         driver.point().unwrap();
         clock.advance(5000);
+        // As the upkeep does.
+        driver.replica.publish_if_due().unwrap();
         driver.replica.prune_all(&last(3)).unwrap();
+        driver.replica.release_unread().unwrap();
         let images = fs::metadata(store.join("vda.qcow2")).unwrap();
         sizes.push(std::os::unix::fs::MetadataExt::blocks(&images) * 512);
         assert!(driver.replica.points().len() <= 4, "{:?}", driver.replica.points());

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farshore_capture::Left;
+use farshore_capture::{Activity, Left};
 use farshore_control::ownership::{Denied, Seal};
 use farshore_hypervisor::Kind;
 use farshore_protection::{
@@ -23,8 +23,9 @@ use crate::{Agent, AgentError};
 
 /// How long a copy that is another host's may take to shut down before it is switched off.
 const FENCE_PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is looked whether the last cycle has arrived.
-const REST_POLL: Duration = Duration::from_millis(30);
+/// How often it is asked whether the last cycle has arrived, and the machine looked at for that.
+const REST_POLL: Duration = Duration::from_millis(20);
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// How long the last cycle is waited for before everything is looked at anew.
 const REST_LOOK: Duration = Duration::from_secs(10);
 
@@ -46,7 +47,11 @@ impl Managed {
             Do::Start => start::start(agent, self, seen).await?,
             Do::AskWitness => return self.start_after_boot(agent, seen).await,
             Do::AskRefusal(next) => return self.take_seal_back(agent, seen, next).await,
-            Do::ShutDown { power_off } => shut_down(agent, seen, power_off).await?,
+            Do::ShutDown { power_off } => tokio::select! {
+                done = shut_down(agent, seen, power_off) => done?,
+                // A guest that takes its time does not keep anybody from giving the move up.
+                () = self.until_told_otherwise(machine, seen.mine) => {}
+            },
             Do::SendRest => self.send_rest(agent, seen).await?,
             Do::Seal(next) => self.seal(agent, seen, next).await?,
             Do::Accept(seal) => start::accept(agent, self, seen, seal).await?,
@@ -77,11 +82,17 @@ impl Managed {
         self.hurry(there.id);
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < REST_LOOK {
+            tokio::time::sleep(REST_POLL).await;
+            // To look at the machine costs the hypervisor time, of which the cycle needs all.
+            let source = agent.sources().of(there.id);
+            if source.is_some_and(|source| source.status.borrow().activity != Activity::Off) {
+                continue;
+            }
             let now = agent.hypervisor().await?.machine(there.id).await?;
             if now.power.is_off() && left(agent, &now).await?.is_some() {
                 return Ok(());
             }
-            tokio::time::sleep(REST_POLL).await;
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
         Err(AgentError::Request {
             what: self.why_not_sent(there.id),
@@ -211,6 +222,10 @@ impl Managed {
     /// A copy that is another host's runs no more, or is cut off.
     async fn fence_copy(self: &Arc<Self>, agent: &Agent, seen: &Seen, how: Fence) -> Result<(), AgentError> {
         let (machine, epoch) = (seen.protection.machine, seen.lineage.epoch);
+        // One that was never this protection's is nobody's to stop.
+        if turn::own_disks_of(agent, seen) == turn::OwnDisks::Strange {
+            return Err(turn::strange(seen));
+        }
         let hypervisor = agent.hypervisor().await?;
         match how {
             Fence::Stop => {

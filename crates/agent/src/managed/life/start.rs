@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use farshore_capture::{Learning, Left};
 use farshore_control::ownership::Seal;
 use farshore_hypervisor::{GuestState, Hypervisor, Machine, Start};
-use farshore_protection::{BroughtUp, Choice, Overlay};
+use farshore_protection::{BroughtUp, Choice, Overlay, Want};
 use farshore_replica::{Phase, PointInfo, Replica};
 use farshore_types::{Consistency, Epoch, MachineId, PointId, PointRef};
 
@@ -15,7 +15,7 @@ use super::{
     super::{Managed, ledger::Ledger},
     act::denied_error,
     look::Seen,
-    turn::is_ours,
+    turn::{self, OwnDisks, is_ours, make_way, own_disks_of, strange},
 };
 use crate::{Agent, AgentError, OpenReplica, commands, replicas::blocking, source};
 
@@ -31,8 +31,14 @@ pub(super) async fn accept(
     seen: &Seen,
     seal: Seal,
 ) -> Result<(), AgentError> {
-    // What this host left itself is started as it was left.
-    if seen.there.is_none() {
+    // A machine that is handed back without a last cycle is started as it was left here.
+    let planned = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. });
+    let as_left = match own_disks_of(agent, seen) {
+        OwnDisks::Strange => return Err(strange(seen)),
+        OwnDisks::AsLeft => !planned,
+        OwnDisks::Behind | OwnDisks::None => false,
+    };
+    if !as_left {
         let replica = agent.replicas().get(seal.machine).await?;
         let held = match &replica {
             Some(replica) => replica.run(move |store| store.point(seal.last.id)).await.ok(),
@@ -53,7 +59,8 @@ pub(super) async fn accept(
         .change(move |ledger| {
             let accepted = ledger.accept(me, &seal);
             if accepted.is_ok() {
-                ledger.station_mut(seal.machine).accepted = Some(seal);
+                let station = ledger.station_mut(seal.machine);
+                (station.accepted, station.starts_as_left) = (Some(seal), as_left);
             }
             let changed = accepted.is_ok();
             (accepted, changed)
@@ -69,14 +76,16 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let Some(seal) = seen.station.accepted_for(&seen.lineage) else {
         return as_it_is(agent, managed, seen).await;
     };
-    let own = seen.there.as_ref().is_some_and(|there| !is_ours(agent, there));
-    if own || seen.here.brought_up.is_some() {
+    if seen.station.starts_as_left || seen.here.brought_up.is_some() {
         let up = BroughtUp { epoch: seal.next, order: 0, at: None };
         as_it_is(agent, managed, seen).await?;
         return match seen.here.brought_up {
             Some(_) => Ok(()),
             None => remember(managed, seal.machine, up).await,
         };
+    }
+    if let Some(there) = seen.there.as_ref().filter(|there| !is_ours(agent, there)) {
+        make_way(agent, there).await?;
     }
     let replica = agent.replicas().get_or_create(seal.machine).await?;
     let _alone = replica.alone().await;
@@ -124,15 +133,29 @@ pub(super) async fn bring_up(
         Some(replica) => chosen(replica, choice).await?,
         None => None,
     };
-    let own = seen.there.as_ref().is_some_and(|there| !is_ours(agent, there));
-    let (Some(replica), Some(point), false) = (replica, point, own) else {
+    let own = own_disks_of(agent, seen);
+    if own == OwnDisks::Strange {
+        return Err(strange(seen));
+    }
+    let (Some(replica), Some(point), false) = (replica, point, own == OwnDisks::AsLeft) else {
         // The disks that are here, or those on which it was left.
         as_it_is(agent, managed, seen).await?;
         return remember(managed, machine, BroughtUp { epoch, order, at: None }).await;
     };
+    if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
+        make_way(agent, there).await?;
+    }
+    let begun = seen.here.brought_up.is_some();
+    if !begun && ran_before(&replica, seen).await {
+        if seen.here.runs {
+            // Looked at again when it is off.
+            return stop(agent, machine).await;
+        }
+        // What it wrote here by an epoch of before is kept as a point.
+        turn::turn(agent, managed, seen).await?;
+    }
     let _alone = replica.alone().await;
     let phase = replica.run(|store| store.phase()).await;
-    let begun = seen.here.brought_up.is_some();
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
         && (at != point.id || begun)
     {
@@ -152,6 +175,13 @@ pub(super) async fn bring_up(
     ran_here(agent, managed, machine).await?;
     forget_map(agent, machine).await?;
     remember(managed, machine, BroughtUp { epoch, order, at: Some(at) }).await
+}
+
+/// Whether the machine was brought up here by an epoch of before, and nobody has kept what it
+/// wrote yet. A bring-up of this epoch that was cut is none.
+async fn ran_before(replica: &Arc<OpenReplica>, seen: &Seen) -> bool {
+    let (phase, epoch) = replica.run(|store| (store.phase(), store.epoch())).await;
+    matches!(phase, Phase::BroughtUp { .. }) && epoch != seen.lineage.epoch
 }
 
 /// The point that is meant; none: none, but what was left here.
@@ -177,6 +207,15 @@ pub(super) async fn chosen(
     replica.run(find).await
 }
 
+/// In order where the guest heeds that soon.
+async fn stop(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    match hypervisor.shut_down(machine, PATIENCE).await {
+        Ok(()) => Ok(()),
+        Err(_) => Ok(hypervisor.destroy(machine).await?),
+    }
+}
+
 /// A machine that was brought up stops, and what it wrote is put aside.
 async fn put_aside(
     agent: &Arc<Agent>,
@@ -185,9 +224,7 @@ async fn put_aside(
 ) -> Result<(), AgentError> {
     let hypervisor = agent.hypervisor().await?;
     if commands::ours(&*hypervisor, agent, machine).await?.is_some() {
-        if hypervisor.shut_down(machine, PATIENCE).await.is_err() {
-            hypervisor.destroy(machine).await?;
-        }
+        stop(agent, machine).await?;
         hypervisor.undefine(machine, GuestState::Keep).await?;
     }
     Ok(replica.run(Replica::shelve).await?)

@@ -8,7 +8,7 @@ use farshore_control::{
     standing::Adopted,
 };
 use farshore_protection::BroughtUp;
-use farshore_types::{DiskKey, Epoch, MachineId, PointRef};
+use farshore_types::{DiskKey, Epoch, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
 use super::drill::DrillKept;
@@ -27,6 +27,9 @@ pub struct Station {
     /// The seal that was accepted here last.
     #[serde(default)]
     pub accepted: Option<Seal>,
+    /// Whether the machine of that seal is started as it was left here, and not at its point.
+    #[serde(default)]
+    pub starts_as_left: bool,
     /// The epoch whose seal the other host is known to have.
     #[serde(default)]
     pub delivered: Option<Epoch>,
@@ -36,6 +39,9 @@ pub struct Station {
     /// A turn that was begun: what it works on is not found by looking any more.
     #[serde(default)]
     pub turning: Option<Turning>,
+    /// The point that a failover can be taken back to, which is pinned until it is committed.
+    #[serde(default)]
+    pub back: Option<PointId>,
     /// Whether its copy here was stopped or isolated, and by which owner's epoch.
     #[serde(default)]
     pub fenced: Option<Epoch>,
@@ -72,9 +78,11 @@ impl Station {
             brought_up: None,
             arrived: None,
             accepted: None,
+            starts_as_left: false,
             delivered: None,
             turned: None,
             turning: None,
+            back: None,
             fenced: None,
             autostart: None,
             drill: None,

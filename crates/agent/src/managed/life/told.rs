@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farshore_control::Standing;
+use farshore_control::{Standing, report::Problem, standing::Flattening};
 use farshore_types::MachineId;
 
 use super::{
@@ -26,14 +26,19 @@ pub(in super::super) async fn standings(agent: &Arc<Agent>, managed: &Managed) -
 
 async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Standing {
     // The document before what is looked at: what it says counts for no later one.
-    let (document, station, lineage, drill) = {
+    let (document, station, lineage, drill, flatten) = {
         let ledger = managed.ledger();
         let life = ledger.protection(machine).and_then(|protection| protection.life.as_ref());
-        let drill = life.and_then(|life| {
-            let wanted = life.wanted();
-            wanted.drill.filter(|_| wanted.other == managed.host())
-        });
-        (ledger.version_of(machine), ledger.station(machine), ledger.lineage(machine).cloned(), drill)
+        let wanted = life.map(farshore_protection::Life::wanted);
+        let flatten = wanted.as_ref().is_some_and(|w| w.flatten && w.owner == managed.host());
+        let drill = wanted.and_then(|wanted| wanted.drill.filter(|_| wanted.other == managed.host()));
+        (
+            ledger.version_of(machine),
+            ledger.station(machine),
+            ledger.lineage(machine).cloned(),
+            drill,
+            flatten,
+        )
     };
     let failed = locked(&managed.acting).drills.get(&machine).cloned();
     let drill = drill::standing(agent, drill.as_ref(), station.drill.as_ref(), failed).await;
@@ -56,7 +61,18 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         cannot: acting.cannot.get(&machine).cloned(),
         adopted: station.turned,
         drill,
+        flattening: flatten.then(cannot_flatten),
         held_without_witness: acting.held.contains(&machine),
         ..Standing::of(machine)
     }
+}
+
+/// Until an agent can, whoever ordered it is told so, and not left waiting.
+fn cannot_flatten() -> Flattening {
+    let failed = Problem {
+        code: "flatten".to_owned(),
+        what: "this version of the agent does not make disks a machine's own".to_owned(),
+        advice: "stop it (`stop-flatten`), so that replication goes on".to_owned(),
+    };
+    Flattening { done: 0, total: 0, flat: false, failed: Some(failed) }
 }

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replicas::blocking, source};
 
-/// Who holds points that keep what only this host has.
+/// Who holds points that keep what only this host has, and those that a failover can be taken
+/// back to.
 const HOLDER: &str = "own writes of before";
+const BACK: &str = "the failover can be taken back";
 /// Names of the definitions that the machine had here, beside the records of its replication:
 /// when it left last, and with disks of its own.
 const DEFINITION: &str = "definition.xml";
@@ -31,6 +33,65 @@ const HOME: &str = "home.xml";
 pub(super) fn is_ours(agent: &Agent, there: &Machine) -> bool {
     let dir = agent.replicas().dir_of(there.id);
     there.disks.iter().any(|disk| disk.path.as_deref().is_some_and(|path| path.starts_with(&dir)))
+}
+
+/// Once a failover is committed, or was taken back, its point grows old as all others.
+pub(super) async fn let_go(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+) -> Result<(), AgentError> {
+    let machine = seen.protection.machine;
+    let over = seen.protection.life.as_ref().is_some_and(farshore_protection::Life::points_age);
+    let Some(point) = seen.station.back.filter(|_| over) else { return Ok(()) };
+    if let Some(replica) = agent.replicas().get(machine).await? {
+        let pin = Pin { point, holder: BACK.to_owned() };
+        replica.run(move |store| store.unpin(&pin)).await?;
+    }
+    managed
+        .change(move |ledger| {
+            ledger.station_mut(machine).back = None;
+            ((), true)
+        })
+        .await
+}
+
+/// What this host has of a machine with disks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnDisks {
+    /// Nothing.
+    None,
+    /// The machine as it was left when it went to the other host.
+    AsLeft,
+    /// The same, and the replica beside it has gone on since.
+    Behind,
+    /// A machine of that identity that was never this protection's.
+    Strange,
+}
+
+/// What disks of its own this host has of the machine, as the lineage is now.
+pub(super) fn own_disks_of(agent: &Agent, seen: &Seen) -> OwnDisks {
+    match &seen.there {
+        Some(there) if !is_ours(agent, there) => match source::Owner::held(agent, there.id) {
+            None => OwnDisks::Strange,
+            Some(_) if seen.station.has_turned(&seen.lineage) => OwnDisks::Behind,
+            Some(_) => OwnDisks::AsLeft,
+        },
+        _ => OwnDisks::None,
+    }
+}
+
+/// What is answered where a strange machine is in the way.
+pub(super) fn strange(seen: &Seen) -> AgentError {
+    let name = seen.there.as_ref().map(|there| there.name.clone()).unwrap_or_default();
+    AgentError::Foreign { machine: name }
+}
+
+/// The machine with disks of its own goes out of the way of the one on the replica: its
+/// definition is kept, its disks stay where they are.
+pub(super) async fn make_way(agent: &Arc<Agent>, there: &Machine) -> Result<(), AgentError> {
+    keep_definition(agent, there)?;
+    withdraw(agent, there.id).await
 }
 
 /// The definition that a machine had on this host with disks of its own.
@@ -53,17 +114,18 @@ pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen
         Some(turning) => Some(turning),
         None => begin(agent, managed, seen).await?,
     };
-    let had_disks = match &turning {
+    let (had_disks, back) = match &turning {
         Some(turning) => {
             let sealed = work(agent, seen, turning).await?;
             tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
-            true
+            (true, turning.left.map(|_| sealed.id))
         }
-        None => held(agent, machine).await?,
+        None => (held(agent, machine).await?, None),
     };
     let done = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.turned, station.turning) = (Some(Adopted { epoch, had_disks }), None);
+        station.back = back.or(station.back);
         ((), true)
     };
     managed.change(done).await
@@ -95,7 +157,7 @@ async fn begin(
     };
     let ours = is_ours(agent, there);
     // A machine of that identity which was never protected from here is nobody's to take.
-    if !ours && source::Owner::held(agent, machine).is_none() {
+    if own_disks_of(agent, seen) == OwnDisks::Strange {
         return Ok(None);
     }
     let disks = if ours { Vec::new() } else { own_disks(&seen.protection, there) };
@@ -216,10 +278,9 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
             replica.run(move |store| store.seal_own(&own)).await?
         }
     };
-    if turning.left.is_none() {
-        let pin = Pin { point: sealed.id, holder: HOLDER.to_owned() };
-        replica.run(move |store| store.pin(pin)).await?;
-    }
+    let holder = if turning.left.is_none() { HOLDER } else { BACK };
+    let pin = Pin { point: sealed.id, holder: holder.to_owned() };
+    replica.run(move |store| store.pin(pin)).await?;
     replica.mark_sealed();
     commands::remove_nvram(agent, machine)?;
     Ok(sealed)
@@ -281,9 +342,11 @@ fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, Agent
     Ok(Definition::new(xml, nvram, Vec::new()).encode())
 }
 
-/// Whether a turn is what this host has to do before it takes anything.
+/// Whether a turn is what this host has to do before it takes anything. The last cycle of a
+/// machine that is moved back already needs it, too.
 pub(super) fn is_due(seen: &Seen, me: farshore_types::HostId) -> bool {
-    seen.mine == Want::Receive
+    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. });
+    (seen.mine == Want::Receive || (moves && matches!(seen.mine, Want::Accept { .. })))
         && !seen.here.runs
         && seen.lineage.owner != me
         && seen.lineage.conflict.is_none()

@@ -184,6 +184,26 @@ async fn a_guest_is_stopped_only_by_a_word_of_now_and_switched_off_only_where_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_given_up_while_the_guest_takes_its_time() {
+    let pair = Pair::new().await;
+    let (machine, life) = (pair.machine, pair.living().await);
+    pair.source_host.set_heeds_shutdown(machine, false).unwrap();
+    let over = ordered(&life, Operation::PlannedFailover, false);
+    pair.tell(&over);
+    let asked = |report: &HostReport| {
+        let doing = standing(report, machine).and_then(|s| s.doing.clone());
+        doing.is_some_and(|doing| doing.what.contains("shutting"))
+    };
+    pair.vault.until(pair.source_id, "it to be shut down", asked).await;
+    pair.tell(&ordered(&over, Operation::Abort, false));
+    pair.vault.until(pair.source_id, "nobody to wait for that any more", |report| !asked(report)).await;
+    assert!(pair.source_runs().await && pair.source_host.calls(Call::Destroy) == 0);
+    let report = pair.vault.report_of(pair.source_id).await;
+    assert_eq!(lineage(&report, machine).unwrap().seal, None);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_boot_a_machine_starts_by_the_other_sides_word_or_by_a_persons_here() {
     let pair = Pair::new().await;
     let (machine, _) = (pair.machine, pair.living().await);
@@ -208,5 +228,38 @@ async fn after_a_boot_a_machine_starts_by_the_other_sides_word_or_by_a_persons_h
     assert!(!pair.source_runs().await);
     assert!(pair.ask_source(Request::StartHeld { machine: "web1".to_owned() }).await.is_err());
     pair.source_host.start(machine, Start::Running).await.unwrap();
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strange_machine_of_that_identity_is_neither_stopped_nor_taken_nor_started() {
+    let pair = Pair::new().await;
+    let machine = pair.machine;
+    let twin = pair.source_host.machine(machine).await.unwrap();
+    for disk in &twin.disks {
+        pair.target_host().add_image(disk.path.as_deref().unwrap(), disk.size);
+    }
+    pair.target_host().define(&twin.definition).await.unwrap();
+    pair.target_host().start(machine, Start::Running).await.unwrap();
+    let life = replicating(&pair);
+    pair.enable_with(|protection| protection.life = Some(life.clone()));
+    let told = |report: &HostReport| {
+        let cannot = standing(report, machine).and_then(|s| s.cannot.clone());
+        cannot.is_some_and(|problem| problem.what.contains("already has machine"))
+    };
+    pair.vault.until(pair.target_id, "that it is in the way", told).await;
+    assert_eq!(pair.power_of(pair.target_id).await, Some(PowerState::Running), "nobody's to stop");
+    assert_eq!(pair.newest().await, 0, "of a machine that runs twice nothing is replicated");
+    // Off, it is not in the way of cycles; but what is moved is never started from its disks.
+    pair.target_host().destroy(machine).await.unwrap();
+    pair.newest_above(0).await;
+    pair.tell(&ordered(&life, Operation::PlannedFailover, false));
+    pair.vault
+        .until(pair.source_id, "its seal", |report| lineage(report, machine).unwrap().seal.is_some())
+        .await;
+    pair.vault.until(pair.target_id, "that it cannot be accepted", told).await;
+    let report = pair.vault.report_of(pair.target_id).await;
+    assert_eq!(lineage(&report, machine).unwrap().epoch.number, 1, "sealed, and not accepted");
+    assert!(pair.power_of(pair.target_id).await.unwrap().is_off());
     pair.end().await;
 }
