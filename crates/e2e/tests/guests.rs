@@ -12,8 +12,6 @@ mod daemon;
 mod failover;
 #[path = "guests/handed.rs"]
 mod handed;
-#[path = "guests/home_again.rs"]
-mod home_again;
 #[path = "guests/ledger.rs"]
 mod ledger;
 #[path = "guests/moved.rs"]

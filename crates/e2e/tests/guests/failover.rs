@@ -6,7 +6,8 @@
 use std::time::Instant;
 
 use farshore_e2e::plane::Plane;
-use farshore_guest::{Load, Verdict};
+use farshore_guest::{Load, Verdict, read_console};
+use farshore_ledger::ConsoleEvent;
 use serde_json::Value;
 
 use crate::{
@@ -52,10 +53,19 @@ impl Operated {
         self.above.json(&["protection", "show", MACHINE]).unwrap()
     }
 
-    /// Orders a move; what the guest finds when it boots there.
+    /// Orders a move without loss: the guest goes on from its very last record there.
     fn moved(&self, args: &[&str]) -> Verdict {
         self.site.until_guest_goes_on();
-        self.verdict_of(args)
+        let boots = self.site.verdicts().len();
+        let verdict = self.verdict_of(args);
+        let events = read_console(&self.site.console).unwrap().events;
+        let told = |event: &ConsoleEvent| matches!(event, ConsoleEvent::Verdict(_));
+        let at = events.iter().enumerate().filter(|(_, event)| told(event)).nth(boots).unwrap().0;
+        let [.., ConsoleEvent::Stopped(last), ConsoleEvent::Verdict(_)] = &events[..=at] else {
+            panic!("it was not shut down in order: {:?}", &events[at.saturating_sub(3)..=at])
+        };
+        assert_eq!(verdict.last, *last, "nothing is lost");
+        verdict
     }
 
     fn verdict_of(&self, args: &[&str]) -> Verdict {

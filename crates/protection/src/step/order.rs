@@ -78,7 +78,7 @@ impl Life {
                 let what = format!("'{}' is not confirmed", missing.name());
                 let advice =
                     format!("where you know that and accept it, confirm it (--accept-{})", missing.name());
-                Err(Reason::new(&format!("confirm-{}", missing.name()), what, advice))
+                Err(Reason::new(&format!("confirm-{}", missing.name()), what, &advice))
             }
         }
     }
