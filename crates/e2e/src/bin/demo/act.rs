@@ -9,7 +9,7 @@ use std::{
 use farshore_e2e::host::Outcome;
 
 use crate::{
-    lost::{Loss, bring_up},
+    lost::{Loss, fail_over},
     report::{Report, Traffic},
     stage::{Cast, EAST, Stage, WEST, say, wait},
 };
@@ -52,12 +52,10 @@ pub(crate) fn demo(farshore: &Path, agent: &Path) -> Outcome<()> {
     let traffic = Traffic { written: stage.written_by_machines(), sent: stage.sent() };
     say("Site east is lost: its machines, its agents, its server are killed (SIGKILL)");
     let loss = Loss::strike(&mut stage, &cast, dir.path())?;
-    say(
-        "Each guest comes up in west, on the host that keeps its replica: the newest point, and an older one",
-    );
+    say("Each guest is failed over to west: to the newest point, then to an older one; then committed");
     let mut report = Report { traffic, stored: 0, guests: Vec::new() };
     for guest in &cast.guests {
-        let (came_back, stored) = bring_up(&stage, guest, &loss)?;
+        let (came_back, stored) = fail_over(&stage, guest, &loss)?;
         report.guests.push(came_back);
         report.stored += stored;
     }

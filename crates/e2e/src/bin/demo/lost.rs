@@ -14,7 +14,7 @@ use farshore_types::PointId;
 
 use crate::{
     report::{BroughtUp, CameBack},
-    stage::{Cast, EAST, Member, Stage, tell, wait},
+    stage::{Cast, EAST, Member, Stage, wait},
 };
 
 /// What there was when the site was lost.
@@ -40,9 +40,9 @@ impl Loss {
     }
 }
 
-/// Brings a guest up from its newest point, then from an older one; ends that again. Says how
-/// that went, and the bytes that the replica takes.
-pub(crate) fn bring_up(stage: &Stage, guest: &Member, loss: &Loss) -> Outcome<(CameBack, u64)> {
+/// Fails a guest over to its newest point, changes to an older one, and commits. Says how that
+/// went, and the bytes that the replica takes.
+pub(crate) fn fail_over(stage: &Stage, guest: &Member, loss: &Loss) -> Outcome<(CameBack, u64)> {
     let keeper = stage.keeper(&guest.name)?;
     let points = points(keeper, &guest.name)?;
     let (newest, older) = (points.last(), points.get(points.len() / 2));
@@ -59,24 +59,29 @@ pub(crate) fn bring_up(stage: &Stage, guest: &Member, loss: &Loss) -> Outcome<(C
         rpo: age(newest.1),
         brought_up: Vec::new(),
     };
-    for (point, captured_ms) in [newest, older] {
-        came_back.brought_up.push(at_point(keeper, guest, *point, age(*captured_ms))?);
+    let id = older.0.to_string();
+    let confirmed = ["--accept-data-loss", "--accept-may-still-run"];
+    let failover = [&["protection", "failover", &guest.name, "--unplanned"][..], &confirmed].concat();
+    let change = ["protection", "change-point", &guest.name, "--point", &id, "--accept-data-loss"];
+    for (point, order) in [(newest, &failover[..]), (older, &change)] {
+        came_back.brought_up.push(by_order(stage, guest, order, point.0, age(point.1))?);
     }
-    let _: control::Discarded = keeper.command(&["discard", &guest.name, "--force"])?;
+    stage.order(&["protection", "commit", &guest.name])?;
     Ok((came_back, stored))
 }
 
-/// Brings one point up and waits for the guest's own word.
-fn at_point(keeper: &TestHost, guest: &Member, point: PointId, age: Duration) -> Outcome<BroughtUp> {
-    let (before, id) = (guest.verdicts().len(), point.to_string());
-    let args = ["bring-up", &guest.name, "--point", &id, "--replace", "--force"];
-    tell(&keeper.name, &format!("farshore-agent {}", args.join(" ")));
+/// Orders it and waits for the guest's own word.
+fn by_order(
+    stage: &Stage,
+    guest: &Member,
+    order: &[&str],
+    point: PointId,
+    age: Duration,
+) -> Outcome<BroughtUp> {
+    let before = guest.verdicts().len();
     let begun = Instant::now();
-    let up: control::BroughtUp = keeper.command(&args)?;
+    stage.order(order)?;
     let running = begun.elapsed();
-    if up.point != point {
-        return Err(format!("brought up at {} instead", up.point));
-    }
     wait("the guest's verdict", || guest.verdicts().len() > before)?;
     let verdict_after = begun.elapsed();
     let verdict = guest.verdicts().pop().ok_or("the verdict vanished")?;
