@@ -268,10 +268,15 @@ impl TestHost {
         ours.len()
     }
 
-    /// Process ids of this host's QEMUs: those that name its directory.
+    /// Process ids of this host's QEMUs with a machine: those that name its directory. Libvirt
+    /// runs others for a moment, to see what they can do.
     #[must_use]
     pub fn machine_pids(&self) -> Vec<u32> {
-        self.pids("/usr/bin/qemu-system")
+        let is_machine = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("guest=")
+        };
+        self.pids("/usr/bin/qemu-system").into_iter().filter(is_machine).collect()
     }
 
     /// Process ids of programs that name this host's directory.

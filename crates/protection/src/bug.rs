@@ -31,6 +31,8 @@ pub enum Bug {
     BelievesAnybody,
     /// A guest is stopped on a peer's word.
     StopsOnRumour,
+    /// A guest is stopped on a host that is neither source nor target: one that was migrated.
+    FencesBystanders,
     /// A document of before stops a guest (R7).
     StopsFromCache,
     /// A machine is sealed before the other side has everything.

@@ -5,7 +5,10 @@
 use farshore_types::{Epoch, HostId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Choice, Contest, Drill, Flat, Kind, Life, Overlay, Phase, Stage, Why};
+use crate::{
+    Choice, Contest, Drill, Flat, Kind, Life, Overlay, Phase, Stage, Why,
+    bug::{self, Bug},
+};
 
 /// What is told to the two hosts of a protection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,6 +84,19 @@ pub enum Want {
     Hold,
     /// Nothing is wanted any more. What is there stays.
     Nothing,
+}
+
+impl Wanted {
+    /// What `host` is to do. Of a host that is neither of the two nothing is wanted: a machine
+    /// that runs there has been migrated, or is strange, and is never stopped for that.
+    #[must_use]
+    pub fn of(&self, host: HostId) -> Want {
+        match host {
+            host if host == self.owner => self.source,
+            host if host == self.other || bug::is(Bug::FencesBystanders) => self.target,
+            _ => Want::Nothing,
+        }
+    }
 }
 
 impl Life {

@@ -243,8 +243,7 @@ impl Managed {
         let waits = |protection: &Protection| {
             let wanted = protection.life.as_ref().map(farshore_protection::Life::wanted);
             wanted.is_some_and(|wanted| {
-                let mine = if wanted.owner == self.me { wanted.source } else { wanted.target };
-                matches!(mine, Want::HandOver { .. } | Want::BringUp { .. } | Want::Fence)
+                matches!(wanted.of(self.me), Want::HandOver { .. } | Want::BringUp { .. } | Want::Fence)
             })
         };
         !self.is_fresh() && ledger.protections().any(waits)
@@ -341,8 +340,7 @@ impl Managed {
     async fn until_told_otherwise(&self, machine: MachineId, mine: Want) {
         loop {
             let wanted = self.ledger().protection(machine).and_then(|p| Some(p.life.as_ref()?.wanted()));
-            let now =
-                wanted.map(|wanted| if wanted.owner == self.me { wanted.source } else { wanted.target });
+            let now = wanted.map(|wanted| wanted.of(self.me));
             if now != Some(mine) {
                 return;
             }

@@ -79,7 +79,7 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
     if !matches!(heard, Heard::Stale | Heard::Known) {
         return Do::Hear;
     }
-    let mine = if wanted.owner == me { wanted.source } else { wanted.target };
+    let mine = wanted.of(me);
     if heard == Heard::Stale {
         // The document is of before: what is held here counts, and the vault learns of it. The
         // one thing that it may be waiting for is that an accepted machine runs.

@@ -195,6 +195,21 @@ fn the_next_owner_accepts_its_seal_and_starts_without_being_told_again() {
     assert_eq!(converge(&refuses, THERE, &over, &came), Do::Nothing, "what was refused is never accepted");
 }
 
+/// What is done about a machine that was migrated here, to a host which the document does not
+/// name yet, or not any more.
+fn about_a_migrated_one() -> Do {
+    let third = HostId(Uuid::from_u128(0x77));
+    let calm = Wanted { owner: THERE, other: third, ..wanted(Want::Own, Want::Receive) };
+    converge(&lineage(5, THERE), HERE, &calm, &here())
+}
+
+#[test]
+fn a_machine_that_was_migrated_here_is_not_stopped_because_the_vault_has_not_heard_yet() {
+    assert_eq!(about_a_migrated_one(), Do::Nothing);
+    let _planted = plant(Bug::FencesBystanders);
+    assert_eq!(about_a_migrated_one(), Do::Fence(Fence::Stop), "the fault is caught");
+}
+
 #[test]
 fn an_old_primary_is_fenced_by_a_fresh_document_and_keeps_what_it_wrote() {
     let up = Wanted {

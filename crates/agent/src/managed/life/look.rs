@@ -33,7 +33,7 @@ impl Managed {
         let Some((protection, lineage, station)) = self.held(machine) else { return Ok(None) };
         let Some(life) = &protection.life else { return Ok(None) };
         let wanted = life.wanted();
-        let mine = if wanted.owner == self.host() { wanted.source } else { wanted.target };
+        let mine = wanted.of(self.host());
         let there = match agent.hypervisor().await?.machine(machine).await {
             Err(error) if error.kind == Kind::NoSuchMachine => None,
             found => Some(found?),
