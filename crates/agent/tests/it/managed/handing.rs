@@ -71,8 +71,8 @@ async fn a_machine_is_sealed_with_all_that_it_wrote_and_started_there_at_exactly
     let over = ordered(&life, Operation::PlannedFailover, false);
     pair.tell(&over);
     let owns = |report: &HostReport| {
-        let lineage = lineage(report, machine).unwrap();
-        lineage.owner == pair.target_id && lineage.epoch.number == 2
+        let held = lineage(report, machine);
+        held.is_some_and(|held| held.owner == pair.target_id && held.epoch.number == 2)
     };
     pair.vault.until(pair.target_id, "the target to own it", owns).await;
     let runs = |report: &HostReport| {
@@ -117,7 +117,7 @@ async fn a_sealed_machine_runs_again_only_when_the_other_side_has_refused_it_for
         })
         .await;
     // Sealed at a target that then hears of nothing.
-    let seal = |report: &HostReport| lineage(report, machine).unwrap().seal;
+    let seal = |report: &HostReport| lineage(report, machine).and_then(|held| held.seal);
     pair.start_target();
     let life = Life { issued: over.issued, ..life };
     pair.tell(&life);
@@ -136,7 +136,8 @@ async fn a_sealed_machine_runs_again_only_when_the_other_side_has_refused_it_for
     assert!(matches!(&known.stage, Stage::HandingOver(over) if over.phase == Phase::Sealed));
     let back = ordered(&known, Operation::Abort, false);
     pair.tell(&back);
-    let refused = |report: &HostReport| lineage(report, machine).unwrap().refused.contains(&next);
+    let refused =
+        |report: &HostReport| lineage(report, machine).is_some_and(|held| held.refused.contains(&next));
     pair.vault.until(pair.target_id, "the refusal", refused).await;
     let report = pair
         .vault
@@ -199,7 +200,7 @@ async fn a_move_is_given_up_while_the_guest_takes_its_time() {
     pair.vault.until(pair.source_id, "nobody to wait for that any more", |report| !asked(report)).await;
     assert!(pair.source_runs().await && pair.source_host.calls(Call::Destroy) == 0);
     let report = pair.vault.report_of(pair.source_id).await;
-    assert_eq!(lineage(&report, machine).unwrap().seal, None);
+    assert_eq!(lineage(&report, machine).and_then(|held| held.seal), None);
     pair.end().await;
 }
 
@@ -255,7 +256,9 @@ async fn a_strange_machine_of_that_identity_is_neither_stopped_nor_taken_nor_sta
     pair.newest_above(0).await;
     pair.tell(&ordered(&life, Operation::PlannedFailover, false));
     pair.vault
-        .until(pair.source_id, "its seal", |report| lineage(report, machine).unwrap().seal.is_some())
+        .until(pair.source_id, "its seal", |report| {
+            lineage(report, machine).is_some_and(|held| held.seal.is_some())
+        })
         .await;
     pair.vault.until(pair.target_id, "that it cannot be accepted", told).await;
     let report = pair.vault.report_of(pair.target_id).await;
