@@ -32,6 +32,7 @@ use farshore_vault::Moment;
 pub use api::document;
 pub use backups::backup;
 pub use config::{DEFAULT_PATH, SAMPLE, VaultConfig};
+pub(crate) use copies::digest_of;
 pub use init::{Made, init};
 pub use notify::{
     AlertsConfig, EmailConfig, ID_HEADER, Least, SIGNATURE_HEADER, Security, TIMESTAMP_HEADER, Tested,

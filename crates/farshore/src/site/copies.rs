@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{SiteConfig, place::Vault};
-use crate::{ProgramError, settings};
+use crate::{ProgramError, settings, vault::digest_of};
 
 /// How often the vault is asked for news.
 const LOOK: Duration = Duration::from_secs(5);
@@ -211,9 +211,8 @@ fn mark_of(copy: &Path) -> PathBuf {
 /// The mark of the copy that is there: one that does not fit it says nothing, and it is fetched anew.
 fn known_mark(copy: &Path) -> Option<CopyMark> {
     let mark: CopyMark = serde_json::from_str(&fs::read_to_string(mark_of(copy)).ok()?).ok()?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(copy).ok()?).ok()?;
-    (hasher.finalize().to_hex().as_str() == mark.digest).then_some(mark)
+    let (len, digest) = digest_of(copy).ok()?;
+    ((len, &digest) == (mark.len, &mark.digest)).then_some(mark)
 }
 
 /// When the copy at `path` was made; for `promote`.

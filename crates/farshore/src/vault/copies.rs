@@ -101,7 +101,11 @@ impl Copies {
     }
 }
 
-fn digest_of(path: &Path) -> Result<(u64, String), ProgramError> {
+/// Bytes of a copy, and their digest as a mark has it.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(crate) fn digest_of(path: &Path) -> Result<(u64, String), ProgramError> {
     let wrong = ProgramError::io("read", path);
     let digest = || {
         let mut hasher = blake3::Hasher::new();

@@ -205,8 +205,8 @@ fn a_vault_that_hosts_have_left_commands_nothing_any_more() {
     assert!(old.deliver(0).is_empty());
 }
 
-#[test]
-fn two_vaults_from_one_backup_are_told_apart() {
+/// Two vaults that were restored from one backup, and have learned nothing yet.
+fn two_from_one_backup() -> (World, World) {
     let mut world = World::new();
     world.enable(1);
     world.deliver_all();
@@ -214,6 +214,12 @@ fn two_vaults_from_one_backup_are_told_apart() {
     world.start(world.stored.clone(), Start::Restored);
     other.clock += 5;
     other.start(other.stored.clone(), Start::Restored);
+    (world, other)
+}
+
+#[test]
+fn two_vaults_from_one_backup_are_told_apart() {
+    let (mut world, mut other) = two_from_one_backup();
     assert_eq!(world.core.term().number, other.core.term().number);
     assert_ne!(world.core.term(), other.core.term());
     world.all_report();
@@ -225,13 +231,7 @@ fn two_vaults_from_one_backup_are_told_apart() {
 
 #[test]
 fn of_two_vaults_with_one_term_the_one_that_a_site_does_not_follow_learns_of_it() {
-    let mut world = World::new();
-    world.enable(1);
-    world.deliver_all();
-    let mut other = world.clone();
-    world.start(world.stored.clone(), Start::Restored);
-    other.clock += 5;
-    other.start(other.stored.clone(), Start::Restored);
+    let (mut world, mut other) = two_from_one_backup();
     // Both have learned from hosts that knew of neither.
     world.all_report();
     other.all_report();
