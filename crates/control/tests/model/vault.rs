@@ -227,6 +227,7 @@ fn document(doc: &Doc) -> Document {
         place: None,
         networks: Default::default(),
         networks_back: Default::default(),
+        addresses: Vec::new(),
         life: Some(doc.life.clone()),
     };
     Document::new(

@@ -292,6 +292,7 @@ impl Core {
         if !self.may_issue(at) {
             return;
         }
+        self.drop_unanswered_points(at);
         let live = self.tables.protections.rows().filter(|row| row.is_live());
         let due = |row: &&ProtectionRow| {
             let late = |until: Option<u64>| until.is_some_and(|until| until <= at.wall_ms);
