@@ -47,6 +47,10 @@ pub struct Standing {
     /// Of each address that the guest should have on this side, whether it will get it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressStanding>,
+    /// Whether the machine could be started here from the newest point that this host holds of
+    /// it, as it was looked at last; none: nobody has looked yet, or there is nothing to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub could_start: Option<CouldStart>,
     /// Nobody on the other side has answered since this host was booted: the machine is held
     /// (rule R8), until somebody does or a person overrides it here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -122,6 +126,24 @@ pub struct Flattening {
     pub failed: Option<Problem>,
 }
 
+/// Whether a host that keeps a replica could start the machine, found out without doing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CouldStart {
+    /// The point whose definition and disks were looked at.
+    pub at: PointId,
+    /// What stands against it, all of it, each with what to do; empty: it could.
+    #[serde(default)]
+    pub against: Vec<Problem>,
+}
+
+impl CouldStart {
+    /// Whether nothing stands against it.
+    #[must_use]
+    pub fn could(&self) -> bool {
+        self.against.is_empty()
+    }
+}
+
 impl Standing {
     /// What of a machine of which nothing is known.
     #[must_use]
@@ -138,6 +160,7 @@ impl Standing {
             drill: None,
             flattening: None,
             addresses: Vec::new(),
+            could_start: None,
             held_without_witness: false,
         }
     }

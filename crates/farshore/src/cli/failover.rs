@@ -74,7 +74,7 @@ pub(crate) enum FailoverCommand {
     },
     /// Removes every trace of a test failover.
     #[command(
-        after_help = "Examples:\n  farshore protection clean-up web1\n  farshore protection clean-up web1 --notes 'the database came up in 40 s'"
+        after_help = "Examples:\n  farshore protection clean-up web1\n  farshore protection clean-up web1 --notes db-was-up-in-40s"
     )]
     CleanUp {
         #[command(flatten)]
@@ -313,6 +313,9 @@ fn life_text(life: &LifeView) -> String {
     if let Some(drill) = &life.drill {
         text += &format!("a test failover is {}\n", drill.phase);
     }
+    for against in &life.against_start {
+        text += &format!("it could not be started on the other side: {against}\n");
+    }
     for record in &life.drills {
         text += &drill_line(record);
     }
@@ -385,6 +388,8 @@ mod tests {
             loss_ms: None,
             disks: "own".to_owned(),
             drill: None,
+            could_start: Some(false),
+            against_start: vec!["there is no network 'lan'; make it".to_owned()],
             drills: vec![DrillRecordView {
                 at: "3-7".parse().ok(),
                 host: None,
@@ -408,6 +413,7 @@ mod tests {
         assert!(text.contains("unplanned-failover") && text.contains("--accept-data-loss"), "{text}");
         assert!(text.contains("replication is paused; resume it"), "{text}");
         assert!(text.contains("fenced on hosta"), "{text}");
+        assert!(text.contains("could not be started on the other side: there is no network"), "{text}");
         assert!(text.contains("a test failover to point 3-7: its copy ran: came up in 40 s"), "{text}");
         assert!(text.contains("should have 10.0.0.5 at home, - on the other side\n  10.0.0.5 is"), "{text}");
     }

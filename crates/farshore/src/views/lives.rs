@@ -33,6 +33,13 @@ pub struct LifeView {
     /// A test failover that is not cleaned up.
     #[serde(default)]
     pub drill: Option<DrillView>,
+    /// Whether the machine could be started on the host that keeps the replica, as that host
+    /// looked at it last; none: it has not looked.
+    #[serde(default)]
+    pub could_start: Option<bool>,
+    /// What stands against it.
+    #[serde(default)]
+    pub against_start: Vec<String>,
     /// Test failovers that were cleaned up, the newest last.
     #[serde(default)]
     pub drills: Vec<DrillRecordView>,

@@ -46,8 +46,10 @@ impl Core {
         let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
         let order = Order { seen, ..order.clone() };
         self.check_point(&row, &order)?;
+        let may_not_start = self.may_not_start(&row, &order, at);
         let mut answer = self.order_life(&row, &order, None, at)?;
         answer.warnings.extend(warnings);
+        answer.warnings.extend(may_not_start);
         Ok(answer)
     }
 
@@ -79,6 +81,20 @@ impl Core {
             answer.jobs.extend(self.begin_course(machine, begin, &order, at)?);
         }
         Ok(answer)
+    }
+
+    /// After a disaster it is tried whatever the target's host thinks of it; it is told.
+    fn may_not_start(&self, row: &ProtectionRow, order: &Order, at: &Moment) -> Option<Finding> {
+        let goes = matches!(order.operation, Operation::UnplannedFailover | Operation::TestFailover);
+        let why = self.facts_of(row, at).target.could_not_start.filter(|_| goes)?;
+        let host = self.host_name(row.target());
+        Some(Finding {
+            severity: Severity::Warning,
+            code: "may-not-start".to_owned(),
+            machine: Some(row.machine),
+            what: format!("machine '{}' may not start on host '{host}': {why}", row.name),
+            advice: "it is tried all the same, and again when that was seen to".to_owned(),
+        })
     }
 
     /// What there was to see of a test failover that is being cleaned up.

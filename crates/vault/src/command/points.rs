@@ -9,7 +9,7 @@ use farshore_protection::Stage;
 use farshore_types::{HostId, MachineId, PointId, RequestId};
 
 use crate::{
-    Answer, Core, Moment, Problem,
+    Answer, Core, Moment, Problem, ProblemKind,
     rows::{ProtectionRow, RequestRow},
 };
 
@@ -31,7 +31,8 @@ impl Core {
         let row = row.ok_or_else(|| Problem::unknown("protection", format_args!("of machine {machine}")))?;
         let Some(host) = self.keeper_of_points(row) else {
             let what = format!("no host has told of recovery points of machine '{}'", row.name);
-            return Err(Problem::unavailable("no-points", what, "wait for the first one"));
+            let kind = ProblemKind::NotFound;
+            return Err(Problem::new(kind, "no-points", what, "wait for the first one"));
         };
         if self.silence(host, at).is_some() {
             let what = format!(

@@ -47,7 +47,11 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
         let here = |host: &HostId| core.standing(*host, row.machine).is_some_and(is);
         row.hosts().into_iter().filter(here).map(|host| host_name(core, host)).collect()
     };
+    let looked = core.standing(row.target(), row.machine).and_then(|standing| standing.could_start.as_ref());
+    let against = looked.into_iter().flat_map(|looked| &looked.against);
     LifeView {
+        could_start: looked.map(farshore_control::standing::CouldStart::could),
+        against_start: against.map(|one| format!("{}; {}", one.what, one.advice)).collect(),
         what: life.state().what().to_owned(),
         away: life.is_away(),
         brought_up_at,
