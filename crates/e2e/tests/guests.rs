@@ -18,6 +18,8 @@ mod ledger;
 mod moved;
 #[path = "guests/net.rs"]
 mod net;
+#[path = "guests/networks.rs"]
+mod networks;
 #[path = "guests/partitions.rs"]
 mod partitions;
 #[path = "guests/rounds.rs"]
