@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Activity, CaptureError, CycleReport, Parts, Status,
+    apps::Due,
     cycle::{Cycle, delete_checkpoint},
+    freeze::{Freezer, Frozen},
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
     resync,
@@ -49,6 +51,9 @@ pub struct Replicator {
     lost: u32,
     /// What the last point has to do without, and why.
     without: Option<String>,
+    /// Which cycles are to be application-consistent.
+    due: Due,
+    freezer: Freezer,
 }
 
 /// What a turn of the loop came to.
@@ -79,10 +84,13 @@ impl Replicator {
             resynced: resynced(record, 0),
             ..Status::default()
         };
+        let status = watch::Sender::new(status);
         Ok(Replicator {
+            due: Due::new(parts.clock.monotonic(), parts.settings.apps.clone()),
+            freezer: Freezer::new(&parts, status.clone()),
             parts,
             map,
-            status: watch::Sender::new(status),
+            status,
             schedule,
             failures: 0,
             looked: false,
@@ -295,6 +303,8 @@ impl Replicator {
         let status = self.status.clone();
         let advance = move |done, total| advance(&status, done, total);
         let parts = self.parts.clone();
+        // Of a scan, most of what is read is of other instants.
+        let is_due = plan.scan.is_none() && self.is_app_due(machine, off);
         let mut cycle = Cycle {
             parts: &parts,
             machine,
@@ -307,10 +317,16 @@ impl Replicator {
             off,
             whole: self.whole,
             without: None,
+            freezer: is_due.then_some(&mut self.freezer),
+            frozen: None,
         };
         let ordinary = cycle.plan.scan.is_none();
         let result = cycle.run(stop).await;
         self.without = cycle.without;
+        let frozen = cycle.frozen;
+        if let Some(frozen) = frozen {
+            self.froze(frozen, result.as_ref().ok());
+        }
         let report = result.inspect_err(|e| self.whole |= e.is_bad_patch())?;
         self.note(notes);
         self.whole = false;
@@ -322,6 +338,37 @@ impl Replicator {
         self.sealed(report);
         let more = self.map.record().scan.is_some() || !report.point;
         Ok(if more { Turn::Again } else { Turn::Rest })
+    }
+
+    /// Whether the cycle that begins is to be application-consistent.
+    fn is_app_due(&mut self, machine: &Machine, off: bool) -> bool {
+        let slack = self.parts.settings.frequency() / 2;
+        let due = self.due.is_now(self.parts.clock.monotonic(), slack);
+        let wanted = self.due.is_wanted();
+        self.status.send_if_modified(|s| {
+            let changed = s.apps.wanted != wanted;
+            s.apps.wanted = wanted;
+            s.apps.fault = s.apps.fault.take().filter(|_| wanted);
+            changed
+        });
+        // A guest that does not run answers nobody, and writes nothing.
+        due && !off && !machine.power.is_paused()
+    }
+
+    /// A cycle that was to be application-consistent is over; the point it made, where it did.
+    fn froze(&mut self, frozen: Frozen, report: Option<&CycleReport>) {
+        let now = self.parts.clock.monotonic();
+        let made = frozen.held.is_ok() && report.is_some_and(|report| report.point);
+        if made { self.due.made(now) } else { self.due.failed(now) }
+        if let Err(why) = &frozen.held {
+            tracing::warn!(machine = %self.parts.machine, why, "the point is crash-consistent, and was to be application-consistent");
+        }
+        self.status.send_modify(|s| {
+            s.apps.made += u64::from(made);
+            s.apps.failed += u64::from(frozen.held.is_err());
+            s.apps.frozen_ms = frozen.took_ms.or(s.apps.frozen_ms);
+            s.apps.fault = frozen.held.err();
+        });
     }
 
     fn choose(&self, machine: &Machine) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
@@ -399,6 +446,7 @@ impl Replicator {
         if started::put_back(&**hypervisor, &**files, &places.state, *machine).await? {
             tracing::warn!(machine = %machine, "stopped again: an agent that was killed had started it for a cycle");
         }
+        self.freezer.see_to_leftovers();
         if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }
