@@ -11,7 +11,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics, scrub,
-    source, target, watchdog::Watchdog,
+    source, target, thaw,
+    watchdog::Watchdog,
 };
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
@@ -46,6 +47,8 @@ pub async fn serve(
     let (files, clock) = (Arc::clone(&agent.files), Arc::clone(&agent.clock));
     let replicas = Arc::clone(agent.replicas());
     tasks.spawn(scrub::scrub(replicas, files, clock, config.scrub_interval.0, stop.clone()));
+    // Before any guest is frozen anew.
+    tasks.spawn(thaw::begin(&agent, stop.clone()));
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }

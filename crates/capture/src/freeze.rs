@@ -274,6 +274,13 @@ pub async fn thaw_left(
     Err(CaptureError::Frozen { machine: id, why: "it says that it is still frozen".to_owned() })
 }
 
+/// Whether the mark of a freeze is there: the guest may stand frozen. `state` is where the
+/// machine's replication keeps its state.
+#[must_use]
+pub fn is_marked_frozen(files: &dyn Files, state: &Path) -> bool {
+    mark::is_there(files, state)
+}
+
 /// Whether a freeze that failed with it has not frozen anything, and will not.
 fn is_without_effect(kind: Kind) -> bool {
     matches!(

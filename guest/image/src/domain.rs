@@ -7,6 +7,15 @@ use std::path::PathBuf;
 /// Memory of the guest in MiB: the kernel unpacks itself and little else happens.
 const MEMORY_MIB: u32 = 128;
 
+/// Memory of the full guest in MiB.
+const DEBIAN_MEMORY_MIB: u32 = 256;
+
+/// The line between the full guest's agent and its host.
+const AGENT_CHANNEL: &str = "    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+";
+
 /// How the guest's processor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
@@ -80,9 +89,19 @@ pub struct Guest {
     pub load: Load,
 }
 
-/// The definition, ready for libvirt.
+/// The definition of the demo guest, ready for libvirt.
 #[must_use]
 pub fn domain_xml(guest: &Guest) -> String {
+    definition(guest, MEMORY_MIB, "")
+}
+
+/// The definition of the full guest: with more memory, and a channel for its agent.
+#[must_use]
+pub fn debian_xml(guest: &Guest) -> String {
+    definition(guest, DEBIAN_MEMORY_MIB, AGENT_CHANNEL)
+}
+
+fn definition(guest: &Guest, memory_mib: u32, devices: &str) -> String {
     let kind = match guest.accelerator {
         Accelerator::Emulation => "qemu",
         Accelerator::Kvm => "kvm",
@@ -106,7 +125,7 @@ pub fn domain_xml(guest: &Guest) -> String {
         "<domain type='{kind}'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>{MEMORY_MIB}</memory>
+  <memory unit='MiB'>{memory_mib}</memory>
   <vcpu>1</vcpu>
   <sysinfo type='smbios'>
     <system><entry name='family'>{words}</entry></system>
@@ -127,7 +146,7 @@ pub fn domain_xml(guest: &Guest) -> String {
       <source path='{console}' append='on'/>
       <target port='0'/>
     </serial>
-    <memballoon model='none'/>
+{devices}    <memballoon model='none'/>
   </devices>
 </domain>
 "
@@ -168,6 +187,12 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_the_definition() {
         assert!(domain_xml(&guest()).contains("<name>it&apos;s &lt;one&gt; &amp; only</name>"));
+    }
+
+    #[test]
+    fn the_full_guest_has_a_line_to_its_agent_and_the_demo_guest_has_none() {
+        assert!(debian_xml(&guest()).contains("name='org.qemu.guest_agent.0'/>"));
+        assert!(!domain_xml(&guest()).contains("<channel"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 
 /// Drivers in the order in which they must be loaded. A kernel that has one built in ships
-/// no file for it. The last two are the power button.
-const MODULES: [&str; 8] = [
+/// no file for it. The last three are the power button, and the guest agent's line.
+const MODULES: [&str; 9] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -22,6 +22,7 @@ const MODULES: [&str; 8] = [
     "virtio_blk",
     "button",
     "evdev",
+    "virtio_console",
 ];
 
 /// What the packages gave.

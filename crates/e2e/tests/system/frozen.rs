@@ -80,6 +80,7 @@ async fn points_are_application_consistent_where_the_guest_was_frozen_at_their_i
 async fn without_an_agent_points_go_on_and_the_reason_is_told() {
     let mut world = seeded(2 * S).await;
     world.host.set_guest_agent(world.machine, false).unwrap();
+    world.settings.apps.set(Some(3600 * S));
     world.start();
     let why = fault(&mut world).await;
     assert!(why.contains("guest agent is not configured") && why.contains("install"), "{why}");
@@ -116,6 +117,7 @@ async fn a_freeze_that_came_too_late_is_thawed_again() {
 /// The answer to a thaw is lost, whether or not the guest thawed; asking again fails, too.
 async fn lost_thaw(took_effect: bool) -> World {
     let mut world = seeded(2 * S).await;
+    world.settings.apps.set(Some(3600 * S));
     match took_effect {
         true => world.host.fail_after_effect(Operation::Thaw, 1, Kind::Timeout),
         false => world.host.fail(Operation::Thaw, 1, Kind::Timeout),

@@ -197,6 +197,7 @@ impl Agent {
             pending: 0,
             resynced: self.resynced.get(&body.machine).copied().unwrap_or(0),
             notes: Vec::new(),
+            apps: None,
         }
     }
 
@@ -215,6 +216,7 @@ impl Agent {
             points: self.points,
             stored: 0,
             faults: Vec::new(),
+            newest_application: None,
         };
         self.replicas.iter().map(state).collect()
     }

@@ -141,6 +141,7 @@ impl Play {
             pending: 0,
             resynced: 0,
             notes: Vec::new(),
+            apps: None,
         }
     }
 
@@ -199,6 +200,7 @@ fn replica_state(newest: Option<(PointId, u64)>) -> ReplicaState {
         points: 1,
         stored: 1,
         faults: Vec::new(),
+        newest_application: None,
     }
 }
 
