@@ -46,6 +46,7 @@ const HAND_OVER: &str = "exec $b switch_root /sysroot /sbin/init";
 
 const LEDGER: &str = include_str!("debian/ledger.pl");
 const HOOK: &str = include_str!("debian/freeze-hook.sh");
+const ORDERS: &str = include_str!("debian/orders.sh");
 const BOOT: &str = include_str!("debian/boot.sh");
 const INITTAB: &str = include_str!("debian/inittab");
 const FSTAB: &str = "/dev/vda1 / ext4 defaults 0 0\n/dev/vdb /data ext4 defaults 0 0\n";
@@ -53,10 +54,11 @@ const FSTAB: &str = "/dev/vda1 / ext4 defaults 0 0\n/dev/vdb /data ext4 defaults
 const AGENT: &str = "DAEMON_ARGS=-F/etc/qemu/fsfreeze-hook\n";
 
 /// Every file that is put over the distribution's: its place, its content, whether it runs.
-const FILES: [(&str, &str, bool); 7] = [
+const FILES: [(&str, &str, bool); 8] = [
     ("usr/local/sbin/farshore-ledger", LEDGER, true),
     ("etc/qemu/fsfreeze-hook.d/ledger", HOOK, true),
     ("usr/local/sbin/farshore-boot", BOOT, true),
+    ("usr/local/sbin/farshore-orders", ORDERS, true),
     ("etc/inittab", INITTAB, false),
     ("etc/fstab", FSTAB, false),
     ("etc/default/qemu-guest-agent", AGENT, false),

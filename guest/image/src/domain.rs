@@ -2,7 +2,7 @@
 //! into a file. It must never talk to libvirt.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Memory of the guest in MiB: the kernel unpacks itself and little else happens.
 const MEMORY_MIB: u32 = 128;
@@ -10,11 +10,6 @@ const MEMORY_MIB: u32 = 128;
 /// Memory of the full guest in MiB.
 const DEBIAN_MEMORY_MIB: u32 = 256;
 
-/// The line between the full guest's agent and its host.
-const AGENT_CHANNEL: &str = "    <channel type='unix'>
-      <target type='virtio' name='org.qemu.guest_agent.0'/>
-    </channel>
-";
 
 /// How the guest's processor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +90,22 @@ pub fn domain_xml(guest: &Guest) -> String {
     definition(guest, MEMORY_MIB, "")
 }
 
-/// The definition of the full guest: with more memory, and a channel for its agent.
+/// The definition of the full guest: with more memory, a channel for its agent, and one by which
+/// the host tells it what to do, a line of its shell at a time, at the socket `orders`.
 #[must_use]
-pub fn debian_xml(guest: &Guest) -> String {
-    definition(guest, DEBIAN_MEMORY_MIB, AGENT_CHANNEL)
+pub fn debian_xml(guest: &Guest, orders: &Path) -> String {
+    let orders = escape(&orders.to_string_lossy());
+    let channels = format!(
+        "    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <channel type='unix'>
+      <source mode='bind' path='{orders}'/>
+      <target type='virtio' name='org.farshore.orders.0'/>
+    </channel>
+"
+    );
+    definition(guest, DEBIAN_MEMORY_MIB, &channels)
 }
 
 fn definition(guest: &Guest, memory_mib: u32, devices: &str) -> String {
@@ -191,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_full_guest_has_a_line_to_its_agent_and_the_demo_guest_has_none() {
-        assert!(debian_xml(&guest()).contains("name='org.qemu.guest_agent.0'/>"));
+        assert!(debian_xml(&guest(), Path::new("/a/orders")).contains("name='org.qemu.guest_agent.0'/>"));
         assert!(!domain_xml(&guest()).contains("<channel"));
     }
 

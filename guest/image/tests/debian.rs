@@ -44,7 +44,7 @@ impl Running {
 
     /// The newest transaction that the guest has told of.
     fn written(&self) -> Option<u64> {
-        self.said().lines().rev().find_map(|line| line.strip_prefix("FARSHORE-DEBIAN n=")?.trim().parse().ok())
+        self.said().lines().rev().find_map(|line| line.strip_prefix("FARSHORE-LEDGER n=")?.trim().parse().ok())
     }
 
     fn until_it_writes(&self) -> u64 {

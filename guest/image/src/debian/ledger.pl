@@ -26,7 +26,7 @@ sub put {
     close $file;
 }
 
-print $console "\nFARSHORE-DEBIAN ready n=$n\n";
+print $console "\nFARSHORE-LEDGER n=$n\n";
 while (1) {
     if (-e "$run/pause") {
         put("$run/paused", $n) unless -e "$run/paused";
@@ -43,6 +43,6 @@ while (1) {
     print $ledger "$n done\n";
     unlink "$dir/open";
     $ledger->sync if $n % 10 == 0;
-    print $console "FARSHORE-DEBIAN n=$n\n" if $n % 10 == 0;
+    print $console "FARSHORE-LEDGER n=$n\n" if $n % 10 == 0;
     select(undef, undef, undef, 0.03);
 }
