@@ -12,6 +12,7 @@ use std::{
 };
 
 use farshore_agent::control::{Exported, PointLine};
+use farshore_e2e::host::run;
 use farshore_types::Consistency;
 
 use crate::site::{MACHINE, Site, wait};
@@ -23,8 +24,8 @@ const MEASURED: usize = 8;
 const MEDIAN_MS: u64 = 2000;
 /// How long a guest that stands frozen is watched before that is believed.
 const STANDS: Duration = Duration::from_secs(3);
-/// Where the root file system begins on the first disk, in bytes.
-const ROOT_AT: u64 = 1 << 20;
+/// Where the root file system begins on the first disk, in MiB.
+const ROOT_AT_MIB: u64 = 1;
 
 /// What a point's file systems are, by stock tools.
 #[derive(Debug)]
@@ -51,12 +52,11 @@ fn exported(site: &Site, point: &PointLine) -> Option<(tempfile::TempDir, [Strin
     let (id, to) = (point.id.to_string(), out.path().display().to_string());
     let args = ["export", MACHINE, "--point", &id, "--to", &to, "--format", "raw"];
     let done: Exported = site.away.command(&args).ok()?;
-    let path = |at: usize, offset: u64| match offset {
-        0 => done.disks[at].path.display().to_string(),
-        offset => format!("{}?offset={offset}", done.disks[at].path.display()),
-    };
-    let systems = [path(0, ROOT_AT), path(1, 0)];
-    Some((out, systems))
+    let path = |at: usize| done.disks[at].path.display().to_string();
+    let root = out.path().join("root").display().to_string();
+    let cut = [format!("if={}", path(0)), format!("of={root}"), format!("skip={ROOT_AT_MIB}")];
+    run(Command::new("dd").args(cut).args(["bs=1M", "conv=sparse", "status=none"])).unwrap();
+    Some((out, [root, path(1)]))
 }
 
 fn look(site: &Site, point: &PointLine) -> Found {
@@ -72,11 +72,13 @@ fn look(site: &Site, point: &PointLine) -> Found {
             assert_eq!(code, Some(0), "point {}: {said}", point.id);
         }
     }
-    let file = |name: &str| tool("debugfs", &["-R", &format!("cat /{name}"), &systems[1]]).1;
+    let file = |name: &str| {
+        run(Command::new("/sbin/debugfs").args(["-R", &format!("cat /{name}"), &systems[1]])).unwrap()
+    };
     let (ledger, hook) = (file("ledger"), file("hook"));
     let done = ledger.lines().filter_map(|line| line.strip_suffix(" done")?.parse().ok()).next_back();
     let hook = hook.lines().next_back().unwrap_or_default().to_owned();
-    Found { recover, hook, done: done.unwrap_or(0), open: !file("open").contains("File not found") }
+    Found { recover, hook, done: done.unwrap_or(0), open: !file("open").is_empty() }
 }
 
 /// A full guest that is replicated to be frozen every few seconds.
