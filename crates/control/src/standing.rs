@@ -1,6 +1,8 @@
 //! How a host stands with one machine: what the vault makes events of its life of. Said whole
 //! with every report. This module must never know what follows from it.
 
+use std::net::IpAddr;
+
 use farshore_protection::{BroughtUp, Said};
 use farshore_types::{Epoch, HostId, MachineId, PointId};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,13 @@ pub struct Standing {
     /// How far flattening is, while its document wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flattening: Option<Flattening>,
+    /// Of each address that the guest should have on this side, whether it will get it here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressStanding>,
+    /// Whether the machine could be started here from the newest point that this host holds of
+    /// it, as it was looked at last; none: nobody has looked yet, or there is nothing to look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub could_start: Option<CouldStart>,
     /// Nobody on the other side has answered since this host was booted: the machine is held
     /// (rule R8), until somebody does or a person overrides it here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -88,6 +97,21 @@ pub struct DrillStanding {
     pub failed: Option<Problem>,
 }
 
+/// An address of a guest on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStanding {
+    /// The card, as the document has it.
+    pub card: String,
+    /// The address.
+    pub address: IpAddr,
+    /// The libvirt network in which it is reserved for the card; none: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_in: Option<String>,
+    /// Why it is not, and what to do by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Problem>,
+}
+
 /// How far disks are made the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flattening {
@@ -100,6 +124,24 @@ pub struct Flattening {
     /// Why it does not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Problem>,
+}
+
+/// Whether a host that keeps a replica could start the machine, found out without doing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CouldStart {
+    /// The point whose definition and disks were looked at.
+    pub at: PointId,
+    /// What stands against it, all of it, each with what to do; empty: it could.
+    #[serde(default)]
+    pub against: Vec<Problem>,
+}
+
+impl CouldStart {
+    /// Whether nothing stands against it.
+    #[must_use]
+    pub fn could(&self) -> bool {
+        self.against.is_empty()
+    }
 }
 
 impl Standing {
@@ -117,6 +159,8 @@ impl Standing {
             adopted: None,
             drill: None,
             flattening: None,
+            addresses: Vec::new(),
+            could_start: None,
             held_without_witness: false,
         }
     }

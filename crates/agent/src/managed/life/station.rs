@@ -11,7 +11,7 @@ use farshore_protection::BroughtUp;
 use farshore_types::{DiskKey, Epoch, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
-use super::drill::DrillKept;
+use super::{addresses::AddressKept, drill::DrillKept};
 
 /// How this host stands with one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Station {
     /// A test failover that was begun here.
     #[serde(default)]
     pub drill: Option<DrillKept>,
+    /// Addresses that networks of this host keep for its cards, because of us.
+    #[serde(default)]
+    pub addresses: Vec<AddressKept>,
     /// The boot of this host in which the machine ran when it was last looked at.
     #[serde(default)]
     pub ran_in: Option<String>,
@@ -86,6 +89,7 @@ impl Station {
             fenced: None,
             autostart: None,
             drill: None,
+            addresses: Vec::new(),
             ran_in: None,
         }
     }

@@ -22,7 +22,7 @@ fn lineage(report: &HostReport, machine: MachineId) -> Option<&Lineage> {
     report.lineages.iter().find(|lineage| lineage.machine == machine)
 }
 
-fn standing(report: &HostReport, machine: MachineId) -> Option<&Standing> {
+pub(super) fn standing(report: &HostReport, machine: MachineId) -> Option<&Standing> {
     report.standings.iter().find(|standing| standing.machine == machine)
 }
 
@@ -41,7 +41,7 @@ fn ordered(life: &Life, operation: Operation, power_off: bool) -> Life {
 
 impl Pair {
     /// A protection with points, and its life.
-    async fn living(&self) -> Life {
+    pub(super) async fn living(&self) -> Life {
         let life = replicating(self);
         self.enable_with(|protection| protection.life = Some(life.clone()));
         self.newest_above(0).await;
