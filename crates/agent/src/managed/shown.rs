@@ -123,14 +123,19 @@ impl Shown {
             pending: pending(&self.phase),
             resynced: status.resynced,
             notes: status.notes.clone(),
-            apps: Some(AppPoints {
-                made: status.apps.made,
-                failed: status.apps.failed,
-                fault: status.apps.fault.clone(),
-                frozen_ms: status.apps.frozen_ms,
-                unthawed: status.apps.unthawed.clone(),
-            }),
+            apps: Some(app_points(&status.apps)),
         }
+    }
+}
+
+/// What is told of application-consistent points.
+pub(crate) fn app_points(apps: &farshore_capture::AppPoints) -> AppPoints {
+    AppPoints {
+        made: apps.made,
+        failed: apps.failed,
+        fault: apps.fault.clone(),
+        frozen_ms: apps.frozen_ms,
+        unthawed: apps.unthawed.clone(),
     }
 }
 

@@ -176,6 +176,18 @@ async fn a_freeze_that_did_not_hold_makes_a_crash_consistent_point() {
     assert!(is_honest(&world).await && thaws(&world).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_somebody_else_froze_is_left_to_him() {
+    let mut world = seeded(2 * S).await;
+    world.host.freeze_one(world.machine, true).unwrap();
+    world.start();
+    let why = fault(&mut world).await;
+    assert!(why.contains("in frozen state"), "{why}");
+    world.check_newest().await;
+    assert!(world.host.stands_frozen(world.machine).unwrap() && is_honest(&world).await);
+    assert_eq!(world.host.calls(Operation::Thaw), 0);
+}
+
 /// The source is killed while the guest stands frozen, and begins anew.
 async fn killed_while_frozen() -> World {
     let mut world = seeded(60 * S).await;
