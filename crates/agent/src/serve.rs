@@ -11,8 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics, scrub,
-    source, target, thaw,
-    watchdog::Watchdog,
+    source, target, thaw, watchdog::Watchdog,
 };
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{Activity, AppFrequency, Hurry, Parts, Places, Replicator, ResyncGate, Settings, Status};
+use farshore_capture::{
+    Activity, AppFrequency, Hurry, Parts, Places, Replicator, ResyncGate, Settings, Status,
+};
 use farshore_control::Wire;
 use farshore_hypervisor::Machine;
 use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
@@ -108,7 +110,13 @@ impl Source {
     fn line(&self, now_ms: u64) -> SourceLine {
         let status = self.status.borrow().clone();
         let (state, fault) = told(&status.activity);
-        let apps = || status.apps.unthawed.clone().or_else(|| Some(format!("crash-consistent only: {}", status.apps.fault.as_ref()?)));
+        let apps = || {
+            status
+                .apps
+                .unthawed
+                .clone()
+                .or_else(|| Some(format!("crash-consistent only: {}", status.apps.fault.as_ref()?)))
+        };
         let fault = fault.or_else(apps);
         SourceLine {
             id: Some(self.machine),

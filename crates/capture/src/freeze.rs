@@ -146,12 +146,7 @@ impl Freezer {
         Err(why)
     }
 
-    async fn hold<T>(
-        &mut self,
-        count: u32,
-        asked: Instant,
-        instant: impl Future<Output = T>,
-    ) -> (T, Frozen) {
+    async fn hold<T>(&mut self, count: u32, asked: Instant, instant: impl Future<Output = T>) -> (T, Frozen) {
         let mut instant = pin!(instant);
         if bug::is(Bug::ThawsEarly) {
             let held = self.thaw(count).await;
@@ -178,7 +173,8 @@ impl Freezer {
     /// Thaws the guest; whether it was frozen until then.
     async fn thaw(&mut self, count: u32) -> Result<(), String> {
         let patience = self.limits.thaw;
-        let answer = timeout(patience + GRACE, self.guest.hypervisor.thaw(self.guest.machine, patience)).await;
+        let answer =
+            timeout(patience + GRACE, self.guest.hypervisor.thaw(self.guest.machine, patience)).await;
         let why = match answer {
             Ok(Ok(thawed)) if thawed >= count => {
                 self.unmark();
@@ -190,7 +186,10 @@ impl Freezer {
             ),
             Ok(Err(error)) => format!("whether the guest stayed frozen is not known: {error}"),
             Err(_) => {
-                format!("whether the guest stayed frozen is not known: its agent did not answer within {} s", patience.as_secs())
+                format!(
+                    "whether the guest stayed frozen is not known: its agent did not answer within {} s",
+                    patience.as_secs()
+                )
             }
         };
         if bug::is(Bug::TrustsLostThaw) {
@@ -283,10 +282,7 @@ pub fn is_marked_frozen(files: &dyn Files, state: &Path) -> bool {
 
 /// Whether a freeze that failed with it has not frozen anything, and will not.
 fn is_without_effect(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::NoAgent | Kind::NotRunning | Kind::NoSuchMachine | Kind::Unsupported | Kind::Busy
-    )
+    matches!(kind, Kind::NoAgent | Kind::NotRunning | Kind::NoSuchMachine | Kind::Unsupported | Kind::Busy)
 }
 
 fn millis(d: Duration) -> u64 {

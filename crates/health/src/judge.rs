@@ -226,7 +226,8 @@ fn add_cycles(health: &mut Health, cycles: &CycleStats) {
 
 fn add_consistency(health: &mut Health, signs: &ProtectionSigns<'_>) {
     if let Some(why) = signs.unthawed {
-        let advice = "thaw the guest's file systems from inside, or restart its agent there; it is tried all the time";
+        let advice =
+            "thaw the guest's file systems from inside, or restart its agent there; it is tried all the time";
         health.add(Level::Critical, "guest-frozen", why.to_owned(), advice);
     }
     let Some(every_ms) = signs.app_secs.map(|secs| secs.saturating_mul(1000)) else { return };

@@ -93,13 +93,7 @@ fn fill(root: &Path, kernel: &Path, initramfs: &[u8], program: &Path) -> Result<
 
 /// Makes the file system of an archive, as root or as what looks like it: all of it is to belong
 /// to root in the guest.
-fn make_from_tar(
-    disk: &Path,
-    bytes: u64,
-    tar: &Path,
-    over: &Path,
-    root: &Path,
-) -> Result<(), GuestError> {
+fn make_from_tar(disk: &Path, bytes: u64, tar: &Path, over: &Path, root: &Path) -> Result<(), GuestError> {
     fs::create_dir_all(root).map_err(GuestError::file("create", root))?;
     let script = "set -e; tar=$1 over=$2 root=$3; shift 3; \
                   tar -x --no-same-owner -p --exclude='./dev/*' -f \"$tar\" -C \"$root\"; \

@@ -138,13 +138,7 @@ fn sources() -> Result<Vec<PathBuf>, GuestError> {
     Ok(found)
 }
 
-fn make(
-    work: &Path,
-    done: &Path,
-    tar: &Path,
-    parts: &Parts,
-    initramfs: &[u8],
-) -> Result<(), GuestError> {
+fn make(work: &Path, done: &Path, tar: &Path, parts: &Parts, initramfs: &[u8]) -> Result<(), GuestError> {
     tracing::info!("building the full guest");
     let over = overlay(work, parts, initramfs)?;
     let raw = work.join("disk1.raw");
@@ -203,6 +197,9 @@ mod tests {
     #[test]
     fn the_init_of_the_distribution_runs_ledger_and_agent_as_its_own() {
         assert!(INITTAB.contains(&format!("respawn:/{}", FILES[0].0)));
-        assert!(AGENT.contains("-F/etc/qemu/fsfreeze-hook\n") && FILES[1].0.starts_with("etc/qemu/fsfreeze-hook.d/"));
+        assert!(
+            AGENT.contains("-F/etc/qemu/fsfreeze-hook\n")
+                && FILES[1].0.starts_with("etc/qemu/fsfreeze-hook.d/")
+        );
     }
 }

@@ -10,7 +10,6 @@ const MEMORY_MIB: u32 = 128;
 /// Memory of the full guest in MiB.
 const DEBIAN_MEMORY_MIB: u32 = 256;
 
-
 /// How the guest's processor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {

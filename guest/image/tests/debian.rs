@@ -44,7 +44,10 @@ impl Running {
 
     /// The newest transaction that the guest has told of.
     fn written(&self) -> Option<u64> {
-        self.said().lines().rev().find_map(|line| line.strip_prefix("FARSHORE-LEDGER n=")?.trim().parse().ok())
+        self.said()
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("FARSHORE-LEDGER n=")?.trim().parse().ok())
     }
 
     fn until_it_writes(&self) -> u64 {
@@ -91,7 +94,8 @@ fn needs_recovery(disk: &Path) -> bool {
 
 /// The data disk as it is now, raw.
 fn copy(image: &GuestImage, to: &Path) {
-    let convert = Command::new("qemu-img").args(["convert", "-U", "-O", "raw"]).arg(&image.disk2).arg(to).status();
+    let convert =
+        Command::new("qemu-img").args(["convert", "-U", "-O", "raw"]).arg(&image.disk2).arg(to).status();
     assert!(convert.unwrap().success());
 }
 

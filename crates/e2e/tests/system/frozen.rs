@@ -60,7 +60,10 @@ async fn points_are_application_consistent_where_the_guest_was_frozen_at_their_i
     let mut world = seeded(2 * S).await;
     world.start();
     let status = world.until("three of them", |s| s.apps.made == 3).await;
-    assert!(status.apps.wanted && status.apps.fault.is_none() && status.apps.frozen_ms.is_some(), "{status:?}");
+    assert!(
+        status.apps.wanted && status.apps.fault.is_none() && status.apps.frozen_ms.is_some(),
+        "{status:?}"
+    );
     let cycle = status.last_cycle.unwrap();
     assert!(cycle.consistency == Consistency::Application && cycle.frozen_ms.is_some(), "{cycle:?}");
     let labels = world.labels().await;
@@ -86,7 +89,11 @@ async fn without_an_agent_points_go_on_and_the_reason_is_told() {
     assert!(why.contains("guest agent is not configured") && why.contains("install"), "{why}");
     world.check_newest().await;
     assert!(world.labels().await.iter().all(|label| *label == Consistency::Crash));
-    assert_eq!((world.status().apps.made, world.host.calls(Operation::Freeze)), (0, 1), "with a pause between");
+    assert_eq!(
+        (world.status().apps.made, world.host.calls(Operation::Freeze)),
+        (0, 1),
+        "with a pause between"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

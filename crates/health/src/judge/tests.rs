@@ -131,16 +131,29 @@ fn times_read_like_times() {
 fn application_consistent_points_are_told_of_where_they_fail_or_stay_away_while_others_come() {
     let signs = ProtectionSigns { app_secs: Some(3600), ..well() };
     let hours = |n: u64| Some(n * 3_600_000);
-    let told = |signs: &ProtectionSigns<'_>| of_protection(signs).reasons.into_iter().map(|r| r.what).collect::<Vec<_>>();
+    let told = |signs: &ProtectionSigns<'_>| {
+        of_protection(signs).reasons.into_iter().map(|r| r.what).collect::<Vec<_>>()
+    };
     assert_eq!(told(&signs), Vec::<String>::new(), "the first one is still to come");
     assert_eq!(told(&ProtectionSigns { app_age_ms: hours(2), ..signs.clone() }), Vec::<String>::new());
     let late = told(&ProtectionSigns { app_age_ms: hours(3), ..signs.clone() });
-    assert_eq!(late, ["the newest application-consistent point is 3 h 0 min old; the policy wants one every 1 h 0 min"]);
+    assert_eq!(
+        late,
+        ["the newest application-consistent point is 3 h 0 min old; the policy wants one every 1 h 0 min"]
+    );
     // A machine that is off has no newer points of any kind.
-    let off = ProtectionSigns { app_age_ms: hours(30), age_ms: hours(30), objective_secs: Some(360_000), ..signs.clone() };
+    let off = ProtectionSigns {
+        app_age_ms: hours(30),
+        age_ms: hours(30),
+        objective_secs: Some(360_000),
+        ..signs.clone()
+    };
     assert_eq!(told(&off), Vec::<String>::new());
     let failed = told(&ProtectionSigns { app_fault: Some("no agent"), ..signs.clone() });
-    assert_eq!(failed, ["points are crash-consistent only, there is no application-consistent point: no agent"]);
+    assert_eq!(
+        failed,
+        ["points are crash-consistent only, there is no application-consistent point: no agent"]
+    );
     let unwanted = ProtectionSigns { app_secs: None, app_fault: Some("x"), ..signs };
     assert_eq!(of_protection(&unwanted), Health::default());
 }

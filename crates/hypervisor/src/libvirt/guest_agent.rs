@@ -64,7 +64,8 @@ struct Answer<T> {
 }
 
 fn answer<T: DeserializeOwned>(command: &str, text: &str) -> Call<T> {
-    let unread = |e| Fault::new(Kind::Other, format!("the guest agent's answer to {command} is '{text}': {e}"));
+    let unread =
+        |e| Fault::new(Kind::Other, format!("the guest agent's answer to {command} is '{text}': {e}"));
     serde_json::from_str::<Answer<T>>(text).map(|answer| answer.value).map_err(unread)
 }
 
@@ -77,6 +78,10 @@ mod tests {
         assert_eq!(answer::<u32>("x", "{\"return\":3}").unwrap(), 3);
         assert_eq!(answer::<String>("x", "{\"return\":\"frozen\"}").unwrap(), "frozen");
         let fault = answer::<u32>("guest-fsfreeze-thaw", "{\"return\":{}}").unwrap_err();
-        assert!(fault.detail.contains("guest-fsfreeze-thaw") && fault.detail.contains("{}"), "{}", fault.detail);
+        assert!(
+            fault.detail.contains("guest-fsfreeze-thaw") && fault.detail.contains("{}"),
+            "{}",
+            fault.detail
+        );
     }
 }

@@ -25,6 +25,8 @@ pub struct Judged<'a> {
     /// The newest point that the target holds, and its age in milliseconds: never less than
     /// the truth.
     pub newest: Option<(PointId, u64)>,
+    /// The newest of these that is application-consistent, likewise.
+    pub newest_application: Option<(PointId, u64)>,
     /// How well it is.
     pub health: Health,
 }
@@ -185,6 +187,7 @@ impl Core {
     ) -> Judged<'a> {
         let (source, replica) = (ends.source().map(|s| s.0), ends.target.and_then(|said| said.state));
         let newest = ends.newest();
+        let newest_application = ends.newest_application();
         let apps = source.and_then(|source| source.apps.as_ref());
         let policy = row.policy.and_then(|id| self.policy(id)).map(|row| &row.policy);
         let maintenance = self.in_maintenance(row);
@@ -198,7 +201,7 @@ impl Core {
             enabled_ms: if row.enabled_ms == 0 { 0 } else { at.wall_ms.saturating_sub(row.enabled_ms) },
             objective_secs: policy.and_then(|policy| policy.rpo_objective_secs),
             app_secs: policy.and_then(|policy| policy.app_consistent_secs),
-            app_age_ms: ends.newest_application().map(|(_, age)| age),
+            app_age_ms: newest_application.map(|(_, age)| age),
             app_fault: apps.and_then(|apps| apps.fault.as_deref()),
             unthawed: apps.and_then(|apps| apps.unthawed.as_deref()),
             cycles,
@@ -216,7 +219,7 @@ impl Core {
                 || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
         });
-        Judged { source, replica, newest, health }
+        Judged { source, replica, newest, newest_application, health }
     }
 
     /// The host in whose maintenance a protection stands still, by its name.
