@@ -38,7 +38,9 @@ pub(crate) struct Parts {
 impl Parts {
     /// Takes the parts from `dir`, or downloads them into it.
     pub(crate) fn in_dir(dir: &Path) -> Result<Parts, GuestError> {
-        if !dir.join("complete").exists() {
+        // Those of an earlier list lack what was added since.
+        let stamp = fs::read_to_string(dir.join("complete"));
+        if !stamp.is_ok_and(|stamp| stamp.ends_with(&MODULES.join(" "))) {
             download(dir)?;
         }
         let module = |name: &&str| dir.join(format!("{name}.ko"));
@@ -68,7 +70,7 @@ fn download(dir: &Path) -> Result<(), GuestError> {
         take_module(&tree, name, dir, &kernel)?;
     }
     let stamp = dir.join("complete");
-    fs::write(&stamp, kernel).map_err(GuestError::file("write", &stamp))
+    fs::write(&stamp, format!("{kernel} {}", MODULES.join(" "))).map_err(GuestError::file("write", &stamp))
 }
 
 /// The real package behind the distribution's newest kernel.
