@@ -27,9 +27,9 @@ impl Replicator {
         let now = self.parts.clock.monotonic();
         let made = frozen.held.is_ok() && report.is_some_and(|report| report.point);
         if made {
-            self.due.made(now)
+            self.due.made(now);
         } else {
-            self.due.failed(now)
+            self.due.failed(now);
         }
         if let Err(why) = &frozen.held {
             tracing::warn!(machine = %self.parts.machine, why, "the point is crash-consistent, and was to be application-consistent");
