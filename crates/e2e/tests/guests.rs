@@ -12,6 +12,8 @@ mod daemon;
 mod failover;
 #[path = "guests/frozen.rs"]
 mod frozen;
+#[path = "guests/full.rs"]
+mod full;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]

@@ -19,9 +19,9 @@ use crate::site::{MACHINE, Site, wait};
 
 /// Tries whose freeze is measured.
 const MEASURED: usize = 8;
-/// What the guest's standstill may come to in the median, in milliseconds, on a machine that
-/// does other things, too; promised is half of it for one that does nothing else.
-const MEDIAN_MS: u64 = 2000;
+/// What the guest's standstill may come to in the median, in milliseconds: promised for a machine
+/// that does nothing else.
+const MEDIAN_MS: u64 = 1000;
 /// How long a guest that stands frozen is watched before that is believed.
 const STANDS: Duration = Duration::from_secs(3);
 /// Where the root file system begins on the first disk, in MiB.
@@ -36,6 +36,8 @@ struct Found {
     hook: String,
     /// The last transaction that is done.
     done: u64,
+    /// What the witness on the other disk says of that.
+    witness: String,
     /// Whether one is half done.
     open: bool,
 }
@@ -72,13 +74,15 @@ fn look(site: &Site, point: &PointLine) -> Found {
             assert_eq!(code, Some(0), "point {}: {said}", point.id);
         }
     }
-    let file = |name: &str| {
-        run(Command::new("/sbin/debugfs").args(["-R", &format!("cat /{name}"), &systems[1]])).unwrap()
+    let file_of = |system: &str, name: &str| {
+        run(Command::new("/sbin/debugfs").args(["-R", &format!("cat /{name}"), system])).unwrap()
     };
+    let file = |name: &str| file_of(&systems[1], name);
+    let witness = file_of(&systems[0], "var/lib/farshore-witness");
     let (ledger, hook) = (file("ledger"), file("hook"));
     let done = ledger.lines().filter_map(|line| line.strip_suffix(" done")?.parse().ok()).next_back();
     let hook = hook.lines().next_back().unwrap_or_default().to_owned();
-    Found { recover, hook, done: done.unwrap_or(0), open: !file("open").is_empty() }
+    Found { recover, hook, done: done.unwrap_or(0), witness, open: !file("open").is_empty() }
 }
 
 /// A full guest that is replicated to be frozen every few seconds.
@@ -186,6 +190,7 @@ fn judge(site: &Site) {
             frozen += 1;
             assert_eq!(found.recover, [false; 2], "point {}: {found:?}", point.id);
             assert_eq!(found.hook, format!("freeze {}", found.done), "point {}", point.id);
+            assert_eq!(found.witness, found.done.to_string(), "both disks, point {}", point.id);
             assert!(!found.open, "point {}: a transaction is half done", point.id);
         } else {
             others.push(found);
@@ -205,7 +210,9 @@ fn a_full_guest_is_frozen_for_its_points_and_thawed_whatever_happens() {
     stood.sort_unstable();
     let median = stood[stood.len() / 2];
     println!("the guest stood frozen for {median} ms in the median of {MEASURED}, hooks included");
-    assert!(median <= MEDIAN_MS, "{stood:?}");
+    // A slow machine that does other things, too, says nothing about the promise.
+    let quiet = std::env::var_os("FARSHORE_QUIET").is_some();
+    assert!(median <= if quiet { MEDIAN_MS } else { 4 * MEDIAN_MS }, "{stood:?}");
     judge(&play.site);
     println!("{:?}: points are judged", begun.elapsed());
 
