@@ -10,6 +10,10 @@ mod choices;
 mod daemon;
 #[path = "guests/failover.rs"]
 mod failover;
+#[path = "guests/frozen.rs"]
+mod frozen;
+#[path = "guests/full.rs"]
+mod full;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]

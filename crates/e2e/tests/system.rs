@@ -8,6 +8,8 @@ mod adoption;
 mod disks;
 #[path = "system/faults.rs"]
 mod faults;
+#[path = "system/frozen.rs"]
+mod frozen;
 #[path = "system/replication.rs"]
 mod replication;
 #[path = "system/room.rs"]

@@ -40,6 +40,7 @@ pub(crate) struct Above {
     generation: u64,
     machine: MachineId,
     frequency: u64,
+    apps: Option<u64>,
 }
 
 pub(crate) const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
@@ -51,7 +52,11 @@ fn term() -> Term {
 impl Above {
     /// The guest runs at home, and is protected.
     pub(crate) fn new(frequency: u64) -> Above {
-        let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        Above::of(Site::new(Load { write_kib_per_second: 128, ..Load::default() }), frequency, None)
+    }
+
+    /// Likewise, with a guest of one's own, and application-consistent points every `apps` seconds.
+    pub(crate) fn of(mut site: Site, frequency: u64, apps: Option<u64>) -> Above {
         site.start_guest();
         for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
             host.configure_more("shutdown_deadline = '90s'\n").unwrap();
@@ -59,7 +64,7 @@ impl Above {
         }
         let life = Life::begin(IDS[0], IDS[1], Epoch { number: 1, token: 1 });
         let machine: MachineId = site.uuid.parse().unwrap();
-        let mut above = Above { site, written: life.clone(), life, generation: 0, machine, frequency };
+        let mut above = Above { site, written: life.clone(), life, generation: 0, machine, frequency, apps };
         above.write();
         above.site.home.start_agent().unwrap();
         above.site.away.start_agent().unwrap();
@@ -98,7 +103,7 @@ impl Above {
             excluded: BTreeSet::new(),
             settings: Settings {
                 copy_frequency_secs: self.frequency,
-                app_consistent_secs: None,
+                app_consistent_secs: self.apps,
                 retention: keep,
                 compression: Compression::On,
                 replica_compression: true,
@@ -221,7 +226,7 @@ impl Above {
 
     /// Moves the guest to the other side; gives the milliseconds from its last word to its start
     /// there.
-    fn move_over(&mut self, operation: Operation) -> u128 {
+    pub(crate) fn move_over(&mut self, operation: Operation) -> u128 {
         self.site.until_guest_goes_on();
         let (boots, to) = (self.site.verdicts().len(), self.life.target);
         self.order(operation, |_| {});

@@ -33,6 +33,7 @@ pub enum Operation {
     Job,
     Freeze,
     Thaw,
+    IsFrozen,
     /// `Export::allocated`.
     Allocated,
     /// `Export::dirty`.
