@@ -3,6 +3,8 @@
 //! replica from then on, without a copy of what it has already. This module must never know
 //! why the machine left.
 
+use std::{collections::BTreeMap, io};
+
 use farshore_delta::{ElementKind, Entry, Footer, Place};
 use farshore_types::{
     CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
@@ -17,6 +19,9 @@ use crate::{
 
 /// Clusters that are stored at once.
 const BATCH: usize = 64;
+
+/// Digests of a disk that are known, one for each cluster.
+pub type Known = Box<dyn Iterator<Item = io::Result<Digest>> + Send>;
 
 /// What the point is to be.
 #[derive(Clone, Debug)]
@@ -54,18 +59,23 @@ impl Replica {
 
     /// Makes what a brought-up machine wrote a point, as the newest one, removes its overlays,
     /// and takes cycles again. The machine must not run any more. Cut anywhere, it is
-    /// repeated.
+    /// repeated. Of a disk whose digests are `known` to be those of its bytes only what differs
+    /// from the last element is read: one that was made to stand alone has everything.
     ///
     /// # Errors
     /// [`ReplicaError::NotNow`] where nothing was brought up, or the replica has a later
     /// element; else what reading and storing report, and nothing is lost.
-    pub fn fold(&mut self, own: &Own) -> Result<PointRef, ReplicaError> {
+    pub fn fold(
+        &mut self,
+        own: &Own,
+        known: BTreeMap<DiskKey, Known>,
+    ) -> Result<PointRef, ReplicaError> {
         self.check_record()?;
         let sealed = match (self.sealed_as(own)?, self.state.phase) {
             (Some(sealed), _) => sealed,
             (None, Phase::BroughtUp { point }) => {
                 self.check_overlays(point)?;
-                self.fold_overlays(point, own)?
+                self.fold_overlays(point, own, known)?
             }
             (None, Phase::Receiving | Phase::BringingUp { .. }) => {
                 let why = "no machine was brought up here".to_owned();
@@ -88,7 +98,12 @@ impl Replica {
         }
     }
 
-    fn fold_overlays(&mut self, point: PointId, own: &Own) -> Result<PointRef, ReplicaError> {
+    fn fold_overlays(
+        &mut self,
+        point: PointId,
+        own: &Own,
+        mut known: BTreeMap<DiskKey, Known>,
+    ) -> Result<PointRef, ReplicaError> {
         let (below, last) = (self.reader(point)?, self.last_reader());
         let mut layers = Vec::new();
         for (disk, _) in below.disks() {
@@ -107,7 +122,8 @@ impl Replica {
         let mut stored = Ok(());
         for (index, (disk, layer)) in layers.iter().enumerate() {
             let look = Fold { disk, layer, below: &below, last: last.as_ref() };
-            stored = stored.and_then(|()| self.fold_disk(index, &look, own.plain));
+            let told = known.remove(disk);
+            stored = stored.and_then(|()| self.fold_disk(index, &look, told, own.plain));
         }
         let open = self.open.take();
         match (stored, open) {
@@ -122,9 +138,15 @@ impl Replica {
         }
     }
 
-    fn fold_disk(&mut self, index: usize, look: &Fold<'_>, plain: bool) -> Result<(), ReplicaError> {
+    fn fold_disk(
+        &mut self,
+        index: usize,
+        look: &Fold<'_>,
+        told: Option<Known>,
+        plain: bool,
+    ) -> Result<(), ReplicaError> {
         let mut batch: Vec<(u64, Digest, Vec<u8>)> = Vec::new();
-        look.changes(|cluster, digest, bytes| {
+        look.changes(told, |cluster, digest, bytes| {
             batch.push((cluster, digest, bytes));
             if batch.len() == BATCH { self.keep(index, &mut batch, plain) } else { Ok(()) }
         })?;
@@ -223,6 +245,7 @@ impl Fold<'_> {
     /// Gives every cluster in which the disk differs from the last element, ascending.
     fn changes(
         &self,
+        mut told: Option<Known>,
         mut give: impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
     ) -> Result<(), ReplicaError> {
         let mut below = self.below.map(self.disk)?.peekable();
@@ -236,6 +259,12 @@ impl Fold<'_> {
                 None => None,
             };
             let known = known.map_or(Digest::ZERO, |entry| entry.digest);
+            let is = told.as_mut().and_then(Iterator::next).transpose();
+            if is.map_err(|e| self.unread(e))? == Some(known) {
+                continue;
+            }
+            // What is not written in an overlay that stands on nothing reads as zeros.
+            let under = under.filter(|_| self.layer.is_layered());
             if self.layer.read_own(&mut bytes, cluster)? {
             } else if bug::is(Bug::FoldOnNewest) || under.map_or(Digest::ZERO, |entry| entry.digest) == known
             {
@@ -252,6 +281,10 @@ impl Fold<'_> {
             }
         }
         Ok(())
+    }
+
+    fn unread(&self, source: io::Error) -> ReplicaError {
+        ReplicaError::Io { what: "reading known digests of a disk", dir: self.disk.to_string().into(), source }
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod act;
 mod drill;
+mod flatten;
 mod letters;
 mod look;
 mod start;
@@ -26,14 +27,14 @@ use std::{
 use farshore_control::{
     Protection,
     report::{Problem, SourcePhase},
-    standing::Doing,
+    standing::{Doing, Flattening},
 };
 use farshore_protection::{
     Stage, Want,
     fence::{Do, converge},
 };
 use farshore_replica::Replica;
-use farshore_types::MachineId;
+use farshore_types::{DiskKey, MachineId};
 use farshore_wire::{Refusal, RefusalCode};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +62,10 @@ pub(super) struct Acting {
     overridden: BTreeSet<MachineId>,
     /// Why test failovers cannot be opened, or removed.
     drills: BTreeMap<MachineId, Problem>,
+    /// How far flattening is.
+    flattening: BTreeMap<MachineId, Flattening>,
+    /// Disks of which a block pull was begun.
+    pulls: BTreeMap<MachineId, DiskKey>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -171,6 +176,9 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
         return Ok(true);
     }
     drill::settle(agent, managed, &seen).await;
+    if flatten::settle(agent, managed, &seen).await? {
+        return Ok(true);
+    }
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;

@@ -170,6 +170,7 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
     };
     Ok(Disk {
         stamp: disk.source.path().and_then(|path| stamp(path)),
+        layered: disk.format == "qcow2" && disk.source.path().is_some_and(|path| is_layered(path)),
         path: disk.source.path().cloned(),
         key: disk.key,
         format: disk.format,
@@ -240,6 +241,14 @@ fn qcow2_version(path: &Path) -> std::io::Result<Option<u32>> {
     let (magic, version) = head.split_at(4);
     let version = version.iter().fold(0, |acc: u32, b| acc << 8 | u32::from(*b));
     Ok((magic == QCOW2_MAGIC).then_some(version))
+}
+
+/// Whether a qcow2 image names another one below it: the place of that name follows the version.
+/// One that cannot be read names none; that it cannot is found out elsewhere.
+fn is_layered(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head[..4] == QCOW2_MAGIC && head[8..] != [0; 8]
 }
 
 fn compare(why: &str) -> Tracking {

@@ -12,6 +12,7 @@
 )]
 
 mod libvirt_only;
+mod pulls;
 mod real;
 mod rig;
 mod scenarios;
@@ -102,5 +103,10 @@ async fn all(report: &mut Report<'_>, driver: &str, rig: &dyn Rig) {
         a_discard_is_a_change_that_reads_as_zeros,
         reads_past_the_end_are_refused,
         many_cycles_leave_nothing_behind,
+    );
+    run_all!(report, driver, rig, pulls:
+        a_disk_is_pulled_off_what_it_stands_on_and_its_bitmaps_tell_only_what_the_guest_wrote,
+        a_pull_that_is_ended_keeps_what_it_has_and_can_be_begun_again,
+        a_pull_and_a_backup_turn_each_other_away,
     );
 }

@@ -1,10 +1,10 @@
 //! A machine that leaves: what it wrote here becomes the newest point, of overlays or of disks
 //! of its own, whole by our reader and by stock tools, wherever that is cut.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use farshore_env::RealFiles;
-use farshore_replica::{Own, Phase, Replica};
+use farshore_replica::{Known, Own, Phase, Replica};
 use farshore_sim::{
     Fate, ManualClock, MemoryFiles, ModelDisk, Replay,
     driver::{self, Driver, check_point},
@@ -74,14 +74,14 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
         let before = driver.replica.usage().unwrap().images;
         let id = PointId { epoch: 7, number: 9 };
         let agreed = RootDigest([9; 32]);
-        let sealed = driver.replica.fold(&own(id, Some(agreed))).unwrap();
+        let sealed = driver.replica.fold(&own(id, Some(agreed)), BTreeMap::new()).unwrap();
         assert_eq!(sealed, PointRef { id, root: agreed });
         assert!(!store.join("vda.active.qcow2").exists());
         check(&mut driver.replica, &store, sealed, &now);
         let grown = driver.replica.usage().unwrap().images - before;
         assert!(grown <= 6 * CLUSTER, "only what differs is stored, not {grown} bytes");
         // The same once more is nothing, and the points of before are what they were.
-        assert_eq!(driver.replica.fold(&own(id, Some(agreed))).unwrap(), sealed);
+        assert_eq!(driver.replica.fold(&own(id, Some(agreed)), BTreeMap::new()).unwrap(), sealed);
         for (id, want) in &driver.acknowledged {
             check_point(&driver.replica, *id, want).unwrap();
         }
@@ -98,6 +98,40 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
     }
 }
 
+#[test]
+fn an_overlay_that_stands_alone_is_folded_like_any_other_and_leaves_no_second_copy() {
+    for (back, told) in [(0, false), (1, false), (0, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        let (mut driver, now) = brought_up(&store, back);
+        let disks = [vda()];
+        let left = driver.replica.left_to_flatten(&disks).unwrap();
+        assert!(left >= 5 * CLUSTER && left < SIZE, "{left}");
+        assert!(driver.replica.has_room_for(left).unwrap() && !driver.replica.has_room_for(1 << 60).unwrap());
+        let overlay = store.join("vda.active.qcow2");
+        let (fine, said) =
+            tool::run(dir.path(), "qemu-img", &["rebase", "-f", "qcow2", "-b", "", overlay.to_str().unwrap()]);
+        assert!(fine, "{said}");
+        assert_eq!(driver.replica.left_to_flatten(&disks).unwrap(), 0);
+        // It still says on which point it was begun.
+        let Phase::BroughtUp { point } = driver.replica.phase() else { panic!("it was brought up") };
+        driver.replica.check_overlays(point).unwrap();
+        let before = driver.replica.usage().unwrap().images;
+        let id = PointId { epoch: 7, number: 9 };
+        let digests: Vec<_> = (0..30).map(|cluster| Ok(Digest::of(&now.cluster(cluster)))).collect();
+        let known: Known = Box::new(digests.into_iter());
+        let known = told.then_some((vda(), known)).into_iter().collect();
+        let sealed = driver.replica.fold(&own(id, None), known).unwrap();
+        check(&mut driver.replica, &store, sealed, &now);
+        assert!(!overlay.exists());
+        let grown = driver.replica.usage().unwrap().images - before;
+        assert!(grown <= 6 * CLUSTER, "only what differs is stored, not {grown} bytes");
+        for (id, want) in &driver.acknowledged {
+            check_point(&driver.replica, *id, want).unwrap();
+        }
+    }
+}
+
 /// What the newest point is after a machine ran at an older one.
 ///
 /// # Errors
@@ -105,7 +139,7 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
 pub(crate) fn fold_at_older_point() -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let (mut driver, now) = brought_up(&dir.path().join("store"), 1);
-    let sealed = driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None)).unwrap();
+    let sealed = driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None), BTreeMap::new()).unwrap();
     check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now)])
 }
 
@@ -132,7 +166,7 @@ fn circles_lengthen_no_chain_and_take_no_more_room() {
         let mut now = driver.now[0].clone();
         now.write(131_072, &[u8::try_from(circle).unwrap(); 400_000]);
         let id = PointId { epoch: epoch.number, number: newest.number + 1 };
-        let sealed = driver.replica.fold(&own(id, Some(RootDigest([7; 32])))).unwrap();
+        let sealed = driver.replica.fold(&own(id, Some(RootDigest([7; 32]))), BTreeMap::new()).unwrap();
         check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now.clone())]).unwrap();
         driver.replica.begin_session(&Epoch { number: epoch.number + 1, token: 8 }, "m").unwrap();
         driver = Driver::resume(driver.replica, vec![(vda(), SIZE, now)]).unwrap();
@@ -166,14 +200,14 @@ fn keeping_what_a_machine_wrote_may_be_cut_anywhere() {
     let (before, begun) = (Replay::over(&files), files.log().len());
     let id = PointId { epoch: 7, number: 9 };
     let mut replica = open(&files, &clock).unwrap();
-    let sealed = replica.fold(&own(id, None)).unwrap();
+    let sealed = replica.fold(&own(id, None), BTreeMap::new()).unwrap();
     let mut replay = before;
     for op in &files.log()[begun..] {
         replay.step(op);
         for fate in [Fate::Keep, Fate::Drop] {
             let left = replay.crash(|_| fate);
             let mut replica = open(&left, &clock).unwrap();
-            assert_eq!(replica.fold(&own(id, None)).unwrap(), sealed, "after {op:?}");
+            assert_eq!(replica.fold(&own(id, None), BTreeMap::new()).unwrap(), sealed, "after {op:?}");
             check(&mut replica, Path::new("/nowhere"), sealed, &now);
         }
     }

@@ -51,6 +51,9 @@ pub struct Station {
     /// A test failover that was begun here.
     #[serde(default)]
     pub drill: Option<DrillKept>,
+    /// Whether disks may be on their way to get everything into their own images.
+    #[serde(default)]
+    pub flattening: bool,
     /// The boot of this host in which the machine ran when it was last looked at.
     #[serde(default)]
     pub ran_in: Option<String>,
@@ -65,6 +68,9 @@ pub struct Turning {
     pub disks: Vec<(DiskKey, PathBuf)>,
     /// The point that the disks are, where the other host has it.
     pub left: Option<PointRef>,
+    /// The disks at that point, and their sizes in bytes.
+    #[serde(default)]
+    pub sizes: Vec<(DiskKey, u64)>,
     /// Number of the point that keeps what only this host has, and its epoch.
     pub own: (u64, u64),
 }
@@ -86,6 +92,7 @@ impl Station {
             fenced: None,
             autostart: None,
             drill: None,
+            flattening: false,
             ran_in: None,
         }
     }

@@ -2,14 +2,14 @@
 //! disks of its own are adopted, overlays are folded into the replica they stand on. What only
 //! this host has is kept as a pinned point. This module must never stop a machine.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use farshore_capture::{Definition, Left, digests, newest_known, read_nvram};
 use farshore_control::{Protection, standing::Adopted};
 use farshore_env::OpenMode;
 use farshore_hypervisor::{GuestState, Kind, Machine, definition};
 use farshore_protection::Want;
-use farshore_replica::{Own, Phase, Pin, Replica};
+use farshore_replica::{Known, Own, Phase, Pin, Replica};
 use farshore_types::{DiskKey, MachineId, PointId, PointRef};
 use tokio_util::sync::CancellationToken;
 
@@ -166,7 +166,7 @@ async fn begin(
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
     keep_definition(agent, there)?;
-    let turning = note(agent, managed, seen, disks, found.map(|left| left.point)).await?;
+    let turning = note(agent, managed, seen, disks, found).await?;
     withdraw(agent, machine).await?;
     Ok(Some(turning))
 }
@@ -220,7 +220,7 @@ async fn note(
     managed: &Arc<Managed>,
     seen: &Seen,
     disks: Vec<(DiskKey, PathBuf)>,
-    left: Option<PointRef>,
+    left: Option<Left>,
 ) -> Result<Turning, AgentError> {
     let machine = seen.protection.machine;
     let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
@@ -233,7 +233,8 @@ async fn note(
     let before = source::Owner::held(agent, machine).map_or(0, |epoch| epoch.number);
     let (known, held) = (newest(known), newest(held));
     let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1);
-    let turning = Turning { epoch: seen.lineage.epoch, disks, left, own };
+    let (left, sizes) = left.map_or((None, Vec::new()), |left| (Some(left.point), left.disks));
+    let turning = Turning { epoch: seen.lineage.epoch, disks, left, sizes, own };
     let kept = turning.clone();
     managed
         .change(move |ledger| {
@@ -267,8 +268,9 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
     };
     let sealed = match turning.disks.is_empty() {
         true => {
+            let known = known_of(agent, machine, turning)?;
             let fold = move |store: &mut Replica| {
-                let sealed = store.fold(&own)?;
+                let sealed = store.fold(&own, known)?;
                 store.clear_shelf().map(|()| sealed)
             };
             replica.run(fold).await?
@@ -284,6 +286,21 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
     replica.mark_sealed();
     commands::remove_nvram(agent, machine)?;
     Ok(sealed)
+}
+
+/// The digests of the overlays' disks, where those are a point that the other host has: of one
+/// that was made to stand alone all would have to be read else.
+fn known_of(
+    agent: &Agent,
+    machine: MachineId,
+    turning: &Turning,
+) -> Result<BTreeMap<DiskKey, Known>, AgentError> {
+    let state = source::dir_of(agent, machine);
+    let mut known: BTreeMap<DiskKey, Known> = BTreeMap::new();
+    for (disk, size) in &turning.sizes {
+        known.insert(disk.clone(), Box::new(digests(&agent.files, &state, disk, *size)?));
+    }
+    Ok(known)
 }
 
 /// Each disk's file becomes the base of its image: by the digests that are known where it is a
