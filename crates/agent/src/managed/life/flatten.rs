@@ -21,7 +21,7 @@ use crate::{Agent, AgentError};
 /// How often it is looked how far it is.
 const POLL: Duration = Duration::from_millis(500);
 /// Pause before what did not go is tried again.
-const AGAIN: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_secs(5);
 /// What the hypervisor calls a pull.
 const PULL: &str = "pull";
 
