@@ -10,6 +10,8 @@ mod choices;
 mod daemon;
 #[path = "guests/failover.rs"]
 mod failover;
+#[path = "guests/flat.rs"]
+mod flat;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]
