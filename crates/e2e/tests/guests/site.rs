@@ -145,7 +145,6 @@ impl Drop for Site {
         if std::thread::panicking() {
             for host in [&self.home, &self.away] {
                 let log = host.log();
-                let _ = fs::write(format!("/tmp/w/log.{}", host.name), &log); // DEBUGGING
                 let last = log.lines().rev().take(40).collect::<Vec<_>>();
                 println!("--- {}", host.name);
                 last.iter().rev().for_each(|line| println!("{line}"));
