@@ -326,7 +326,9 @@ impl Replicator {
 
     fn choose(&self, machine: &Machine) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
         let excluded = &self.parts.settings.excluded;
-        if let Some(missing) = excluded.iter().find(|key| machine.disk(key).is_none()) {
+        let missing = excluded.iter().find(|key| machine.disk(key).is_none());
+        // A name that never was one is a mistake; a disk may go while its machine is protected.
+        if let Some(missing) = missing.filter(|_| self.map.record().sealed.is_none()) {
             return Err(CaptureError::NoSuchDisk {
                 machine: machine.name.clone(),
                 disk: missing.to_string(),

@@ -3,11 +3,11 @@
 //! replica from then on, without a copy of what it has already. This module must never know
 //! why the machine left.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 use farshore_delta::{ElementKind, Entry, Footer, Place};
 use farshore_types::{
-    CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
+    CLUSTER_BYTES, CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
 };
 
 use crate::{
@@ -35,6 +35,10 @@ pub struct Own {
     pub definition: Vec<u8>,
     /// Whether what is stored is kept plain.
     pub plain: bool,
+    /// The disks that a machine on overlays had when it was left, and their files: one that is no
+    /// overlay was added meanwhile, and is kept whole; one of the point that is not named was taken
+    /// out. Empty: nobody knows, and they are those of its point.
+    pub disks: Vec<(DiskKey, PathBuf)>,
 }
 
 impl Replica {
@@ -105,23 +109,20 @@ impl Replica {
         mut known: BTreeMap<DiskKey, Known>,
     ) -> Result<PointRef, ReplicaError> {
         let (below, last) = (self.reader(point)?, self.last_reader());
-        let mut layers = Vec::new();
-        for (disk, _) in below.disks() {
-            let layer = AdoptedDisk::open_layer(&*self.files, &self.layout.overlay(&disk))?;
-            if !layer.has_our_clusters() {
-                let why = format!("the overlay of {disk} has clusters of another size than the replica");
-                return Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why });
-            }
-            layers.push((disk, layer));
-        }
+        let layers = self.layers(&below, own)?;
+        // A disk is a whole number of sectors; a file need not be.
+        let size = |layer: &AdoptedDisk| layer.size().next_multiple_of(512);
         let disks: Vec<(DiskKey, u64)> =
-            layers.iter().map(|(disk, layer)| (disk.clone(), layer.size())).collect();
+            layers.iter().map(|(disk, layer, _)| (disk.clone(), size(layer))).collect();
+        for (disk, size) in &disks {
+            self.ensure_image(disk, *size)?;
+        }
         let changes = vec![Default::default(); disks.len()];
         self.open =
             Some(OpenCycle { id: own.id, disks, changes, received: 0, begun: self.clock.monotonic() });
         let mut stored = Ok(());
-        for (index, (disk, layer)) in layers.iter().enumerate() {
-            let look = Fold { disk, layer, below: &below, last: last.as_ref() };
+        for (index, (disk, layer, stands)) in layers.iter().enumerate() {
+            let look = Fold { disk, layer, below: stands.then_some(&below), last: last.as_ref() };
             let told = known.remove(disk);
             stored = stored.and_then(|()| self.fold_disk(index, &look, told, own.plain));
         }
@@ -136,6 +137,32 @@ impl Replica {
                 }))
             }
         }
+    }
+
+    /// The files that the machine's disks are in, and whether they are overlays on the point.
+    fn layers(
+        &self,
+        below: &PointReader,
+        own: &Own,
+    ) -> Result<Vec<(DiskKey, AdoptedDisk, bool)>, ReplicaError> {
+        let overlays: Vec<(DiskKey, PathBuf)> =
+            below.disks().into_iter().map(|(disk, _)| (disk.clone(), self.layout.overlay(&disk))).collect();
+        let disks = if own.disks.is_empty() { &overlays } else { &own.disks };
+        let mut layers = Vec::new();
+        for (disk, path) in disks {
+            if !overlays.contains(&(disk.clone(), path.clone())) {
+                layers.push((disk.clone(), AdoptedDisk::open(&*self.files, path)?, false));
+                continue;
+            }
+            let layer = AdoptedDisk::open_layer(&*self.files, path)?;
+            if !layer.has_our_clusters() {
+                let why = format!("the overlay of {disk} has clusters of another size than the replica");
+                return Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why });
+            }
+            let stands = layer.is_layered();
+            layers.push((disk.clone(), layer, stands));
+        }
+        Ok(layers)
     }
 
     fn fold_disk(
@@ -233,11 +260,12 @@ impl Replica {
     }
 }
 
-/// One disk on which a machine ran: an overlay on a point, beside the last element.
+/// One disk on which a machine ran, beside the last element.
 struct Fold<'a> {
     disk: &'a DiskKey,
     layer: &'a AdoptedDisk,
-    below: &'a PointReader,
+    /// The point on which it stands; none: it stands alone.
+    below: Option<&'a PointReader>,
     last: Option<&'a PointReader>,
 }
 
@@ -248,37 +276,35 @@ impl Fold<'_> {
         mut told: Option<Known>,
         mut give: impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
     ) -> Result<(), ReplicaError> {
-        let mut below = self.below.map(self.disk)?.peekable();
+        let mut below =
+            self.below.map(|below| below.map(self.disk)).transpose()?.map(Iterator::peekable);
         let held = self.last.filter(|last| last.disks().iter().any(|(key, _)| key == self.disk));
         let mut last = held.map(|last| last.map(self.disk)).transpose()?.map(Iterator::peekable);
         let mut bytes = vec![0; CLUSTER_SIZE];
         for cluster in 0..clusters_in(self.layer.size()) {
-            let under = next_of(&mut below, cluster)?;
-            let known = match &mut last {
-                Some(last) => next_of(last, cluster)?,
-                None => None,
-            };
+            let under = below.as_mut().map_or(Ok(None), |below| next_of(below, cluster))?;
+            let known = last.as_mut().map_or(Ok(None), |last| next_of(last, cluster))?;
             let known = known.map_or(Digest::ZERO, |entry| entry.digest);
             let is = told.as_mut().and_then(Iterator::next).transpose();
             if is.map_err(|e| self.unread(e))? == Some(known) {
                 continue;
             }
-            // What is not written in an overlay that stands on nothing reads as zeros.
-            let under = under.filter(|_| self.layer.is_layered());
+            let Some(point) = self.below else {
+                self.layer.read_at(&mut bytes, cluster * CLUSTER_BYTES)?;
+                give_changed(cluster, known, &bytes, &mut give)?;
+                continue;
+            };
             if self.layer.read_own(&mut bytes, cluster)? {
             } else if bug::is(Bug::FoldOnNewest) || under.map_or(Digest::ZERO, |entry| entry.digest) == known
             {
                 continue;
             } else {
                 match under.filter(|entry| entry.place != Place::Zero) {
-                    Some(entry) => drop(self.below.read(self.disk, &entry, &mut bytes)?),
+                    Some(entry) => drop(point.read(self.disk, &entry, &mut bytes)?),
                     None => bytes.fill(0),
                 }
             }
-            let digest = Digest::of(&bytes);
-            if digest != known {
-                give(cluster, digest, bytes.clone())?;
-            }
+            give_changed(cluster, known, &bytes, &mut give)?;
         }
         Ok(())
     }
@@ -286,6 +312,17 @@ impl Fold<'_> {
     fn unread(&self, source: io::Error) -> ReplicaError {
         ReplicaError::Io { what: "reading known digests of a disk", dir: self.disk.to_string().into(), source }
     }
+}
+
+/// Gives a cluster that is not what is known of it.
+fn give_changed(
+    cluster: u64,
+    known: Digest,
+    bytes: &[u8],
+    give: &mut impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
+) -> Result<(), ReplicaError> {
+    let digest = Digest::of(bytes);
+    if digest == known { Ok(()) } else { give(cluster, digest, bytes.to_vec()) }
 }
 
 /// The entry of a cluster, of entries that ascend and are asked for ascending.

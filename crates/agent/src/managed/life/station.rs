@@ -66,6 +66,10 @@ pub struct Turning {
     pub epoch: Epoch,
     /// Disks of the machine's own, with their files; empty: overlays on the replica.
     pub disks: Vec<(DiskKey, PathBuf)>,
+    /// The disks on which the machine ran, where that were overlays, and others that it got
+    /// meanwhile; empty: nobody knows any more.
+    #[serde(default)]
+    pub ran_on: Vec<(DiskKey, PathBuf)>,
     /// The point that the disks are, where the other host has it.
     pub left: Option<PointRef>,
     /// The disks at that point, and their sizes in bytes.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use farshore_capture::{Definition, Left, digests, newest_known, read_nvram};
 use farshore_control::{Protection, standing::Adopted};
 use farshore_env::OpenMode;
-use farshore_hypervisor::{GuestState, Kind, Machine, definition};
+use farshore_hypervisor::{Disk, GuestState, Kind, Machine, Tracking, definition};
 use farshore_protection::Want;
 use farshore_replica::{Known, Own, Phase, Pin, Replica};
 use farshore_types::{DiskKey, MachineId, PointId, PointRef};
@@ -150,7 +150,7 @@ async fn begin(
         return match agent.replicas().get(machine).await? {
             // A machine that was brought up, and that somebody has withdrawn since.
             Some(replica) if replica.run(|store| store.phase()).await != Phase::Receiving => {
-                note(agent, managed, seen, Vec::new(), None).await.map(Some)
+                note(agent, managed, seen, (Vec::new(), Vec::new()), None).await.map(Some)
             }
             _ => Ok(None),
         };
@@ -160,13 +160,14 @@ async fn begin(
     if own_disks_of(agent, seen) == OwnDisks::Strange {
         return Ok(None);
     }
-    let disks = if ours { Vec::new() } else { own_disks(&seen.protection, there) };
+    let had = own_disks(&seen.protection, there)?;
+    let (disks, ran_on) = if ours { (Vec::new(), had) } else { (had, Vec::new()) };
     if !ours && (disks.is_empty() || !adoptable(agent, machine, &disks).await?) {
         return Ok(None);
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
     keep_definition(agent, there)?;
-    let turning = note(agent, managed, seen, disks, found).await?;
+    let turning = note(agent, managed, seen, (disks, ran_on), found).await?;
     withdraw(agent, machine).await?;
     Ok(Some(turning))
 }
@@ -179,12 +180,21 @@ async fn withdraw(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
     }
 }
 
-fn own_disks(protection: &Protection, there: &Machine) -> Vec<(DiskKey, PathBuf)> {
+/// The disks that are replicated, and their files. None is left out because it cannot be looked
+/// at just now: the point would lack it.
+fn own_disks(protection: &Protection, there: &Machine) -> Result<Vec<(DiskKey, PathBuf)>, AgentError> {
+    let unseen = |disk: &&Disk| matches!(disk.tracking, Tracking::Unknown { .. });
+    if let Some(disk) = there.disks.iter().find(unseen) {
+        return Err(AgentError::Request {
+            what: format!("disk {} of machine '{}' cannot be looked at now", disk.key, there.name),
+            advice: "see to its image; it is looked at again".to_owned(),
+        });
+    }
     let replicated = there
         .disks
         .iter()
         .filter(|disk| disk.tracking.replicates() && !protection.excluded.contains(&disk.key));
-    replicated.filter_map(|disk| Some((disk.key.clone(), disk.path.clone()?))).collect()
+    Ok(replicated.filter_map(|disk| Some((disk.key.clone(), disk.path.clone()?))).collect())
 }
 
 fn covers(left: &Left, disks: &[(DiskKey, PathBuf)]) -> bool {
@@ -219,7 +229,7 @@ async fn note(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
     seen: &Seen,
-    disks: Vec<(DiskKey, PathBuf)>,
+    (disks, ran_on): (Vec<(DiskKey, PathBuf)>, Vec<(DiskKey, PathBuf)>),
     left: Option<Left>,
 ) -> Result<Turning, AgentError> {
     let machine = seen.protection.machine;
@@ -234,7 +244,7 @@ async fn note(
     let (known, held) = (newest(known), newest(held));
     let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1);
     let (left, sizes) = left.map_or((None, Vec::new()), |left| (Some(left.point), left.disks));
-    let turning = Turning { epoch: seen.lineage.epoch, disks, left, sizes, own };
+    let turning = Turning { epoch: seen.lineage.epoch, disks, ran_on, left, sizes, own };
     let kept = turning.clone();
     managed
         .change(move |ledger| {
@@ -265,6 +275,7 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
         root: turning.left.map(|left| left.root),
         definition: packed_definition(agent, machine)?,
         plain: replica.is_plain(),
+        disks: turning.ran_on.clone(),
     };
     let sealed = match turning.disks.is_empty() {
         true => {
