@@ -22,6 +22,8 @@ mod moved;
 mod net;
 #[path = "guests/partitions.rs"]
 mod partitions;
+#[path = "guests/resized.rs"]
+mod resized;
 #[path = "guests/rounds.rs"]
 mod rounds;
 #[path = "guests/scratch.rs"]

@@ -65,14 +65,19 @@ fn told_by_desk(config: &Path) -> ExitCode {
     }
 }
 
-/// The file `order` names a machine to be started; `order.done` says how that went.
+/// The file `order` names a machine to be started, or on further lines what else is to be done to
+/// it; `order.done` says how that went.
 fn take_orders(config: &Path) {
     let order = config.with_file_name("order");
     let mut connection = None;
     loop {
         sleep(LOOK);
-        let Ok(machine) = fs::read_to_string(&order) else { continue };
-        let answer = start(config, &mut connection, &machine).err().unwrap_or_default();
+        let Ok(text) = fs::read_to_string(&order) else { continue };
+        let done = match text.split_once('\n') {
+            None => start(config, &mut connection, &text),
+            Some((machine, what)) => change(config, &mut connection, machine, what),
+        };
+        let answer = done.err().unwrap_or_default();
         // A test that gets no answer says so itself.
         let _ = fs::remove_file(&order);
         let _ = fs::write(config.with_file_name("order.done"), answer);
@@ -83,11 +88,7 @@ fn take_orders(config: &Path) {
 /// read its disks, and stop it again. The connection is one beside the agent's, kept
 /// because libvirt opens its drivers only some ten times in a process.
 fn start(config: &Path, connection: &mut Option<Connect>, machine: &str) -> Result<(), String> {
-    if connection.is_none() {
-        let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
-        *connection = Some(Connect::open(Some(&uri)).map_err(|e| e.to_string())?);
-    }
-    let Some(host) = connection else { return Ok(()) };
+    let host = connected(config, connection)?;
     let (begun, mut seen) = (Instant::now(), 0);
     loop {
         let domain = Domain::lookup_by_name(host, machine).map_err(|e| e.to_string())?;
@@ -107,6 +108,48 @@ fn start(config: &Path, connection: &mut Option<Connect>, machine: &str) -> Resu
         match told {
             Err(why) if begun.elapsed() > PATIENCE => return Err(why),
             _ => sleep(LOOK),
+        }
+    }
+}
+
+fn connected<'a>(config: &Path, connection: &'a mut Option<Connect>) -> Result<&'a Connect, String> {
+    if connection.is_none() {
+        let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
+        *connection = Some(Connect::open(Some(&uri)).map_err(|e| e.to_string())?);
+    }
+    connection.as_ref().ok_or_else(|| "no connection".to_owned())
+}
+
+/// Does to a machine what one line says, with a device's definition after it: `resize DISK BYTES`,
+/// `attach live` or `attach both`, `detach live` or `detach both`, `off`. While a backup runs that
+/// is turned away, and tried again.
+fn change(
+    config: &Path,
+    connection: &mut Option<Connect>,
+    machine: &str,
+    what: &str,
+) -> Result<(), String> {
+    let host = connected(config, connection)?;
+    let (line, device) = what.split_once('\n').unwrap_or((what, ""));
+    let words: Vec<&str> = line.split(' ').collect();
+    let begun = Instant::now();
+    loop {
+        let domain = Domain::lookup_by_name(host, machine).map_err(|e| e.to_string())?;
+        let both = sys::VIR_DOMAIN_AFFECT_LIVE | sys::VIR_DOMAIN_AFFECT_CONFIG;
+        let flags = |which: &str| if which == "both" { both } else { sys::VIR_DOMAIN_AFFECT_LIVE };
+        let done = match &words[..] {
+            ["resize", disk, size] => {
+                let size = size.parse().map_err(|_| format!("'{size}' is no size"))?;
+                domain.block_resize(disk, size, sys::VIR_DOMAIN_BLOCK_RESIZE_BYTES).map(drop)
+            }
+            ["attach", which] => domain.attach_device_flags(device, flags(which)).map(drop),
+            ["detach", which] => domain.detach_device_flags(device, flags(which)).map(drop),
+            ["off"] => domain.destroy().map(drop),
+            _ => return Err(format!("what is '{line}'?")),
+        };
+        match done {
+            Err(e) if begun.elapsed() < PATIENCE && e.message().contains("lock") => sleep(LOOK),
+            done => return done.map_err(|e| e.to_string()),
         }
     }
 }

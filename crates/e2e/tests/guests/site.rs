@@ -15,7 +15,7 @@ use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console
 pub(crate) const MACHINE: &str = "guest";
 
 /// Longest wait for anything that must happen, on a machine that does other things, too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Points that the target keeps: few, so that pruning goes on beneath all that happens, and
 /// judging every one of them takes seconds.
@@ -74,12 +74,7 @@ impl Site {
 
     /// Starts the guest again while the agent runs.
     pub(crate) fn order_start(&self) {
-        let at = |name: &str| self.home.dir.join(name);
-        let _ = fs::remove_file(at("order.done"));
-        fs::write(at("order.new"), MACHINE).unwrap();
-        fs::rename(at("order.new"), at("order")).unwrap();
-        let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
-        assert_eq!(answer, "", "starting the guest");
+        order(&self.home, MACHINE);
     }
 
     /// Begins to replicate; waits for the first point.
@@ -145,6 +140,8 @@ impl Drop for Site {
         if std::thread::panicking() {
             for host in [&self.home, &self.away] {
                 let log = host.log();
+                let _ = fs::write(format!("/tmp/w/log.{}", host.name), &log); // DEBUGGING
+                let _ = fs::write(format!("/tmp/w/status.{}", host.name), format!("{:#?}", host.status())); // DEBUGGING
                 let last = log.lines().rev().take(40).collect::<Vec<_>>();
                 println!("--- {}", host.name);
                 last.iter().rev().for_each(|line| println!("{line}"));
@@ -152,6 +149,16 @@ impl Drop for Site {
             println!("--- points: {:?}", self.points_now());
         }
     }
+}
+
+/// Has something done on a host while its agent runs, by whoever works there.
+pub(crate) fn order(host: &TestHost, what: &str) {
+    let at = |name: &str| host.dir.join(name);
+    let _ = fs::remove_file(at("order.done"));
+    fs::write(at("order.new"), what).unwrap();
+    fs::rename(at("order.new"), at("order")).unwrap();
+    let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
+    assert_eq!(answer, "", "{what}");
 }
 
 /// Sends a signal to a process.

@@ -3,7 +3,7 @@
 
 use farshore_capture::Status;
 use farshore_e2e::world::{DISK, World, key};
-use farshore_hypervisor::Hypervisor;
+use farshore_hypervisor::{Hypervisor, simulated::Operation};
 
 /// Defines the machine anew, its definition changed.
 async fn redefine(world: &World, change: impl Fn(String) -> String) {
@@ -86,4 +86,25 @@ async fn a_disk_that_is_left_out_may_go_and_one_that_cannot_be_replicated_is_sai
     .await;
     world.next_point().await;
     world.until("it is said", |s| notes(s, "vdd: left out: shared")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_resized_just_when_its_machine_was_stopped_after_a_cycle_is_seen() {
+    let mut world = World::new().await;
+    world.start();
+    world.next_point().await;
+    world.host.destroy(world.machine).await.unwrap();
+    let stops = world.host.calls(Operation::Destroy);
+    // The cycle of the machine that is off is sealed, and nobody has looked at its files since.
+    let gate = world.host.hold(Operation::Destroy);
+    while world.host.calls(Operation::Destroy) == stops {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let before = world.status().last_point;
+    world.host.resize(world.machine, &key("vda"), DISK + (1 << 20)).unwrap();
+    drop(gate);
+    let status = world.until("another point", |s| s.last_point != before).await;
+    let id = status.last_point.unwrap().id;
+    assert_eq!(world.point_bytes(id, "vda").await.len() as u64, DISK + (1 << 20));
+    world.until_off().await;
 }
