@@ -38,7 +38,10 @@ pub fn left_at(
     let map = DigestMap::open(Arc::clone(files), state)?;
     let record = map.record();
     let whole = record.off && record.scan.is_none() && record.sealed == record.point;
-    let same = machine.power.is_off() && !record.stamps.is_empty() && record.stamps == stamps(machine) && has_sizes(machine, record);
+    let same = machine.power.is_off()
+        && !record.stamps.is_empty()
+        && record.stamps == stamps(machine)
+        && has_sizes(machine, record);
     let told = record.stamps.iter().all(|(_, stamp)| stamp.is_some());
     Ok(record
         .point

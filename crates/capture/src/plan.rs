@@ -109,7 +109,8 @@ fn not_as_defined(machine: &Machine) -> Vec<String> {
     let now = machine.disks.iter().map(|disk| &disk.key).filter(|key| !defined(key));
     let now = now.map(|key| format!("{key}: plugged in only until the machine stops"));
     let later = text.disks.iter().map(|disk| &disk.key).filter(|key| machine.disk(key).is_none());
-    let later = later.map(|key| format!("{key}: in the points only when the machine has been started with it"));
+    let later =
+        later.map(|key| format!("{key}: in the points only when the machine has been started with it"));
     now.chain(later).collect()
 }
 

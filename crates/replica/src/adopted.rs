@@ -131,8 +131,7 @@ impl AdoptedDisk {
     pub(crate) fn has_own(&self, cluster: u64) -> Result<bool, ReplicaError> {
         let Some(qcow2) = &self.qcow2 else { return Ok(true) };
         let at = cluster * CLUSTER_BYTES;
-        Ok(at < self.size
-            && self.entry(qcow2, at / qcow2.header.geometry.cluster())? != L2Entry::Unallocated)
+        Ok(at < self.size && self.entry(qcow2, at / qcow2.header.geometry.cluster())? != L2Entry::Unallocated)
     }
 
     /// Whether its clusters are as large as ours.

@@ -69,11 +69,7 @@ impl Replica {
     /// # Errors
     /// [`ReplicaError::NotNow`] where nothing was brought up, or the replica has a later
     /// element; else what reading and storing report, and nothing is lost.
-    pub fn fold(
-        &mut self,
-        own: &Own,
-        known: BTreeMap<DiskKey, Known>,
-    ) -> Result<PointRef, ReplicaError> {
+    pub fn fold(&mut self, own: &Own, known: BTreeMap<DiskKey, Known>) -> Result<PointRef, ReplicaError> {
         self.check_record()?;
         let sealed = match (self.sealed_as(own)?, self.state.phase) {
             (Some(sealed), _) => sealed,
@@ -276,8 +272,7 @@ impl Fold<'_> {
         mut told: Option<Known>,
         mut give: impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
     ) -> Result<(), ReplicaError> {
-        let mut below =
-            self.below.map(|below| below.map(self.disk)).transpose()?.map(Iterator::peekable);
+        let mut below = self.below.map(|below| below.map(self.disk)).transpose()?.map(Iterator::peekable);
         let held = self.last.filter(|last| last.disks().iter().any(|(key, _)| key == self.disk));
         let mut last = held.map(|last| last.map(self.disk)).transpose()?.map(Iterator::peekable);
         let mut bytes = vec![0; CLUSTER_SIZE];
@@ -310,7 +305,11 @@ impl Fold<'_> {
     }
 
     fn unread(&self, source: io::Error) -> ReplicaError {
-        ReplicaError::Io { what: "reading known digests of a disk", dir: self.disk.to_string().into(), source }
+        ReplicaError::Io {
+            what: "reading known digests of a disk",
+            dir: self.disk.to_string().into(),
+            source,
+        }
     }
 }
 

@@ -24,20 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// after its QEMU was killed.
 const SURE: u32 = 50;
 
-/// `test-agent place CONFIG XML` defines a machine and starts it; everything else is the
-/// agent's, and an agent that serves takes orders from a file beside its configuration.
+/// `test-agent place CONFIG XML` defines a machine and starts it, `test-agent change CONFIG ORDER`
+/// does to one what an order says; everything else is the agent's, and an agent that serves takes
+/// orders from a file beside its configuration.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
-    if let [_, word, config, xml] = &args[..]
-        && word == "place"
-    {
-        return match place(config.as_ref(), xml.as_ref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                eprintln!("{why}");
-                ExitCode::FAILURE
-            }
-        };
+    let done = match &args[..] {
+        [_, word, config, xml] if word == "place" => Some(place(config.as_ref(), xml.as_ref())),
+        [_, word, config, order] if word == "change" => Some(change_alone(config.as_ref(), order)),
+        _ => None,
+    };
+    match done {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(why)) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
+        None => {}
     }
     if args.iter().any(|arg| arg == "serve")
         && let Some(config) = args.iter().skip_while(|arg| *arg != "--config").nth(1).map(PathBuf::from)
@@ -123,12 +126,7 @@ fn connected<'a>(config: &Path, connection: &'a mut Option<Connect>) -> Result<&
 /// Does to a machine what one line says, with a device's definition after it: `resize DISK BYTES`,
 /// `attach live` or `attach both`, `detach live` or `detach both`, `off`. While a backup runs that
 /// is turned away, and tried again.
-fn change(
-    config: &Path,
-    connection: &mut Option<Connect>,
-    machine: &str,
-    what: &str,
-) -> Result<(), String> {
+fn change(config: &Path, connection: &mut Option<Connect>, machine: &str, what: &str) -> Result<(), String> {
     let host = connected(config, connection)?;
     let (line, device) = what.split_once('\n').unwrap_or((what, ""));
     let words: Vec<&str> = line.split(' ').collect();
@@ -154,21 +152,50 @@ fn change(
     }
 }
 
+/// Carries out an order where no agent runs; a device that is unplugged is gone when it returns.
+fn change_alone(config: &Path, order: &str) -> Result<(), String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let host = open(config).await?;
+        let (machine, what) = order.split_once('\n').ok_or("an order has more than one line")?;
+        change(config, &mut None, machine, what)?;
+        let Some((_, device)) = what.split_once('\n').filter(|(line, _)| line.starts_with("detach")) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        loop {
+            let disks = host.find(machine).await.map_err(|e| e.to_string())?.disks;
+            let is = |path: &PathBuf| device.contains(&format!("'{}'", path.display()));
+            if !disks.iter().any(|disk| disk.path.as_ref().is_some_and(is)) {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err("the guest does not let the disk go".to_owned());
+            }
+            sleep(LOOK);
+        }
+    })
+}
+
+async fn open(config: &Path) -> Result<Libvirt, String> {
+    let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
+    let begun = Instant::now();
+    loop {
+        match Libvirt::open(&uri).await {
+            Ok(host) => return Ok(host),
+            // A watchdog holds it for a moment after its agent's death.
+            Err(e) if e.kind == Kind::Busy && begun.elapsed() < PATIENCE => sleep(LOOK),
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+}
+
 /// Defines a machine and starts it, where no agent runs.
 fn place(config: &Path, xml: &Path) -> Result<(), String> {
     let xml = fs::read_to_string(xml).map_err(|e| e.to_string())?;
-    let uri = Config::load(config).map_err(|e| e.to_string())?.hypervisor_uri();
     let runtime = tokio::runtime::Runtime::new().map_err(|e| e.to_string())?;
     runtime.block_on(async {
-        let begun = Instant::now();
-        let host = loop {
-            match Libvirt::open(&uri).await {
-                Ok(host) => break host,
-                // A watchdog holds it for a moment after its agent's death.
-                Err(e) if e.kind == Kind::Busy && begun.elapsed() < PATIENCE => sleep(LOOK),
-                Err(e) => return Err(e.to_string()),
-            }
-        };
+        let host = open(config).await?;
         let id = host.define(&xml).await.map_err(|e| e.to_string())?;
         host.start(id, Start::Running).await.map_err(|e| e.to_string())
     })

@@ -12,7 +12,7 @@ use farshore_guest::Load;
 
 use crate::{
     ledger::whole,
-    site::{MACHINE, Site, order, wait},
+    site::{MACHINE, Site, order, order_alone, wait},
 };
 
 const MIB: u64 = 1 << 20;
@@ -91,7 +91,11 @@ fn disks_that_grow_come_and_go_are_in_every_point_as_they_were_and_come_up_like_
     let four = [("vda", 256), ("vdb", 64), ("vdc", 80), ("vdd", 8)];
     let (all, disks) = point_with(&site, &four);
     same(&vdd, "raw", &disks[3]);
-    order(&site.home, &format!("{MACHINE}\ndetach both\n{}", device(&vdc, "qcow2", "vdc")));
+    // Unplugged while no backup runs: libvirt 11.3 hangs or dies where a disk goes in the middle
+    // of one.
+    site.home.kill_agent();
+    order_alone(&site.home, &format!("{MACHINE}\ndetach both\n{}", device(&vdc, "qcow2", "vdc")));
+    site.home.start_agent().unwrap();
     point_with(&site, &[("vda", 256), ("vdb", 64), ("vdd", 8)]);
     assert_eq!(resyncs(&site), 0, "nothing was read anew for that");
 

@@ -15,7 +15,7 @@ use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console
 pub(crate) const MACHINE: &str = "guest";
 
 /// Longest wait for anything that must happen, on a machine that does other things, too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Points that the target keeps: few, so that pruning goes on beneath all that happens, and
 /// judging every one of them takes seconds.
@@ -140,8 +140,6 @@ impl Drop for Site {
         if std::thread::panicking() {
             for host in [&self.home, &self.away] {
                 let log = host.log();
-                let _ = fs::write(format!("/tmp/w/log.{}", host.name), &log); // DEBUGGING
-                let _ = fs::write(format!("/tmp/w/status.{}", host.name), format!("{:#?}", host.status())); // DEBUGGING
                 let last = log.lines().rev().take(40).collect::<Vec<_>>();
                 println!("--- {}", host.name);
                 last.iter().rev().for_each(|line| println!("{line}"));
@@ -159,6 +157,12 @@ pub(crate) fn order(host: &TestHost, what: &str) {
     fs::rename(at("order.new"), at("order")).unwrap();
     let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
     assert_eq!(answer, "", "{what}");
+}
+
+/// The same while no agent runs there, in a process of its own.
+pub(crate) fn order_alone(host: &TestHost, what: &str) {
+    let mut change = Command::new(program());
+    run(change.arg("change").arg(host.config()).arg(what)).unwrap_or_else(|why| panic!("{what}: {why}"));
 }
 
 /// Sends a signal to a process.

@@ -78,7 +78,9 @@ async fn a_disk_that_is_left_out_may_go_and_one_that_cannot_be_replicated_is_sai
     redefine(&world, |xml| xml.replace(&disk("vdc"), "")).await;
     let id = world.next_point().await;
     assert!(world.point_bytes(id, "vda").await == world.bytes("vda"));
-    world.until("it is said", |s| notes(s, "vdc: left out as configured; the machine has no such disk")).await;
+    world
+        .until("it is said", |s| notes(s, "vdc: left out as configured; the machine has no such disk"))
+        .await;
     redefine(&world, |xml| {
         let shared = disk("vdd").replace("<target", "<shareable/><target");
         xml.replace("</devices>", &format!("{shared}</devices>"))

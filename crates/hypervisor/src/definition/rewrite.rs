@@ -333,7 +333,8 @@ impl Edits<'_> {
 fn new_disk(devices: &Element, key: &DiskKey, overlay: &Overlay) -> String {
     let prefix = key.as_str().get(..2).unwrap_or_default();
     let targets = devices.children("disk").filter_map(|disk| disk.child("target"));
-    let mut like = targets.filter(|target| target.attribute("dev").is_some_and(|dev| dev.starts_with(prefix)));
+    let mut like =
+        targets.filter(|target| target.attribute("dev").is_some_and(|dev| dev.starts_with(prefix)));
     let bus = like.find_map(|target| target.attribute("bus")).unwrap_or(match prefix {
         "sd" => "sata",
         "hd" => "ide",

@@ -150,7 +150,11 @@ pub(super) fn end(connection: &Connect, id: MachineId) -> Call<()> {
             asked = true;
         }
         if started.elapsed() > END_WAIT {
-            return Err(Fault::new(Kind::Timeout, "the backup does not end although it was aborted"));
+            let fault = Fault::new(Kind::Timeout, "the backup does not end although it was aborted");
+            return Err(fault.advise(
+                "where a disk was unplugged meanwhile, libvirt waits for it for ever: restart libvirt (the agent, \
+                 where libvirt runs inside it)",
+            ));
         }
         std::thread::sleep(END_POLL);
     }

@@ -36,7 +36,8 @@ pub(crate) async fn a_disk_is_pulled_off_what_it_stands_on_and_its_bitmaps_tell_
     rig.let_pull_go_on(id, true).await;
     let backup = host.begin_backup(id, &spec(rig, &["vda"], Some("d"), Some("c"))).await.unwrap();
     let disk = export(rig, &backup, "vda").await;
-    let read = [byte_at(&*disk, 0).await, byte_at(&*disk, 4 * CLUSTER).await, byte_at(&*disk, 12 * MIB).await];
+    let read =
+        [byte_at(&*disk, 0).await, byte_at(&*disk, 4 * CLUSTER).await, byte_at(&*disk, 12 * MIB).await];
     assert_eq!(read, [5, 8, 0]);
     host.end_backup(id).await.unwrap();
     host.destroy(id).await.unwrap();

@@ -109,8 +109,11 @@ fn an_overlay_that_stands_alone_is_folded_like_any_other_and_leaves_no_second_co
         assert!(left >= 3 * CLUSTER && left < SIZE, "{left}");
         assert!(driver.replica.has_room_for(left).unwrap() && !driver.replica.has_room_for(1 << 60).unwrap());
         let overlay = store.join("vda.active.qcow2");
-        let (fine, said) =
-            tool::run(dir.path(), "qemu-img", &["rebase", "-f", "qcow2", "-b", "", overlay.to_str().unwrap()]);
+        let (fine, said) = tool::run(
+            dir.path(),
+            "qemu-img",
+            &["rebase", "-f", "qcow2", "-b", "", overlay.to_str().unwrap()],
+        );
         assert!(fine, "{said}");
         assert_eq!(driver.replica.left_to_flatten(&disks).unwrap(), 0);
         // It still says on which point it was begun.

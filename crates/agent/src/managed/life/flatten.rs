@@ -122,17 +122,11 @@ impl Look {
 /// The machine's disks that stand on the replica here.
 fn layered(agent: &Agent, there: &Machine) -> Vec<DiskKey> {
     let dir = agent.replicas().dir_of(there.id);
-    let ours =
-        |disk: &&Disk| disk.layered && disk.path.as_deref().is_some_and(|path| path.starts_with(&dir));
+    let ours = |disk: &&Disk| disk.layered && disk.path.as_deref().is_some_and(|path| path.starts_with(&dir));
     there.disks.iter().filter(ours).map(|disk| disk.key.clone()).collect()
 }
 
-async fn next(
-    agent: &Agent,
-    managed: &Managed,
-    seen: &Seen,
-    look: &Look,
-) -> Result<Next, AgentError> {
+async fn next(agent: &Agent, managed: &Managed, seen: &Seen, look: &Look) -> Result<Next, AgentError> {
     let machine = seen.protection.machine;
     let Look { there, layered, jobs } = look;
     let Some(there) = there else {
@@ -149,7 +143,11 @@ async fn next(
     if there.power.is_off() {
         managed.forget_pull(machine);
         let what = format!("machine '{}' is off: its disks are made its own while it runs", there.name);
-        return Ok(stands("off", what, "start it, and this goes on; or stop it (`stop-flatten`), so that it is replicated again"));
+        return Ok(stands(
+            "off",
+            what,
+            "start it, and this goes on; or stop it (`stop-flatten`), so that it is replicated again",
+        ));
     }
     if let Some(job) = jobs.iter().find(|job| job.what != PULL || !layered.contains(&job.disk)) {
         let what = format!("another block job ({}) runs on disk {}", job.what, job.disk);
@@ -181,7 +179,9 @@ async fn room(agent: &Agent, seen: &Seen, bytes: u64) -> Result<Next, AgentError
     end(agent, seen).await?;
     let what = match bytes {
         0 => "the storage of the replica is nearly full".to_owned(),
-        bytes => format!("{bytes} bytes have to be copied, and the storage of the replica does not have them"),
+        bytes => {
+            format!("{bytes} bytes have to be copied, and the storage of the replica does not have them")
+        }
     };
     Ok(stands("no-space", what, "make room there, or stop this (`stop-flatten`)"))
 }

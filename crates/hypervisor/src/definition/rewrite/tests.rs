@@ -98,7 +98,9 @@ fn a_disk_that_was_plugged_in_until_the_machine_stops_is_added_behind_the_others
     let disks = [(key("sdb"), overlay("/o's")), (key("vda"), overlay("/v"))].into();
     let to = Rewrite { disks, add_disks: true, ..Rewrite::default() };
     let out = rewrite(&text, &to).unwrap();
-    assert!(out.contains("<target dev='sdb' bus='scsi'/>") && out.contains("<target dev='vda' bus='virtio'/>"));
+    assert!(
+        out.contains("<target dev='sdb' bus='scsi'/>") && out.contains("<target dev='vda' bus='virtio'/>")
+    );
     let found = super::super::machine(&out).unwrap().disks;
     let found: Vec<_> = found.iter().map(|disk| (disk.key.as_str(), disk.source.path().unwrap())).collect();
     assert_eq!(found, [("sda", &"/a".into()), ("sdb", &"/o's".into()), ("vda", &"/v".into())]);
