@@ -297,7 +297,7 @@ impl Above {
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
         let exported: Exported =
             self.host(keeper).command(&["export", MACHINE, "--point", &id, "--to", &to]).unwrap();
-        let [vda, vdb] = &exported.disks[..] else { panic!("the guest has two disks") };
+        let [vda, vdb, ..] = &exported.disks[..] else { panic!("the guest has two disks") };
         whole(&vda.path, &vdb.path).unwrap_or_else(|why| panic!("point {id}: {why}"));
     }
 

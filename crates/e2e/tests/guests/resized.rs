@@ -9,8 +9,10 @@ use std::{
 use farshore_agent::control::{BroughtUp, Exported, PointLine};
 use farshore_e2e::host::{TestHost, run};
 use farshore_guest::Load;
+use farshore_protection::{Operation, State};
 
 use crate::{
+    handed::{Above, IDS},
     ledger::whole,
     site::{MACHINE, Site, order, order_alone, wait},
 };
@@ -127,4 +129,37 @@ fn disks_that_grow_come_and_go_are_in_every_point_as_they_were_and_come_up_like_
         let verdict = wait("the guest's verdict", || site.verdicts().get(boots).copied());
         assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
     }
+}
+
+#[test]
+fn a_disk_that_came_on_the_other_side_comes_home_and_stays_in_the_replica_there() {
+    let mut above = Above::new(1);
+    above.until("the first point", |life| life.state() == State::Protected);
+    above.move_over(Operation::PlannedFailover);
+    above.next_point();
+    let images = above.site.away.dir.join("images");
+    std::fs::create_dir_all(&images).unwrap();
+    let vdc = images.join("added.qcow2");
+    filled(&vdc, "qcow2", 80);
+    order(&above.site.away, &format!("{MACHINE}\nattach both\n{}", device(&vdc, "qcow2", "vdc")));
+    order(&above.site.away, &format!("{MACHINE}\nresize vda {}", 224 * MIB));
+    let three = [("vda", 224), ("vdb", 64), ("vdc", 80)];
+    wait("a point at home with all of it", || {
+        above.hear();
+        above.points(IDS[0]).last().is_some_and(|point| sizes(point) == three).then_some(())
+    });
+    above.order(Operation::Commit, |_| {});
+    above.move_over(Operation::Failback);
+    let point = above.next_point();
+    assert_eq!(sizes(&point), three);
+    // What was left there is whole, and so is what came after it.
+    let points = above.points(IDS[1]);
+    let kept: Vec<&PointLine> = points.iter().filter(|point| sizes(point) == three).collect();
+    assert_eq!(kept[0].id.epoch, 2, "the point by which it came home: {}", kept[0].id);
+    for point in [kept[0], &point] {
+        let disks = export(&above.site.away, point, &above.site.dir.path().join(point.id.to_string()));
+        same(&vdc, "qcow2", &disks[2]);
+    }
+    let report = above.desk(IDS[0]).report().unwrap();
+    assert!(report.sources.iter().all(|source| source.totals.resyncs == 0), "{:?}", report.sources);
 }
