@@ -143,7 +143,8 @@ impl Replica {
     ) -> Result<Vec<(DiskKey, AdoptedDisk, bool)>, ReplicaError> {
         let overlays: Vec<(DiskKey, PathBuf)> =
             below.disks().into_iter().map(|(disk, _)| (disk.clone(), self.layout.overlay(&disk))).collect();
-        let disks = if own.disks.is_empty() { &overlays } else { &own.disks };
+        let unknown = own.disks.is_empty() || bug::is(Bug::ForgetAdded);
+        let disks = if unknown { &overlays } else { &own.disks };
         let mut layers = Vec::new();
         for (disk, path) in disks {
             if !overlays.contains(&(disk.clone(), path.clone())) {
