@@ -22,7 +22,7 @@ pub enum Part {
     Intent,
     /// Between which hosts a protection is, where its replica lies, and how far its life is.
     Ends,
-    /// How a protection's first copy is made, and of which disks.
+    /// How a protection's first copy is made, of which disks, and which addresses its guest gets.
     Copy,
     /// A host's name and address, and whether it is in maintenance.
     Host,
@@ -43,7 +43,10 @@ fn is_same(part: Part, one: &Body, other: &Body) -> bool {
                 let ends = |body: &Protection| (body.source.host, body.target.host, body.place.clone());
                 ends(one) == ends(other) && course(one) == course(other)
             }
-            Part::Copy => (one.initial, &one.excluded) == (other.initial, &other.excluded),
+            Part::Copy => {
+                let copy = |body: &Protection| (body.initial, body.excluded.clone(), body.addresses.clone());
+                copy(one) == copy(other)
+            }
             Part::Life | Part::Host => true,
         },
         (Body::Host(one), Body::Host(other)) => {
@@ -160,7 +163,10 @@ fn take(part: Part, into: &mut Body, from: &Body) {
                 into.life.clone_from(&from.life);
                 pause(into, paused);
             }
-            Part::Copy => (into.initial, into.excluded) = (from.initial, from.excluded.clone()),
+            Part::Copy => {
+                (into.initial, into.excluded) = (from.initial, from.excluded.clone());
+                into.addresses.clone_from(&from.addresses);
+            }
             Part::Life | Part::Host => {}
         },
         (Body::Host(into), Body::Host(from)) if part == Part::Host => {

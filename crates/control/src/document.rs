@@ -1,6 +1,9 @@
 //! What the vault wants, as documents: each is whole, and replaces the one before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use farshore_protection::Life;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, SiteId};
@@ -142,10 +145,26 @@ pub struct Protection {
     /// came from there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub networks_back: BTreeMap<String, String>,
+    /// The addresses that the guest's network cards should have, on each side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<CardAddress>,
     /// Its life, whole, of which each host does what [`Life::wanted`] says, and from which the
     /// fields above are derived; none: a vault of before wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<Life>,
+}
+
+/// The addresses that a network card of a guest should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardAddress {
+    /// The card's hardware address, in lower case: `52:54:00:12:34:56`.
+    pub card: String,
+    /// On the side where protection began; none: none is asked for there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<IpAddr>,
+    /// On the other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<IpAddr>,
 }
 
 /// One end of a protection.

@@ -31,8 +31,8 @@ pub use decided::Part;
 pub use farshore_ownership as ownership;
 
 pub use document::{
-    Body, Compression, Document, Endpoint, HostDocument, InitialCopy, Intent, KeepPoints, Key, Peer,
-    Protection, RateWindow, Settings, TrustDocument, Wire,
+    Body, CardAddress, Compression, Document, Endpoint, HostDocument, InitialCopy, Intent, KeepPoints, Key,
+    Peer, Protection, RateWindow, Settings, TrustDocument, Wire,
 };
 pub use holder::{Holder, Verdict};
 pub use learning::Learning;

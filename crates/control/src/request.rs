@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use farshore_types::{DiskKey, Epoch, HostId, MachineId, RequestId};
+use farshore_types::{Consistency, DiskKey, Epoch, HostId, MachineId, PointId, RequestId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -62,6 +62,19 @@ pub enum Action {
         machine: MachineId,
         /// The disks and where their copies are.
         disks: Vec<(DiskKey, String)>,
+    },
+    /// Lists recovery points of a replica, the newest first.
+    Points {
+        /// Whose.
+        machine: MachineId,
+        /// Only older ones than this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<PointId>,
+        /// Only those for which the guest's file systems were frozen.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        application: bool,
+        /// Most of them, 1 to [`POINTS_MAX`].
+        limit: u32,
     },
     /// Deletes a replica with all its points.
     DeleteReplica {
@@ -142,11 +155,39 @@ pub enum Answer {
         /// What is missing, and what to do about it.
         problems: Vec<(String, String)>,
     },
+    /// To `Points`.
+    Points {
+        /// The newest first.
+        points: Vec<PointFacts>,
+        /// Whether there are older ones.
+        more: bool,
+    },
     /// To `Definition`.
     Definition {
         /// The hypervisor's text.
         text: String,
     },
+}
+
+/// Most recovery points that are listed at once: what a report carries of them stays small.
+pub const POINTS_MAX: u32 = 1000;
+
+/// A recovery point, as the host tells it that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointFacts {
+    /// Which.
+    pub id: PointId,
+    /// Milliseconds from its instant to the answer.
+    pub age_ms: u64,
+    /// Crash- or application-consistent.
+    pub consistency: Consistency,
+    /// Bytes of the clusters that changed since the point before.
+    pub changed: u64,
+    /// Bytes received for it.
+    pub received: u64,
+    /// Who keeps it from being pruned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned_by: Vec<String>,
 }
 
 impl Request {

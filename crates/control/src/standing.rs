@@ -1,6 +1,8 @@
 //! How a host stands with one machine: what the vault makes events of its life of. Said whole
 //! with every report. This module must never know what follows from it.
 
+use std::net::IpAddr;
+
 use farshore_protection::{BroughtUp, Said};
 use farshore_types::{Epoch, HostId, MachineId, PointId};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,9 @@ pub struct Standing {
     /// How far flattening is, while its document wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flattening: Option<Flattening>,
+    /// Of each address that the guest should have on this side, whether it will get it here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressStanding>,
     /// Whether the machine could be started here from the newest point that this host holds of
     /// it, as it was looked at last; none: nobody has looked yet, or there is nothing to look at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +97,21 @@ pub struct DrillStanding {
     pub failed: Option<Problem>,
 }
 
+/// An address of a guest on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStanding {
+    /// The card, as the document has it.
+    pub card: String,
+    /// The address.
+    pub address: IpAddr,
+    /// The libvirt network in which it is reserved for the card; none: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_in: Option<String>,
+    /// Why it is not, and what to do by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<Problem>,
+}
+
 /// How far disks are made the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flattening {
@@ -139,6 +159,7 @@ impl Standing {
             adopted: None,
             drill: None,
             flattening: None,
+            addresses: Vec::new(),
             could_start: None,
             held_without_witness: false,
         }

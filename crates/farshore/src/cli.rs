@@ -13,6 +13,7 @@ mod machines;
 mod manual;
 mod mappings;
 mod operator;
+mod points;
 mod policies;
 mod programs;
 mod protections;

@@ -12,6 +12,7 @@ mod lives;
 mod machines;
 mod mappings;
 mod orders;
+mod points;
 mod policies;
 mod protections;
 mod replicas;
@@ -26,12 +27,14 @@ pub use history::HistoryView;
 pub use hosts::{HostView, PutInto, ReachedAt};
 pub use jobs::{CauseView, JobState, JobView, StepView};
 pub use lives::{
-    CancelOrder, ChangePointOrder, CommitOrder, DrillView, FailbackOrder, FlattenOrder, LifeView,
-    OperationView, PlannedOrder, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+    AddressOrder, AddressView, CancelOrder, ChangePointOrder, CleanUpOrder, CommitOrder, DrillRecordView,
+    DrillView, FailbackOrder, FlattenOrder, LifeView, OperationView, PlannedOrder, TakeBackOrder, TestOrder,
+    UnplannedOrder, WinnerOrder,
 };
 pub use machines::MachineView;
 pub use mappings::{Mapped, MappingView};
 pub use orders::{Ordered, Page, ProblemView, Rename};
+pub use points::PointView;
 pub use policies::{AddPolicy, PolicyView};
 pub use protections::{EnableMachines, ProtectionState, ProtectionView};
 pub use replicas::{MoveTo, ReplicaRole, ReplicaView};

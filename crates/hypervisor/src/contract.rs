@@ -6,7 +6,7 @@ mod backup;
 mod event;
 mod machine;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use farshore_types::{DiskKey, MachineId};
@@ -142,6 +142,17 @@ pub trait Hypervisor: Send + Sync {
 
     /// Stops and removes it. One that is not there is a success.
     async fn remove_network(&self, name: &str) -> Result<()>;
+
+    /// Lets a network of the host give this address to this card, and no other: what was reserved
+    /// for the card there before is replaced. Reserved already is a success.
+    ///
+    /// # Errors
+    /// [`crate::Kind::NoSuchNetwork`]; [`crate::Kind::Unsupported`] where the network gives no
+    /// addresses, or not this one; [`crate::Kind::AlreadyExists`] where it is another card's.
+    async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()>;
+
+    /// Ends what is reserved for a card in a network. Nothing there is a success.
+    async fn release_address(&self, network: &str, card: &str) -> Result<()>;
 
     /// What of `xml` this host cannot provide (kind of virtualization, architecture, machine
     /// type, emulator, processor model, networks), found out before anything is started.

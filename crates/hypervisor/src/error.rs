@@ -13,6 +13,8 @@ pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
 pub enum Kind {
     /// The host has no such machine.
     NoSuchMachine,
+    /// The host has no such network.
+    NoSuchNetwork,
     /// The machine has no such checkpoint, or no such disk takes part in it.
     NoSuchCheckpoint,
     /// A machine, checkpoint or bitmap of that name is there already.
@@ -99,6 +101,7 @@ impl fmt::Display for HypervisorError {
 fn usual_advice(kind: Kind) -> &'static str {
     match kind {
         Kind::NoSuchMachine => "check the name and the host",
+        Kind::NoSuchNetwork => "make the network, or map it to another one",
         Kind::NoSuchCheckpoint => "list the machine's checkpoints",
         Kind::AlreadyExists => "remove or rename the one that is there",
         Kind::Busy => "wait until the other job on this machine has ended",

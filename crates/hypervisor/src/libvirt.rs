@@ -23,7 +23,7 @@ mod networks;
 mod pull;
 mod startable;
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use farshore_types::{DiskKey, MachineId};
@@ -166,6 +166,18 @@ impl Hypervisor for Libvirt {
         let name = name.to_owned();
         let remove = move |c: &_| networks::remove(c, &name);
         self.host.call("remove a network", None, CALL_DEADLINE, remove).await
+    }
+
+    async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()> {
+        let (network, card) = (network.to_owned(), card.to_owned());
+        let reserve = move |c: &_| networks::reserve(c, &network, &card, address);
+        self.host.call("reserve an address", None, CALL_DEADLINE, reserve).await
+    }
+
+    async fn release_address(&self, network: &str, card: &str) -> Result<()> {
+        let (network, card) = (network.to_owned(), card.to_owned());
+        let release = move |c: &_| networks::release(c, &network, &card);
+        self.host.call("release an address", None, CALL_DEADLINE, release).await
     }
 
     async fn check_startable(&self, xml: &str) -> Result<Vec<Problem>> {

@@ -172,6 +172,17 @@ impl Simulated {
         Ok(())
     }
 
+    /// A network that gives addresses.
+    pub fn add_network_with_addresses(&self, name: &str) {
+        self.world().giving.insert(name.to_owned());
+    }
+
+    /// The address that a network keeps for a card.
+    #[must_use]
+    pub fn address_of(&self, network: &str, card: &str) -> Option<std::net::IpAddr> {
+        self.world().addresses.get(&(network.to_owned(), card.to_owned())).copied()
+    }
+
     /// The networks that were made here and are there.
     #[must_use]
     pub fn networks(&self) -> Vec<String> {

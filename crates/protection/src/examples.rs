@@ -120,7 +120,8 @@ impl Life {
         let runs_nowhere = matches!(&self.stage, Stage::HandingOver(over) if over.phase != Phase::Stopping);
         let starts = matches!(self.stage, Stage::Starting { .. } | Stage::BringingUp(_));
         let contested = self.rival.is_some();
-        let seen = |runs| Seen { reachable: true, runs: Some(runs), stands_against: None };
+        let seen =
+            |runs| Seen { reachable: true, runs: Some(runs), stands_against: None, could_not_start: None };
         let source = seen(!runs_nowhere && !starts);
         let whole_point = self.copying != Copying::Seeding || self.is_away();
         Facts { source, target: seen(contested), whole_point, ..Facts::well() }

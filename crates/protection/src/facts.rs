@@ -43,13 +43,18 @@ pub struct Seen {
     /// What stands against starting the machine, or keeping its replica, there.
     #[serde(default)]
     pub stands_against: Option<String>,
+    /// Why the machine could not be started there, as the host looked at it last: nothing is moved
+    /// there by plan then. After a disaster it is tried all the same.
+    #[serde(default)]
+    pub could_not_start: Option<String>,
 }
 
 impl Facts {
     /// All is well: both hosts are there, the source runs the machine, the target has points.
     #[must_use]
     pub fn well() -> Facts {
-        let seen = |runs| Seen { reachable: true, runs: Some(runs), stands_against: None };
+        let seen =
+            |runs| Seen { reachable: true, runs: Some(runs), stands_against: None, could_not_start: None };
         Facts {
             speaks: Speaks::Yes,
             source: seen(true),
@@ -64,6 +69,6 @@ impl Seen {
     /// A host of which nothing is known.
     #[must_use]
     pub fn lost() -> Seen {
-        Seen { reachable: false, runs: None, stands_against: None }
+        Seen { reachable: false, runs: None, stands_against: None, could_not_start: None }
     }
 }

@@ -247,6 +247,13 @@ pub struct Order {
     /// The instant that comes of it, in milliseconds since the Unix epoch: the vault's to say.
     #[serde(skip)]
     pub until_ms: Option<u64>,
+    /// For an unplanned failover: the chosen point and its age in milliseconds, where its host
+    /// was asked for it. Told to who has to confirm the loss; nothing is decided by it.
+    #[serde(skip)]
+    pub point_age: Option<(PointId, u64)>,
+    /// For cleaning a test failover up: what its people found, to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
     /// For flattening: when; none: now.
     #[serde(default)]
     pub at_ms: Option<u64>,
@@ -281,6 +288,8 @@ impl Order {
             network: DrillNetwork::None,
             open_ms: None,
             until_ms: None,
+            point_age: None,
+            notes: None,
             at_ms: None,
             winner: None,
         }

@@ -11,6 +11,8 @@ mod orderly;
 mod page;
 #[path = "life/stories.rs"]
 mod stories;
+#[path = "life/there.rs"]
+mod there;
 #[path = "life/versions.rs"]
 mod versions;
 #[path = "life/ways_out.rs"]

@@ -36,6 +36,7 @@ pub const fn clusters_in(size: u64) -> u64 {
 
 /// Whether a recovery point froze the guest's file systems first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
     /// The disks as a power cut at that instant would have left them, all at the same instant.

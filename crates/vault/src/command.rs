@@ -1,6 +1,7 @@
 //! What an operator can order. Each is done wholly or not at all; done again under the same
 //! idempotency key it is not done again, and gives the answer of before.
 
+mod address;
 mod cloud;
 mod disable;
 mod discard;
@@ -10,6 +11,7 @@ mod host;
 mod maintenance;
 mod mapping;
 mod operate;
+mod points;
 mod policy;
 mod relocate;
 mod site;
@@ -18,12 +20,12 @@ mod token;
 pub(crate) use enable::ENABLE_MAX;
 pub use maintenance::{MachinesThen, Maintenance, ReplicasThen};
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use farshore_control::InitialCopy;
 use farshore_policy::{OnDisable, PolicyPatch};
 use farshore_protection::Order;
-use farshore_types::{CloudId, DiskKey, HostId, JobId, MachineId, PolicyId, SiteId};
+use farshore_types::{CloudId, DiskKey, HostId, JobId, MachineId, PointId, PolicyId, SiteId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -86,6 +88,10 @@ pub enum Command {
     /// Moves the replica of a machine to another host of its cloud; none: by room. What the
     /// old host has is deleted only when the new copy is whole, and `delete_old` says so.
     MoveReplica { machine: MachineId, to: Option<HostId>, delete_old: bool },
+    /// Asks the host that has a machine's recovery points for them, the newest first; the answer's
+    /// id is the request's. `before`: only older ones; `application`: only those for which the
+    /// guest's file systems were frozen; `limit`: 1 to [`farshore_control::request::POINTS_MAX`].
+    AskPoints { machine: MachineId, before: Option<PointId>, application: bool, limit: u32 },
     /// Deletes a replica that no protection wants. `force`: though it may be the only copy.
     DiscardReplica { host: HostId, machine: MachineId, force: bool },
     /// Makes a policy of the defaults and these settings.
@@ -110,6 +116,8 @@ pub enum Command {
     Resync { machine: MachineId },
     /// Orders something of a protection's life: failover in all its forms, and the way home.
     Operate { machine: MachineId, order: Box<Order> },
+    /// Says which addresses a network card of a guest should have; both none: none any more.
+    SetAddress { machine: MachineId, card: String, home: Option<IpAddr>, away: Option<IpAddr> },
     /// Ends a protection.
     /// `replica` is as the policy says where it is not given. `force` deletes a replica that
     /// may be the only good copy.
@@ -226,6 +234,9 @@ impl Core {
             Command::MoveReplica { machine, to, delete_old } => {
                 self.move_replica(*machine, *to, *delete_old, at)
             }
+            Command::AskPoints { machine, before, application, limit } => {
+                self.ask_points(*machine, (*before, *application, *limit), at)
+            }
             Command::DiscardReplica { host, machine, force } => {
                 self.discard_replica(*host, *machine, *force, at)
             }
@@ -241,6 +252,9 @@ impl Core {
             Command::SetPaused { machine, paused } => self.set_paused(*machine, *paused, at),
             Command::Resync { machine } => self.resync(*machine, at),
             Command::Operate { machine, order } => self.operate(*machine, order, at),
+            Command::SetAddress { machine, card, home, away } => {
+                self.set_address(*machine, card, *home, *away)
+            }
             Command::CancelJob { job, by } => {
                 self.cancel_job(*job, by.as_deref().unwrap_or("an operator"), at)
             }

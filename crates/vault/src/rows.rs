@@ -12,7 +12,7 @@ mod vault;
 pub use alerts::{Acknowledged, AlertRow, Event, NoticeRow};
 pub use inventory::{AssociationRow, CloudRow, HostRow, MachineRow, Role, SiteRow};
 pub use job::{About, JobRow};
-pub use protection::{Ended, EpochRow, Leaving, ProtectionRow, ReplicaFate};
+pub use protection::{DRILLS_KEPT, DrillRecord, Ended, EpochRow, Leaving, ProtectionRow, ReplicaFate};
 pub use vault::{
     DocumentRow, HeadRow, LearningRow, NetworkMapRow, ObservedRow, OperationRow, PolicyRow, RequestRow,
     StorageMapRow, TokenRow, TrustRow,

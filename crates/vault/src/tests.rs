@@ -2,6 +2,7 @@
 //! a map, and everything that can be done to them.
 
 mod agent;
+mod around;
 mod bulk;
 mod commands;
 mod courses;

@@ -8,10 +8,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use farshore_control::{
     Peer, Wire,
-    request::{Action, Answer, Ending},
+    request::{Action, Answer, Ending, POINTS_MAX, PointFacts},
 };
 use farshore_hypervisor::definition::{self, Rewrite};
-use farshore_types::{DiskKey, MachineId};
+use farshore_replica::PointInfo;
+use farshore_types::{CLUSTER_BYTES, Consistency, DiskKey, MachineId, PointId};
 
 use super::Managed;
 use crate::{
@@ -37,6 +38,9 @@ pub(super) async fn run(
             medium::export(agent, machine, PathBuf::from(to), observer).await.map(|()| Answer::Done)
         }
         Action::Adopt { machine, disks } => adopt(agent, machine, disks, observer).await,
+        Action::Points { machine, before, application, limit } => {
+            points(agent, machine, (before, application, limit)).await
+        }
         Action::DeleteReplica { machine, epoch } => {
             delete::delete(agent, managed, machine, &epoch).await.map(|()| Answer::Done)
         }
@@ -80,6 +84,36 @@ async fn check_startable(
     let here = definition::rewrite(text, &to).map_err(wrong)?;
     let problems = agent.hypervisor().await?.check_startable(&here).await?;
     Ok(Answer::Startable { problems: problems.into_iter().map(|p| (p.what, p.advice)).collect() })
+}
+
+/// Recovery points of a replica, the newest first.
+async fn points(
+    agent: &Agent,
+    machine: MachineId,
+    (before, application, limit): (Option<PointId>, bool, u32),
+) -> Result<Answer, AgentError> {
+    let Some(replica) = agent.replicas().get(machine).await? else {
+        return Err(AgentError::Request {
+            what: format!("there is no replica of machine {machine} here"),
+            advice: "see `farshore replica list`".to_owned(),
+        });
+    };
+    let (now, limit) = (agent.clock.wall_ms(), limit.clamp(1, POINTS_MAX) as usize);
+    let mut points = replica.run(|store| store.points()).await;
+    points.retain(|point| {
+        before.is_none_or(|before| point.id < before)
+            && (!application || point.consistency == Consistency::Application)
+    });
+    let more = points.len() > limit;
+    let facts = |point: PointInfo| PointFacts {
+        id: point.id,
+        age_ms: now.saturating_sub(point.captured_ms),
+        consistency: point.consistency,
+        changed: point.changed_clusters * CLUSTER_BYTES,
+        received: point.received,
+        pinned_by: point.pinned_by,
+    };
+    Ok(Answer::Points { points: points.into_iter().rev().take(limit).map(facts).collect(), more })
 }
 
 async fn definition_of(agent: &Agent, machine: MachineId) -> Result<Answer, AgentError> {

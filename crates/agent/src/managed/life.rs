@@ -9,6 +9,7 @@
 //! ```
 
 mod act;
+mod addresses;
 mod drill;
 mod flatten;
 mod letters;
@@ -66,6 +67,8 @@ pub(super) struct Acting {
     flattening: BTreeMap<MachineId, Flattening>,
     /// Disks of which a block pull was begun.
     pulls: BTreeMap<MachineId, DiskKey>,
+    /// Which addresses were reserved at the last look.
+    addressed: BTreeMap<MachineId, addresses::Addressed>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -75,6 +78,7 @@ pub(super) struct Acting {
 /// Begins to see to every machine that has a life and that nobody sees to now.
 pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
     give_autostart_back(agent, managed).await;
+    addresses::end_of_removed(agent, managed).await;
     let machines: Vec<MachineId> = {
         let ledger = managed.ledger();
         ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine).collect()
@@ -176,6 +180,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
         return Ok(true);
     }
     drill::settle(agent, managed, &seen).await;
+    addresses::settle(agent, managed, &seen).await;
     if flatten::settle(agent, managed, &seen).await? {
         return Ok(true);
     }

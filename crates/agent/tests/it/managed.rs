@@ -1,5 +1,6 @@
 //! Two managed agents with simulated hypervisors, told by a vault that a test plays.
 
+mod addresses;
 mod flattening;
 mod handing;
 mod kerberos;

@@ -45,6 +45,7 @@ fn body(limit: u64, intent: Intent) -> Body {
         place: None,
         networks: BTreeMap::new(),
         networks_back: BTreeMap::new(),
+        addresses: Vec::new(),
         life: None,
     }))
 }

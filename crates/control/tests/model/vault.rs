@@ -153,7 +153,8 @@ impl Vault {
     pub(crate) fn facts(&self, reach: [bool; 2]) -> Facts {
         let seen = |of: HostId| {
             let told = self.told[place(of)].as_ref().filter(|_| reach[place(of)]);
-            Seen { reachable: reach[place(of)], runs: told.map(|told| told.runs), stands_against: None }
+            let (reachable, runs) = (reach[place(of)], told.map(|told| told.runs));
+            Seen { reachable, runs, stands_against: None, could_not_start: None }
         };
         let target = self.told[place(self.life.target)].as_ref();
         let epochs = |told: &Told| [Some(told.lineage.epoch), told.lineage.conflict];
@@ -227,6 +228,7 @@ fn document(doc: &Doc) -> Document {
         place: None,
         networks: Default::default(),
         networks_back: Default::default(),
+        addresses: Vec::new(),
         life: Some(doc.life.clone()),
     };
     Document::new(

@@ -117,6 +117,7 @@ impl Above {
             place: None,
             networks: BTreeMap::new(),
             networks_back: BTreeMap::new(),
+            addresses: Vec::new(),
             life: Some(self.life.clone()),
         }
     }

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     ProgramError,
     views::{
-        CancelOrder, ChangePointOrder, CommitOrder, FailbackOrder, FlattenOrder, LifeView, PlannedOrder,
-        ProtectionView, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+        AddressView, CancelOrder, ChangePointOrder, CleanUpOrder, CommitOrder, DrillRecordView,
+        FailbackOrder, FlattenOrder, LifeView, PlannedOrder, ProtectionView, TakeBackOrder, TestOrder,
+        UnplannedOrder, WinnerOrder,
     },
 };
 
@@ -72,8 +73,16 @@ pub(crate) enum FailoverCommand {
         waiting: Waiting,
     },
     /// Removes every trace of a test failover.
-    #[command(after_help = "Example:\n  farshore protection clean-up web1")]
-    CleanUp(One),
+    #[command(
+        after_help = "Examples:\n  farshore protection clean-up web1\n  farshore protection clean-up web1 --notes db-was-up-in-40s"
+    )]
+    CleanUp {
+        #[command(flatten)]
+        one: One,
+        /// What was found, kept with the protection.
+        #[arg(long)]
+        notes: Option<String>,
+    },
     /// Ends the choices that a failover leaves open.
     #[command(after_help = "Example:\n  farshore protection commit web1")]
     Commit {
@@ -245,7 +254,9 @@ pub(super) async fn run(operator: &Operator, command: FailoverCommand) -> Result
             let body = WinnerOrder { host, confirm: accepted.confirm() };
             order(operator, one, "declare-winner", &text, &body).await
         }
-        C::CleanUp(one) => bare(operator, one, "clean-up", "is rid of its test failover").await,
+        C::CleanUp { one, notes } => {
+            order(operator, one, "clean-up", "is rid of its test failover", &CleanUpOrder { notes }).await
+        }
         C::Reverse(one) => bare(operator, one, "reverse", "is replicated to the other side").await,
         C::Complete(one) => bare(operator, one, "complete", "goes on to the other side").await,
         C::Abort(one) => bare(operator, one, "abort", "stays where it was").await,
@@ -302,6 +313,15 @@ fn life_text(life: &LifeView) -> String {
     if let Some(drill) = &life.drill {
         text += &format!("a test failover is {}\n", drill.phase);
     }
+    for against in &life.against_start {
+        text += &format!("it could not be started on the other side: {against}\n");
+    }
+    for record in &life.drills {
+        text += &drill_line(record);
+    }
+    for address in &life.addresses {
+        text += &address_lines(address);
+    }
     for (hosts, why) in [(&life.fenced_on, "fenced"), (&life.held_on, "held, for nobody says who owns it,")] {
         if !hosts.is_empty() {
             text += &format!("its copy is {why} on {}\n", hosts.join(", "));
@@ -316,6 +336,27 @@ fn life_text(life: &LifeView) -> String {
     for one in life.operations.iter().filter(|one| !one.allowed) {
         let (why, instead) = (show::or_dash(&one.why), show::or_dash(&one.instead));
         text += &format!("  {:20}{why}; {instead}\n", one.operation.name());
+    }
+    text
+}
+
+fn drill_line(record: &DrillRecordView) -> String {
+    let at = record.at.map_or_else(|| "no point".to_owned(), |at| format!("point {at}"));
+    let ran = match (record.ran, record.overdue) {
+        (true, false) => "its copy ran",
+        (true, true) => "its copy ran, and was cleaned up when its time was over",
+        (false, _) => "its copy did not run",
+    };
+    let notes = record.notes.as_ref().map_or_else(String::new, |notes| format!(": {notes}"));
+    format!("a test failover to {at}: {ran}{notes}\n")
+}
+
+fn address_lines(address: &AddressView) -> String {
+    let side = |address: Option<std::net::IpAddr>| address.map_or("-".to_owned(), |a| a.to_string());
+    let (home, away) = (side(address.home), side(address.away));
+    let mut text = format!("card {} should have {home} at home, {away} on the other side\n", address.card);
+    for note in &address.notes {
+        text += &format!("  {note}\n");
     }
     text
 }
@@ -347,6 +388,22 @@ mod tests {
             loss_ms: None,
             disks: "own".to_owned(),
             drill: None,
+            could_start: Some(false),
+            against_start: vec!["there is no network 'lan'; make it".to_owned()],
+            drills: vec![DrillRecordView {
+                at: "3-7".parse().ok(),
+                host: None,
+                ran: true,
+                overdue: false,
+                ended_ms: 0,
+                notes: Some("came up in 40 s".to_owned()),
+            }],
+            addresses: vec![AddressView {
+                card: "52:54:00:00:00:01".to_owned(),
+                home: "10.0.0.5".parse().ok(),
+                away: None,
+                notes: vec!["10.0.0.5 is reserved in network 'lan' of host 'hosta'".to_owned()],
+            }],
             rival: None,
             fenced_on: vec!["hosta".to_owned()],
             held_on: Vec::new(),
@@ -356,5 +413,8 @@ mod tests {
         assert!(text.contains("unplanned-failover") && text.contains("--accept-data-loss"), "{text}");
         assert!(text.contains("replication is paused; resume it"), "{text}");
         assert!(text.contains("fenced on hosta"), "{text}");
+        assert!(text.contains("could not be started on the other side: there is no network"), "{text}");
+        assert!(text.contains("a test failover to point 3-7: its copy ran: came up in 40 s"), "{text}");
+        assert!(text.contains("should have 10.0.0.5 at home, - on the other side\n  10.0.0.5 is"), "{text}");
     }
 }

@@ -9,6 +9,7 @@ use super::{
     failover::{self, FailoverCommand},
     jobs::{Waiting, wait_for},
     operator::{ListArgs, Operator, Query, path},
+    points::{self, AddressArgs, PointsArgs},
     show,
 };
 use crate::{
@@ -52,6 +53,19 @@ pub(crate) enum ProtectionCommand {
         after_help = "Examples:\n  farshore protection move web1 --to hostc\n  farshore protection move web1 --delete-old"
     )]
     Move(MoveArgs),
+    /// Lists the recovery points of a machine, the newest first.
+    #[command(
+        after_help = "Examples:\n  farshore protection points web1\n  farshore protection points web1 --application --limit 5"
+    )]
+    Points(PointsArgs),
+    /// Says which address a network card of the guest should have on each side.
+    ///
+    /// Where the card is in a libvirt network that gives addresses, it is reserved there;
+    /// elsewhere `farshore protection show` tells what is to be done by hand.
+    #[command(
+        after_help = "Examples:\n  farshore protection address web1 --card 52:54:00:12:34:56 --home 10.0.0.5 --away 10.1.0.5\n  farshore protection address web1 --card 52:54:00:12:34:56 --clear"
+    )]
+    Address(AddressArgs),
     #[command(flatten)]
     Failover(FailoverCommand),
     /// Forgets a protection one side of which is gone for good.
@@ -184,6 +198,8 @@ pub(super) async fn run(operator: &Operator, command: ProtectionCommand) -> Resu
         ProtectionCommand::Resume(args) => resume(operator, args).await,
         ProtectionCommand::Resync(args) => resync(operator, args).await,
         ProtectionCommand::Move(args) => relocate(operator, args).await,
+        ProtectionCommand::Points(args) => points::points(operator, args).await,
+        ProtectionCommand::Address(args) => points::address(operator, args).await,
         ProtectionCommand::Failover(command) => failover::run(operator, command).await,
         ProtectionCommand::Forget(args) => {
             forget(operator, "protections", args, "the protection of machine").await

@@ -3,6 +3,7 @@
 //! details (RFC 9457). A new noun is a module with `routes()`, and a line in [`open`]; the
 //! document is made of what the handlers say. This module must never decide anything.
 
+mod addresses;
 mod alerts;
 mod asking;
 mod clouds;
@@ -16,6 +17,7 @@ mod machines;
 mod mappings;
 mod names;
 mod operations;
+mod points;
 mod policies;
 mod protections;
 mod replicas;
@@ -67,6 +69,8 @@ fn open() -> OpenApiRouter<Api> {
         .merge(mappings::routes())
         .merge(protections::routes())
         .merge(operations::routes())
+        .merge(points::routes())
+        .merge(addresses::routes())
         .merge(replicas::routes())
         .merge(jobs::routes())
         .merge(alerts::routes())

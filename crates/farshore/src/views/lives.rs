@@ -1,6 +1,8 @@
 //! Where a protection is in its life, and the orders that lead on. This module must never know
 //! what is allowed.
 
+use std::net::IpAddr;
+
 use farshore_protection::{Confirm, Operation};
 use farshore_types::PointId;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,19 @@ pub struct LifeView {
     /// A test failover that is not cleaned up.
     #[serde(default)]
     pub drill: Option<DrillView>,
+    /// Whether the machine could be started on the host that keeps the replica, as that host
+    /// looked at it last; none: it has not looked.
+    #[serde(default)]
+    pub could_start: Option<bool>,
+    /// What stands against it.
+    #[serde(default)]
+    pub against_start: Vec<String>,
+    /// Test failovers that were cleaned up, the newest last.
+    #[serde(default)]
+    pub drills: Vec<DrillRecordView>,
+    /// The addresses that the guest should have on each side.
+    #[serde(default)]
+    pub addresses: Vec<AddressView>,
     /// Another host that owns the machine too: a person has to declare the winner.
     #[serde(default)]
     pub rival: Option<String>,
@@ -57,6 +72,64 @@ pub struct DrillView {
     /// When it is cleaned up by itself, in milliseconds since the Unix epoch.
     #[serde(default)]
     pub until_ms: Option<u64>,
+}
+
+/// A test failover that was cleaned up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrillRecordView {
+    /// The point at which its copy was, if it came to one.
+    #[serde(default)]
+    pub at: Option<PointId>,
+    /// The host that had it.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Whether its copy ran when it was ordered away.
+    pub ran: bool,
+    /// Whether it was cleaned up because its time was over.
+    pub overdue: bool,
+    /// When it was ordered away, in milliseconds since the Unix epoch.
+    pub ended_ms: u64,
+    /// What its people found.
+    #[serde(default)]
+    pub notes: Option<String>,
+}
+
+/// The addresses that a network card of the guest should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AddressView {
+    /// The card's hardware address.
+    pub card: String,
+    /// On the side where protection began.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub home: Option<IpAddr>,
+    /// On the other side.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub away: Option<IpAddr>,
+    /// What its hosts say of it: where it is reserved, or what is to be done by hand.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// The addresses that a network card should have; none on both sides: nothing is said of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddressOrder {
+    /// On the side where protection began.
+    #[schema(value_type = Option<String>)]
+    pub home: Option<IpAddr>,
+    /// On the other side.
+    #[schema(value_type = Option<String>)]
+    pub away: Option<IpAddr>,
+}
+
+/// The end of a test failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleanUpOrder {
+    /// What its people found, to be kept.
+    pub notes: Option<String>,
 }
 
 /// What is answered to an operation now.

@@ -1,6 +1,6 @@
 //! The contract over the model. This module must never hold the world's lock while it waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use farshore_types::{DiskKey, MachineId};
@@ -210,6 +210,21 @@ impl Hypervisor for Simulated {
     async fn remove_network(&self, name: &str) -> Result<()> {
         self.act(Operation::Networks, "remove a network", |world, _| {
             world.networks.remove(name);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()> {
+        self.act(Operation::Networks, "reserve an address", |world, verb| {
+            world.reserve(verb, network, card, address)
+        })
+        .await
+    }
+
+    async fn release_address(&self, network: &str, card: &str) -> Result<()> {
+        self.act(Operation::Networks, "release an address", |world, _| {
+            world.addresses.remove(&(network.to_owned(), card.to_owned()));
             Ok(())
         })
         .await

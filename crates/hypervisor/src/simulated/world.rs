@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
 };
@@ -24,6 +25,10 @@ pub(super) struct World {
     pub(super) start_problems: Vec<Problem>,
     /// Networks that were made.
     pub(super) networks: BTreeSet<String>,
+    /// Networks of the host that give addresses.
+    pub(super) giving: BTreeSet<String>,
+    /// Addresses that they keep for cards.
+    pub(super) addresses: BTreeMap<(String, String), IpAddr>,
     /// Images that cannot be looked at now.
     pub(super) unseen: BTreeSet<PathBuf>,
 }
@@ -51,6 +56,32 @@ pub(super) struct Running {
     pub(super) socket: PathBuf,
     pub(super) disks: BTreeMap<DiskKey, Arc<Snapshot>>,
     pub(super) ended: Arc<AtomicBool>,
+}
+
+impl World {
+    /// Keeps an address of a network for a card.
+    pub(super) fn reserve(
+        &mut self,
+        verb: &'static str,
+        network: &str,
+        card: &str,
+        address: IpAddr,
+    ) -> Result<()> {
+        if !self.giving.contains(network) {
+            let (kind, why) = match self.networks.contains(network) {
+                true => (Kind::Unsupported, format!("network '{network}' gives no addresses by DHCP")),
+                false => (Kind::NoSuchNetwork, format!("the host has no network '{network}'")),
+            };
+            return Err(wrong(verb, kind, why));
+        }
+        let mut others = self.addresses.iter().filter(|((n, c), _)| n == network && c != card);
+        if let Some(((_, other), _)) = others.find(|(_, kept)| **kept == address) {
+            let why = format!("network '{network}' keeps {address} for {other}");
+            return Err(wrong(verb, Kind::AlreadyExists, why));
+        }
+        self.addresses.insert((network.to_owned(), card.to_owned()), address);
+        Ok(())
+    }
 }
 
 impl Drop for Running {

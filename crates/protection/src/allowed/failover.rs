@@ -38,7 +38,7 @@ impl Life {
             return Answer::no("source-not-ready", what, "see to that first");
         }
         let missing = source_is_there(facts).or_else(|| self.target_is_there(facts));
-        missing.unwrap_or_else(Answer::yes)
+        missing.or_else(|| cannot_start_there(facts)).unwrap_or_else(Answer::yes)
     }
 
     /// Wherever the target holds one whole point, whatever else is under way.
@@ -174,4 +174,11 @@ impl Life {
 fn confirms(runs_elsewhere: Option<bool>) -> Vec<Confirm> {
     let may = (runs_elsewhere != Some(false)).then_some(Confirm::MayStillRun);
     [Confirm::DataLoss].into_iter().chain(may).collect()
+}
+
+/// Found out before the machine is shut down, not after.
+fn cannot_start_there(facts: &Facts) -> Option<Answer> {
+    let why = facts.target.could_not_start.as_ref().filter(|_| !bug::is(Bug::MovesBlindly))?;
+    let what = format!("the machine could not be started on the target's host: {why}");
+    Some(Answer::no("cannot-start-there", what, "see to that first; it is looked at again by itself"))
 }

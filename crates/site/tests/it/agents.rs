@@ -134,6 +134,7 @@ fn protection(machine: MachineId, source: &Host, target: &Host) -> Body {
         place: None,
         networks: [].into(),
         networks_back: [].into(),
+        addresses: Vec::new(),
         life: None,
     }))
 }

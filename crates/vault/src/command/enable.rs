@@ -68,6 +68,10 @@ impl Core {
         let initial = enable.initial.unwrap_or_else(|| policy.policy.initial_copy(at.wall_ms, ahead_minutes));
         let resync = self.tables.protections.get(&machine).map_or(0, |row| row.resync);
         let life = self.begun(machine, choice.source, choice.target)?;
+        // What people said of the guest is true of it still.
+        let before = self.tables.protections.get(&machine);
+        let (addresses, drills) =
+            before.map(|row| (row.addresses.clone(), row.drills.clone())).unwrap_or_default();
         self.tables.protections.put(ProtectionRow {
             machine,
             name: choice.name.clone(),
@@ -83,6 +87,8 @@ impl Core {
             note: None,
             ended: None,
             leaving: None,
+            addresses,
+            drills,
         });
         Ok(())
     }

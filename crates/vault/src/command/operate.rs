@@ -8,8 +8,11 @@ use farshore_types::{JobId, MachineId};
 use crate::{
     Answer, Core, Finding, Moment, Problem, Severity,
     jobs::{Course, Kind},
-    rows::{About, ProtectionRow},
+    rows::{About, DRILLS_KEPT, DrillRecord, ProtectionRow},
 };
+
+/// Longest notes of a test failover, in bytes.
+const NOTES_MAX: usize = 16 << 10;
 
 impl Core {
     /// Orders something of a protection's life.
@@ -22,6 +25,11 @@ impl Core {
         if has_its_own_command(order.operation) {
             let what = format!("'{}' is a command of its own", order.operation.name());
             return Err(Problem::invalid("operation", what, "order it by that"));
+        }
+        let notes = order.notes.as_ref().map_or(0, String::len);
+        if notes > NOTES_MAX {
+            let what = format!("the notes have {notes} bytes");
+            return Err(Problem::invalid("notes", what, "keep them below 16 KiB, and the rest elsewhere"));
         }
         let row = self.protection_row(machine)?.clone();
         if !self.may_issue_for(row.hosts(), at) {
@@ -38,8 +46,10 @@ impl Core {
         let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
         let order = Order { seen, ..order.clone() };
         self.check_point(&row, &order)?;
+        let may_not_start = self.may_not_start(&row, &order, at);
         let mut answer = self.order_life(&row, &order, None, at)?;
         answer.warnings.extend(warnings);
+        answer.warnings.extend(may_not_start);
         Ok(answer)
     }
 
@@ -58,6 +68,9 @@ impl Core {
         let facts = self.facts_of(row, at);
         let input = Input::Order(Box::new(order.clone()));
         let step = row.life.step(&input, &facts).map_err(|reason| self.refusal(row, &order, &reason, at))?;
+        if order.operation == Operation::CleanUp {
+            self.remember_drill(row, &order, at);
+        }
         let changed = self.put_life(machine, step.life);
         if step.supersedes {
             let by = format!("a later order: {}", order.operation.name());
@@ -68,6 +81,44 @@ impl Core {
             answer.jobs.extend(self.begin_course(machine, begin, &order, at)?);
         }
         Ok(answer)
+    }
+
+    /// After a disaster it is tried whatever the target's host thinks of it; it is told.
+    fn may_not_start(&self, row: &ProtectionRow, order: &Order, at: &Moment) -> Option<Finding> {
+        let goes = matches!(order.operation, Operation::UnplannedFailover | Operation::TestFailover);
+        let why = self.facts_of(row, at).target.could_not_start.filter(|_| goes)?;
+        let host = self.host_name(row.target());
+        Some(Finding {
+            severity: Severity::Warning,
+            code: "may-not-start".to_owned(),
+            machine: Some(row.machine),
+            what: format!("machine '{}' may not start on host '{host}': {why}", row.name),
+            advice: "it is tried all the same, and again when that was seen to".to_owned(),
+        })
+    }
+
+    /// What there was to see of a test failover that is being cleaned up.
+    fn remember_drill(&mut self, row: &ProtectionRow, order: &Order, at: &Moment) {
+        let Some(drill) = &row.life.drill else { return };
+        let hosts = drill.host.map_or(row.hosts().to_vec(), |host| vec![host]);
+        let there = hosts.into_iter().find_map(|host| {
+            let seen = self.standing(host, row.machine)?.drill.as_ref()?;
+            (seen.order == drill.order).then_some((host, seen.at, seen.runs))
+        });
+        let record = DrillRecord {
+            order: drill.order,
+            at: there.and_then(|(_, at, _)| at),
+            host: drill.host.or(there.map(|(host, ..)| host)),
+            ran: there.is_some_and(|(.., runs)| runs),
+            overdue: drill.overdue,
+            ended_ms: at.wall_ms,
+            notes: order.notes.clone().filter(|notes| !notes.is_empty()),
+        };
+        self.tables.protections.change(&row.machine, |row| {
+            row.drills.push(record);
+            let over = row.drills.len().saturating_sub(DRILLS_KEPT);
+            row.drills.drain(..over);
+        });
     }
 
     /// What is asked for is so already, or is being done: said, and nothing is changed.
@@ -159,6 +210,10 @@ impl Core {
         {
             let secs = age_ms.div_ceil(1000);
             what += &match order.operation {
+                Operation::UnplannedFailover if let Some((chosen, age_ms)) = order.point_age => {
+                    let secs = age_ms.div_ceil(1000);
+                    format!("; the last {secs} s would be lost: point {chosen} is so old")
+                }
                 Operation::UnplannedFailover if matches!(order.point, Choice::At(chosen) if chosen != point) =>
                 {
                     format!(

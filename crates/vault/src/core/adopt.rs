@@ -172,6 +172,8 @@ impl Core {
             note: Some(note),
             ended: None,
             leaving: None,
+            addresses: body.addresses.clone(),
+            drills: known.map(|row| row.drills.clone()).unwrap_or_default(),
         };
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host), None, at);

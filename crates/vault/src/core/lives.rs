@@ -264,7 +264,17 @@ impl Core {
         let reachable = row.is_some() && self.silence(host, at).is_none();
         let maintenance = row.filter(|row| row.maintenance);
         let stands_against = maintenance.map(|row| format!("host '{}' is in maintenance", row.name));
-        Seen { reachable, runs: self.runs_on(host, machine).filter(|_| reachable), stands_against }
+        let looked = self.standing(host, machine).and_then(|standing| standing.could_start.as_ref());
+        let against = looked.filter(|looked| !looked.could()).map(|looked| {
+            let each = looked.against.iter().map(|problem| format!("{}; {}", problem.what, problem.advice));
+            each.collect::<Vec<_>>().join("; and ")
+        });
+        Seen {
+            reachable,
+            runs: self.runs_on(host, machine).filter(|_| reachable),
+            stands_against,
+            could_not_start: against,
+        }
     }
 
     /// Whether a machine runs on a host, as far as the host says that.
@@ -292,6 +302,7 @@ impl Core {
         if !self.may_issue(at) {
             return;
         }
+        self.drop_unanswered_points(at);
         let live = self.tables.protections.rows().filter(|row| row.is_live());
         let due = |row: &&ProtectionRow| {
             let late = |until: Option<u64>| until.is_some_and(|until| until <= at.wall_ms);

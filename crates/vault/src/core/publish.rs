@@ -163,6 +163,7 @@ impl Core {
             place: row.place_at_target(),
             networks: self.networks_between(row.source(), row.target()),
             networks_back: self.networks_between(row.target(), row.source()),
+            addresses: row.addresses.clone(),
             life: Some(row.life.clone()),
         })
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use farshore_control::{InitialCopy, Intent, Settings};
+use farshore_control::{CardAddress, InitialCopy, Intent, Settings};
 use farshore_protection::Life;
-use farshore_types::{DiskKey, Epoch, HostId, MachineId, PolicyId, RequestId};
+use farshore_types::{DiskKey, Epoch, HostId, MachineId, PointId, PolicyId, RequestId};
 use serde::{Deserialize, Serialize};
 
 /// A machine's protection. It stays when it has ended, so that nothing is taken for new.
@@ -51,6 +51,38 @@ pub struct ProtectionRow {
     /// Where its replica is on the way from, until the copy on the target is whole.
     #[serde(default)]
     pub leaving: Option<Leaving>,
+    /// The addresses that the guest should have, by card.
+    #[serde(default)]
+    pub addresses: Vec<CardAddress>,
+    /// Test failovers that were cleaned up, the last [`DRILLS_KEPT`] of them, the newest last.
+    #[serde(default)]
+    pub drills: Vec<DrillRecord>,
+}
+
+/// Test failovers that are remembered of each protection.
+pub const DRILLS_KEPT: usize = 10;
+
+/// A test failover that was cleaned up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillRecord {
+    /// Tells it from the others.
+    pub order: u64,
+    /// At which point its copy was, if it came to one.
+    #[serde(default)]
+    pub at: Option<PointId>,
+    /// The host that had it.
+    #[serde(default)]
+    pub host: Option<HostId>,
+    /// Whether its copy ran when it was ordered away.
+    pub ran: bool,
+    /// Whether it was cleaned up because its time was over.
+    #[serde(default)]
+    pub overdue: bool,
+    /// When it was ordered away, in milliseconds since the Unix epoch.
+    pub ended_ms: u64,
+    /// What its people found.
+    #[serde(default)]
+    pub notes: Option<String>,
 }
 
 /// A replica on another host than the target: the whole one, until the target has a copy.
@@ -199,6 +231,10 @@ struct Kept {
     ended: Option<Ended>,
     #[serde(default)]
     leaving: Option<Leaving>,
+    #[serde(default)]
+    addresses: Vec<CardAddress>,
+    #[serde(default)]
+    drills: Vec<DrillRecord>,
 }
 
 impl From<Kept> for ProtectionRow {
@@ -225,6 +261,8 @@ impl From<Kept> for ProtectionRow {
             note: kept.note,
             ended: kept.ended,
             leaving: kept.leaving,
+            addresses: kept.addresses,
+            drills: kept.drills,
         }
     }
 }

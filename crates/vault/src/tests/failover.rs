@@ -42,12 +42,12 @@ impl World {
         self.run(&command)
     }
 
-    fn refused(&mut self, operation: Operation) -> Problem {
+    pub(super) fn refused(&mut self, operation: Operation) -> Problem {
         let command = self.operate(operation);
         self.try_run(&command).unwrap_err()
     }
 
-    fn order_with(
+    pub(super) fn order_with(
         &mut self,
         change: impl FnOnce(&mut Order),
         operation: Operation,
@@ -57,7 +57,7 @@ impl World {
         self.try_run(&Command::Operate { machine, order })
     }
 
-    fn rounds(&mut self, rounds: usize) {
+    pub(super) fn rounds(&mut self, rounds: usize) {
         (0..rounds).for_each(|_| self.round());
     }
 
@@ -66,11 +66,11 @@ impl World {
         self.hosts.iter().position(|one| *one == host).unwrap()
     }
 
-    fn source(&self) -> usize {
+    pub(super) fn source(&self) -> usize {
         self.place(self.row().source())
     }
 
-    fn target(&self) -> usize {
+    pub(super) fn target(&self) -> usize {
         self.place(self.row().target())
     }
 
@@ -80,7 +80,7 @@ impl World {
 }
 
 /// Protected, with a first point, and something written since that is sent too.
-fn protected() -> World {
+pub(super) fn protected() -> World {
     let mut world = World::new();
     world.live();
     world.round();

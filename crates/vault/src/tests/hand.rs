@@ -7,7 +7,7 @@ use farshore_control::{
     Body, Key, Standing, Version,
     ownership::{Heard, Lineage, Seal},
     report::Problem,
-    standing::{Adopted, DrillStanding, Flattening},
+    standing::{Adopted, CouldStart, DrillStanding, Flattening},
 };
 use farshore_protection::{
     BroughtUp, Choice, DrillPhase, Life, Overlay, Want,
@@ -32,6 +32,8 @@ pub(super) struct Hand {
     pub(super) sent: Option<PointId>,
     seal_in: Option<Seal>,
     pub(super) drill: Option<DrillStanding>,
+    /// Whether the machine could be started here.
+    pub(super) could_start: Option<CouldStart>,
     /// Why nothing can be brought up here.
     pub(super) broken: Option<&'static str>,
     /// Its guest does not shut down.
@@ -72,6 +74,7 @@ impl Agent {
             cannot: hand.cannot.clone(),
             adopted: hand.adopted,
             drill: hand.drill.clone(),
+            could_start: hand.could_start.clone(),
             flattening: held.get(machine).filter(|(_, life)| life.wanted().flatten).map(|_| Flattening {
                 done: 1,
                 total: 1,

@@ -58,6 +58,7 @@ fn protection(epoch: Epoch, source: HostId) -> Body {
         place: None,
         networks: BTreeMap::new(),
         networks_back: BTreeMap::new(),
+        addresses: Vec::new(),
         life: None,
     }))
 }

@@ -11,7 +11,7 @@ use farshore_protection::BroughtUp;
 use farshore_types::{DiskKey, Epoch, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
-use super::drill::DrillKept;
+use super::{addresses::AddressKept, drill::DrillKept};
 
 /// How this host stands with one machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ pub struct Station {
     /// Whether disks may be on their way to get everything into their own images.
     #[serde(default)]
     pub flattening: bool,
+    /// Addresses that networks of this host keep for its cards, because of us.
+    #[serde(default)]
+    pub addresses: Vec<AddressKept>,
     /// The boot of this host in which the machine ran when it was last looked at.
     #[serde(default)]
     pub ran_in: Option<String>,
@@ -97,6 +100,7 @@ impl Station {
             autostart: None,
             drill: None,
             flattening: false,
+            addresses: Vec::new(),
             ran_in: None,
         }
     }

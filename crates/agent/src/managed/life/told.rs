@@ -62,6 +62,7 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         adopted: station.turned,
         drill,
         flattening: flatten.then(|| acting.flattening.get(&machine).cloned().unwrap_or_else(nothing_done)),
+        addresses: acting.addressed.get(&machine).map(|last| last.told.clone()).unwrap_or_default(),
         held_without_witness: acting.held.contains(&machine),
         ..Standing::of(machine)
     }

@@ -182,6 +182,7 @@ impl Pair {
             place: None,
             networks: BTreeMap::new(),
             networks_back: BTreeMap::new(),
+            addresses: Vec::new(),
             life: None,
         }
     }

@@ -2,7 +2,7 @@
 //! done once. Whatever is wrong with one of them is told as a problem.
 
 use axum::{
-    extract::{FromRequestParts, Path, Query, Request, State},
+    extract::{FromRequestParts, Path, Query, Request, State, rejection::PathRejection},
     http::{
         StatusCode,
         header::{AUTHORIZATION, HeaderName},
@@ -93,6 +93,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
             Refusal::new(StatusCode::BAD_REQUEST, "query", error.body_text(), advice)
         })
     }
+}
+
+/// The parts of a path.
+pub(super) fn of_path<T>(path: Result<Path<T>, PathRejection>) -> Result<T, Refusal> {
+    let path = path.map_err(|error| {
+        let advice = "write it in UTF-8, each byte that is no letter or digit as %XX";
+        Refusal::new(StatusCode::BAD_REQUEST, "path", error.body_text(), advice)
+    })?;
+    Ok(path.0)
 }
 
 /// The key under which an order is done once.

@@ -10,13 +10,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Answered, Api,
     asking::{Key, Named},
-    names,
+    names, points,
 };
 use crate::{
     vault::issuer::problem,
     views::{
-        CancelOrder, ChangePointOrder, CommitOrder, FailbackOrder, FlattenOrder, Ordered, PlannedOrder,
-        TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
+        CancelOrder, ChangePointOrder, CleanUpOrder, CommitOrder, FailbackOrder, FlattenOrder, Ordered,
+        PlannedOrder, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
     },
 };
 
@@ -105,6 +105,29 @@ macro_rules! bare_operations {
     };
 }
 
+/// Brings a machine up on the other side at a recovery point.
+///
+/// It needs nothing of the host that runs the machine, and supersedes what is under way. What
+/// is missing to be confirmed is told with how much would be lost.
+#[utoipa::path(
+    post,
+    path = "/api/v1/protections/{machine}/unplanned-failover",
+    tag = "failover",
+    params(("machine" = String, Path, description = "Name or id of a machine.")),
+    request_body = UnplannedOrder,
+    responses((status = 200, description = "What it came to.", body = Ordered))
+)]
+async fn unplanned_failover(
+    State(api): State<Api>,
+    key: Key,
+    Named(name): Named,
+    Json(asked): Json<UnplannedOrder>,
+) -> Answered<Ordered> {
+    let wanted = choice(asked.point.as_deref()).unwrap_or_default();
+    let point_age = points::age_of_choice(&api, &name, wanted, &asked.confirm).await;
+    operate(api, key, name, move |core| Ok(Order { point_age, ..asked.order(core)? })).await
+}
+
 operations! {
     /// Moves a machine to the other side without any loss.
     ///
@@ -112,16 +135,15 @@ operations! {
     /// that. It is protected in reverse from then on. Nothing is lost, or it does not happen.
     planned_failover "/api/v1/protections/{machine}/planned-failover" PlannedOrder;
 
-    /// Brings a machine up on the other side at a recovery point.
-    ///
-    /// It needs nothing of the host that runs the machine, and supersedes what is under way. What
-    /// is missing to be confirmed is told with how much would be lost.
-    unplanned_failover "/api/v1/protections/{machine}/unplanned-failover" UnplannedOrder;
-
     /// Brings a copy of a machine up in an isolated network.
     ///
     /// Replication goes on meanwhile. It is cleaned up by order, or when its time is over.
     test_failover "/api/v1/protections/{machine}/test-failover" TestOrder;
+
+    /// Removes every trace of a test failover.
+    ///
+    /// Notes of what was found are kept with the protection.
+    clean_up_test "/api/v1/protections/{machine}/clean-up" CleanUpOrder;
 
     /// Ends the choices that a failover leaves open.
     commit_failover "/api/v1/protections/{machine}/commit" CommitOrder;
@@ -156,9 +178,6 @@ operations! {
 }
 
 bare_operations! {
-    /// Removes every trace of a test failover.
-    clean_up_test "/api/v1/protections/{machine}/clean-up" Operation::CleanUp;
-
     /// Replicates a failed-over machine to the other side.
     ///
     /// What the other side wrote itself is kept as a point, its disks are adopted, and what
@@ -243,6 +262,14 @@ impl Says for TestOrder {
             open_ms: Some(u64::from(hours) * 3_600_000),
             ..new(Self::OPERATION, Vec::new())
         })
+    }
+}
+
+impl Says for CleanUpOrder {
+    const OPERATION: Operation = Operation::CleanUp;
+
+    fn order(self, _: &Core) -> Result<Order, Problem> {
+        Ok(Order { notes: self.notes, ..new(Self::OPERATION, Vec::new()) })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Replicas, as hosts report them: listed, and discarded where no protection wants them.
 
 use axum::extract::{Path, State};
-use farshore_channel::Refusal;
 use farshore_control::report::ReplicaState;
 use farshore_types::{HostId, MachineId};
 use farshore_vault::{Command, Core, Problem, ProblemKind};
@@ -11,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Answered, Api, Listed,
-    asking::{Key, Params},
+    asking::{Key, Params, of_path},
     lists::{Place, list_params},
     names,
 };
@@ -93,10 +92,7 @@ async fn discard_replica(
     path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
     Params(asked): Params<DiscardParams>,
 ) -> Answered<Ordered> {
-    let Path((host, machine)) = path.map_err(|error| {
-        let advice = "write it in UTF-8, each byte that is no letter or digit as %XX";
-        Refusal::new(axum::http::StatusCode::BAD_REQUEST, "path", error.body_text(), advice)
-    })?;
+    let (host, machine) = of_path(path)?;
     api.order(key, move |core| {
         let host = names::host(core, &host)?.id;
         let machine = replica_of(core, host, &machine)?;

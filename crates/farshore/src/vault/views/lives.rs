@@ -1,11 +1,15 @@
 //! A protection's life, as it is seen from all sides.
 
+use farshore_control::CardAddress;
 use farshore_protection::{Answer, DrillPhase, Flat, Operation, Stage};
 use farshore_types::HostId;
-use farshore_vault::{Core, Moment, rows::ProtectionRow};
+use farshore_vault::{
+    Core, Moment,
+    rows::{DrillRecord, ProtectionRow},
+};
 
 use super::{host_name, protection};
-use crate::views::{DrillView, LifeView, OperationView, ProtectionView};
+use crate::views::{AddressView, DrillRecordView, DrillView, LifeView, OperationView, ProtectionView};
 
 /// A protection with its life in all.
 pub(in crate::vault) fn protection_in_all(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
@@ -43,7 +47,11 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
         let here = |host: &HostId| core.standing(*host, row.machine).is_some_and(is);
         row.hosts().into_iter().filter(here).map(|host| host_name(core, host)).collect()
     };
+    let looked = core.standing(row.target(), row.machine).and_then(|standing| standing.could_start.as_ref());
+    let against = looked.into_iter().flat_map(|looked| &looked.against);
     LifeView {
+        could_start: looked.map(farshore_control::standing::CouldStart::could),
+        against_start: against.map(|one| format!("{}; {}", one.what, one.advice)).collect(),
         what: life.state().what().to_owned(),
         away: life.is_away(),
         brought_up_at,
@@ -52,11 +60,45 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
         loss_ms,
         disks: disks.to_owned(),
         drill,
+        drills: row.drills.iter().map(|record| drill_record(core, record)).collect(),
+        addresses: row.addresses.iter().map(|address| address_of(core, row, address)).collect(),
         rival: life.rival.map(|rival| host_name(core, rival.owner)),
         fenced_on: on(|standing| standing.fenced),
         held_on: on(|standing| standing.held_without_witness),
         operations: life.allowed_operations(&core.facts_of(row, at)).into_iter().map(operation).collect(),
     }
+}
+
+fn drill_record(core: &Core, record: &DrillRecord) -> DrillRecordView {
+    DrillRecordView {
+        at: record.at,
+        host: record.host.map(|host| host_name(core, host)),
+        ran: record.ran,
+        overdue: record.overdue,
+        ended_ms: record.ended_ms,
+        notes: record.notes.clone(),
+    }
+}
+
+fn address_of(core: &Core, row: &ProtectionRow, address: &CardAddress) -> AddressView {
+    let mut notes = Vec::new();
+    for host in row.hosts() {
+        let said = core.standing(host, row.machine).into_iter().flat_map(|standing| &standing.addresses);
+        for one in said.filter(|one| one.card == address.card) {
+            let (name, address) = (host_name(core, host), one.address);
+            notes.extend(
+                one.reserved_in
+                    .as_ref()
+                    .map(|network| format!("{address} is reserved in network '{network}' of host '{name}'")),
+            );
+            notes.extend(
+                one.by_hand.as_ref().map(|problem| {
+                    format!("{address} on host '{name}': {}; {}", problem.what, problem.advice)
+                }),
+            );
+        }
+    }
+    AddressView { card: address.card.clone(), home: address.home, away: address.away, notes }
 }
 
 fn operation((operation, answer): (Operation, Answer)) -> OperationView {

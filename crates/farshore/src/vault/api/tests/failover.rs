@@ -51,7 +51,7 @@ async fn what_is_refused_is_refused_as_it_is_shown() {
             continue;
         }
         let path = format!("protections/m0/{operation}");
-        let bare = ["clean-up", "reverse", "complete", "abort", "stop-flatten"].contains(&operation);
+        let bare = ["reverse", "complete", "abort", "stop-flatten"].contains(&operation);
         let body = body(operation);
         let told = world.ask(Method::POST, &path, (!bare).then_some(&body)).await.body;
         match told["code"].as_str() {
@@ -89,4 +89,20 @@ async fn orders_that_make_no_sense_are_told_by_what() {
     post("commit", json!({}), "bad-request").await;
     let unknown = format!("protections/{}/failback", machine_id(99));
     world.refused(Method::POST, &unknown, &json!({}), "protection-unknown").await;
+}
+
+#[tokio::test]
+async fn addresses_and_notes_are_shown_and_points_of_a_silent_host_are_told_as_such() {
+    let world = protected().await;
+    let body = json!({ "home": "10.0.0.5", "away": "fd00::5" });
+    let put = "protections/m0/addresses/52:54:00:00:00:01";
+    assert_eq!(world.ask(Method::PUT, put, Some(&body)).await.body["changed"], true);
+    let shown = world.get("protections/m0").await["details"]["addresses"][0].clone();
+    assert_eq!((&shown["card"], &shown["away"]), (&json!("52:54:00:00:00:01"), &json!("fd00::5")));
+    world.refused(Method::PUT, "protections/m0/addresses/eth0", &body, "card").await;
+    world.refused(Method::PUT, put, &json!({ "home": "nowhere" }), "bad-request").await;
+    let told = world.ask(Method::GET, "protections/m0/points", None).await.body;
+    assert!(["no-points", "target-away", "points"].iter().any(|code| told["code"] == *code), "{told}");
+    let told = world.ask(Method::GET, "protections/m0/points?cursor=x", None).await.body;
+    assert_eq!(told["code"], "cursor");
 }

@@ -1,0 +1,204 @@
+//! What is around failovers: recovery points that are listed, addresses of guests, whether a
+//! machine could start there, notes of test failovers.
+
+use std::net::IpAddr;
+
+use farshore_control::{
+    Body, CardAddress, Key,
+    report::Problem,
+    request::{Action, Answer, Ending, Outcome, PointFacts},
+    standing::CouldStart,
+};
+use farshore_protection::{Choice, Confirm, Operation, State};
+use farshore_types::{Consistency, PointId, RequestId};
+
+use super::{
+    failover::protected,
+    world::{World, id},
+};
+use crate::{Command, ProblemKind};
+
+fn ask(limit: u32) -> Command {
+    Command::AskPoints { machine: id(1), before: None, application: false, limit }
+}
+
+fn facts(number: u64) -> PointFacts {
+    let id = PointId { epoch: 1, number };
+    let consistency = Consistency::Crash;
+    PointFacts { id, age_ms: 9, consistency, changed: 1, received: 1, pinned_by: Vec::new() }
+}
+
+#[test]
+fn recovery_points_are_asked_of_the_host_that_has_them_and_kept_until_that_knows() {
+    let mut world = protected();
+    let at = world.target();
+    world.agent(at).obeys = false;
+    let request = RequestId(world.run(&ask(10)).id.unwrap());
+    assert_eq!(world.core.request(request).unwrap().host, world.hosts[at]);
+    world.deliver_all();
+    let held = world.agent(at).holder.get(&Key::Request(request)).unwrap().body.clone();
+    let Body::Request(asked) = held else { panic!("{held:?}") };
+    assert!(matches!(asked.action, Action::Points { limit: 10, .. }), "{asked:?}");
+    let host = world.hosts[at];
+    let answer = Answer::Points { points: vec![facts(7)], more: true };
+    let outcome = Outcome { id: request, host, result: Ending::Done { answer: answer.clone() } };
+    world.agent(at).outcomes.push(outcome);
+    world.report(host);
+    assert_eq!(world.core.request(request).unwrap().ending, Some(Ending::Done { answer }));
+    world.deliver_all();
+    assert!(world.agent(at).holder.forget_removed(&Key::Request(request)));
+    world.report(host);
+    assert!(world.core.request(request).is_none(), "nothing is left of it");
+}
+
+#[test]
+fn after_a_failover_they_are_where_the_machine_runs() {
+    let mut world = protected();
+    let away = world.target();
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    assert_eq!(world.state(), State::FailedOver);
+    let request = RequestId(world.run(&ask(10)).id.unwrap());
+    assert_eq!(world.core.request(request).unwrap().host, world.hosts[away]);
+}
+
+#[test]
+fn what_nobody_answered_is_dropped_and_what_cannot_be_answered_is_said() {
+    let mut world = protected();
+    let at = world.target();
+    world.agent(at).obeys = false;
+    assert_eq!(world.try_run(&ask(0)).unwrap_err().code, "limit");
+    assert_eq!(world.try_run(&ask(1001)).unwrap_err().code, "limit");
+    let nobody = Command::AskPoints { machine: id(99), before: None, application: false, limit: 1 };
+    assert_eq!(world.try_run(&nobody).unwrap_err().kind, ProblemKind::NotFound);
+    let request = RequestId(world.run(&ask(10)).id.unwrap());
+    world.wait(121_000);
+    world.rounds(1);
+    assert!(world.core.request(request).is_none(), "nobody waits for it any more");
+    (0..20).for_each(|_| {
+        world.wait(10_000);
+        world.round_without(&[at]);
+    });
+    assert_eq!(world.try_run(&ask(10)).unwrap_err().code, "target-away");
+}
+
+#[test]
+fn the_loss_of_a_chosen_point_is_told_exactly_where_its_age_is_known() {
+    let mut world = protected();
+    let point = PointId { epoch: 1, number: 1 };
+    let told = |world: &mut World, age: Option<u64>| {
+        let choose = |order: &mut farshore_protection::Order| {
+            order.confirmed = [Confirm::MayStillRun].into();
+            order.point = Choice::LatestApplication;
+            order.point_age = age.map(|age| (point, age));
+        };
+        world.order_with(choose, Operation::UnplannedFailover).unwrap_err().what
+    };
+    let exact = told(&mut world, Some(61_500));
+    assert!(exact.contains("the last 62 s would be lost: point 1-1 is so old"), "{exact}");
+    assert!(!told(&mut world, None).contains("62 s"));
+}
+
+#[test]
+fn a_machine_is_not_moved_to_where_it_could_not_start() {
+    let mut world = protected();
+    let at = world.target();
+    let (code, what, advice) = ("definition", "there is no network 'lan'", "make it");
+    let problem = Problem { code: code.to_owned(), what: what.to_owned(), advice: advice.to_owned() };
+    let point = PointId { epoch: 1, number: 1 };
+    let could = |against| Some(CouldStart { at: point, against });
+    world.hand(at, id(1)).could_start = could(vec![problem]);
+    world.rounds(1);
+    let refused = world.refused(Operation::PlannedFailover);
+    assert_eq!(refused.code, "cannot-start-there");
+    assert!(refused.what.contains("there is no network 'lan'; make it"), "{refused:?}");
+    assert_eq!(world.state(), State::Protected, "nothing was changed");
+    world.hand(at, id(1)).could_start = could(Vec::new());
+    world.rounds(1);
+    assert_eq!(world.order(Operation::PlannedFailover).jobs.len(), 1);
+}
+
+#[test]
+fn after_a_disaster_it_is_tried_and_told_that_it_may_not_start() {
+    let mut world = protected();
+    let at = world.target();
+    let problem = Problem {
+        code: "no-memory".to_owned(),
+        what: "it wants 64 GiB, of which 8 are free".to_owned(),
+        advice: "stop something".to_owned(),
+    };
+    world.hand(at, id(1)).could_start =
+        Some(CouldStart { at: PointId { epoch: 1, number: 1 }, against: vec![problem] });
+    world.rounds(1);
+    let answer = world.order(Operation::UnplannedFailover);
+    assert!(answer.warnings.iter().any(|w| w.code == "may-not-start" && w.what.contains("64 GiB")));
+    world.rounds(4);
+    assert_eq!(world.state(), State::FailedOver);
+}
+
+#[test]
+fn notes_of_a_test_failover_are_kept_when_nothing_else_of_it_is() {
+    let mut world = protected();
+    world.order(Operation::TestFailover);
+    world.rounds(3);
+    let long = world.order_with(|o| o.notes = Some("x".repeat(20_000)), Operation::CleanUp).unwrap_err();
+    assert_eq!(long.code, "notes");
+    let notes = "the database came up in 40 s";
+    world.order_with(|order| order.notes = Some(notes.to_owned()), Operation::CleanUp).unwrap();
+    world.rounds(3);
+    assert!(world.row().life.drill.is_none());
+    let record = world.row().drills[0].clone();
+    assert_eq!((record.notes.as_deref(), record.ran, record.overdue), (Some(notes), true, false));
+    for _ in 0..12 {
+        world.order(Operation::TestFailover);
+        world.rounds(3);
+        world.order(Operation::CleanUp);
+        world.rounds(3);
+    }
+    assert_eq!(world.row().drills.len(), crate::rows::DRILLS_KEPT);
+    assert!(world.row().drills.last().unwrap().order > record.order, "the newest are kept");
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
+}
+
+fn set(card: &str, home: &str, away: &str) -> Command {
+    let (home, away) = (address(home), address(away));
+    Command::SetAddress { machine: id(1), card: card.to_owned(), home, away }
+}
+
+#[test]
+fn addresses_travel_with_the_document_and_survive_a_restored_vault() {
+    let mut world = protected();
+    let card = "52:54:00:00:00:01";
+    let backup = world.stored.clone();
+    assert!(world.run(&set("52-54-00-00-00-01", "10.0.0.5", "10.1.0.5")).changed);
+    assert!(!world.run(&set(card, "10.0.0.5", "10.1.0.5")).changed, "it is so already");
+    world.rounds(2);
+    let at = world.target();
+    let said = CardAddress { card: card.to_owned(), home: address("10.0.0.5"), away: address("10.1.0.5") };
+    assert_eq!(world.protection(at, 1).addresses, std::slice::from_ref(&said));
+    // A backup of before knows nothing of them.
+    world.start(backup, crate::Start::Restored);
+    world.rounds(4);
+    assert_eq!(world.row().addresses, [said]);
+    assert!(world.run(&set(card, "", "")).changed);
+    world.rounds(2);
+    assert!(world.protection(at, 1).addresses.is_empty());
+}
+
+#[test]
+fn addresses_that_make_no_sense_are_refused() {
+    let mut world = protected();
+    for (card, home, code) in [
+        ("eth0", "10.0.0.5", "card"),
+        ("52:54:00:00:00:01", "224.0.0.1", "address"),
+        ("52:54:00:00:00:01", "127.0.0.1", "address"),
+    ] {
+        assert_eq!(world.try_run(&set(card, home, "")).unwrap_err().code, code);
+    }
+    world.run(&set("52:54:00:00:00:01", "10.0.0.5", ""));
+    let twice = world.try_run(&set("52:54:00:00:00:02", "", "10.0.0.5")).unwrap_err();
+    assert_eq!(twice.code, "address-taken");
+}
