@@ -15,6 +15,7 @@ mod flatten;
 mod letters;
 mod look;
 mod start;
+mod startable;
 mod station;
 mod told;
 mod turn;
@@ -69,6 +70,8 @@ pub(super) struct Acting {
     pulls: BTreeMap<MachineId, DiskKey>,
     /// Which addresses were reserved at the last look.
     addressed: BTreeMap<MachineId, addresses::Addressed>,
+    /// Whether machines of which the replica is here could start here.
+    looked: BTreeMap<MachineId, startable::Looked>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -181,6 +184,7 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
     }
     drill::settle(agent, managed, &seen).await;
     addresses::settle(agent, managed, &seen).await;
+    startable::settle(agent, managed, &seen).await;
     if flatten::settle(agent, managed, &seen).await? {
         return Ok(true);
     }

@@ -63,6 +63,7 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         drill,
         flattening: flatten.then(|| acting.flattening.get(&machine).cloned().unwrap_or_else(nothing_done)),
         addresses: acting.addressed.get(&machine).map(|last| last.told.clone()).unwrap_or_default(),
+        could_start: acting.looked.get(&machine).map(|looked| looked.told.clone()),
         held_without_witness: acting.held.contains(&machine),
         ..Standing::of(machine)
     }
