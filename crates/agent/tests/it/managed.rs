@@ -9,6 +9,7 @@ mod lives;
 mod medium;
 mod moving;
 mod requests;
+mod unprotected;
 pub(crate) mod vault;
 mod world;
 

@@ -206,7 +206,9 @@ fn left_out_by_definition(disk: &DiskText) -> Option<Tracking> {
     let why = match (disk.device.as_str(), &disk.source) {
         ("cdrom", _) => "a CD drive",
         ("floppy", _) => "a floppy drive",
-        ("lun", _) => "a SCSI device passed through: the guest's writes bypass QEMU; use device='disk'",
+        ("lun", _) => {
+            "a SCSI device passed through, whose writes bypass QEMU; it is NOT protected; use device='disk'"
+        }
         _ if disk.readonly => "read-only",
         _ if disk.shareable => {
             "shared with other machines, whose writes this host does not see; it is NOT protected"
