@@ -104,6 +104,10 @@ impl Default for Timing {
 /// What is worth a report.
 #[derive(Default)]
 struct News {
+    /// Somebody waits for it: it is told without the usual gap.
+    urgent: Notify,
+    /// Whether the next report has something of that kind.
+    is_urgent: AtomicBool,
     /// As soon as one may be made.
     soon: Notify,
     /// A new point of a machine that is copied often.

@@ -1,18 +1,23 @@
 //! The agent that runs on: all roles at once, until asked to stop. This module must never
 //! do a role's work itself.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use farshore_hypervisor::Kind;
 use farshore_link::{Proofs, ServerLimits};
-use farshore_replica::Phase;
+use farshore_replica::{Phase, ReplicaError};
+use farshore_types::MachineId;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Agent, AgentError, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics, scrub,
-    source, target, watchdog::Watchdog,
+    Agent, AgentError, OpenReplica, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics,
+    scrub, source, target, watchdog::Watchdog,
 };
+
+/// How long a replica that somebody else holds is waited for, and how often it is looked at.
+const HELD_FOR: Duration = Duration::from_secs(10);
+const HELD_LOOK: Duration = Duration::from_millis(100);
 
 /// Runs an agent until `stop` is cancelled; then cycles end, sessions close and backups
 /// are given up in good order. `watchdog` is the command line of a watchdog, if one is
@@ -96,13 +101,7 @@ async fn open_replicas(agent: &Arc<Agent>) {
         Vec::new()
     });
     for id in machines {
-        let replica = match agent.replicas().get_or_create(id).await {
-            Ok(replica) => replica,
-            Err(error) => {
-                tracing::error!(machine = %id, error = error.fault().what, "this replica cannot be used");
-                continue;
-            }
-        };
+        let Some(replica) = open_replica(agent, id).await else { continue };
         let (phase, machine) = replica.run(|store| (store.phase(), store.name().to_owned())).await;
         let (Phase::BroughtUp { point } | Phase::BringingUp { point }) = phase else { continue };
         let Ok(hypervisor) = agent.hypervisor().await else { continue };
@@ -113,6 +112,23 @@ async fn open_replicas(agent: &Arc<Agent>) {
                 "its disks are set to the point, but this host does not have the machine: repeat \
                  `bring-up`, or `discard` it"
             );
+        }
+    }
+}
+
+/// A command that looked before this agent ran may hold it for a moment more.
+async fn open_replica(agent: &Arc<Agent>, id: MachineId) -> Option<Arc<OpenReplica>> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match agent.replicas().get_or_create(id).await {
+            Ok(replica) => return Some(replica),
+            Err(AgentError::Replica(ReplicaError::Locked { .. })) if begun.elapsed() < HELD_FOR => {
+                tokio::time::sleep(HELD_LOOK).await;
+            }
+            Err(error) => {
+                tracing::error!(machine = %id, error = error.fault().what, "this replica cannot be used");
+                return None;
+            }
         }
     }
 }

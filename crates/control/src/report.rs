@@ -18,6 +18,10 @@ pub struct HostReport {
     pub run: Uuid,
     /// Rises with every report of a run; an older one says nothing new.
     pub sequence: u64,
+    /// Whether somebody waits for what is new in it: a step of a failover. Whoever passes it on
+    /// does that at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// The agent's version.
     pub agent_version: String,
     /// Milliseconds since the Unix epoch by the host's clock, to see its skew.
@@ -133,6 +137,9 @@ pub struct MachineFacts {
     pub brought_up_at: Option<PointId>,
 }
 
+/// Steps in which is told what a disk takes, in bytes.
+pub const ALLOCATED_STEP: u64 = 4 << 30;
+
 /// A disk of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskFacts {
@@ -140,6 +147,10 @@ pub struct DiskFacts {
     pub key: DiskKey,
     /// Bytes.
     pub size: u64,
+    /// Bytes that it takes on its host, rounded up to steps of [`ALLOCATED_STEP`] so that it is
+    /// not news all the time; none: its host cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<u64>,
     /// Format of its image.
     pub format: String,
     /// Where it is kept: a name of [`StorageClass`], where it is in one.
@@ -387,6 +398,7 @@ mod tests {
             host,
             run: Uuid::nil(),
             sequence: 1,
+            urgent: false,
             agent_version: "0.1.0".to_owned(),
             clock_ms: 1,
             transit_ms: 2,

@@ -5,7 +5,7 @@
 //! explorer tries what can come next in every order, from several beginnings, and compares each
 //! step with what must never be.
 //!
-//! `FARSHORE_STATES=1000000` explores that many states instead of the usual thousands.
+//! `FARSHORE_STATES=1500000` explores that many states instead of the usual thousands.
 #![expect(clippy::unwrap_used, reason = "what cannot go on in a test fails it")]
 
 #[path = "model/acts.rs"]

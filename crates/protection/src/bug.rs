@@ -39,6 +39,8 @@ pub enum Bug {
     SealsEarly,
     /// A writer of the same number is let in, whoever it is (R4).
     AdmitsTwins,
+    /// Of two epochs of one number, whoever asks is answered by its own (R4, R8).
+    AnswersTwins,
     /// A machine is shut down to be moved to where it cannot be started.
     MovesBlindly,
     /// A machine is brought up without asking whether it runs on the other side.

@@ -171,7 +171,7 @@ impl Life {
             }
         }
         let epoch = Epoch { number: self.issued.number + 1, token: 77 };
-        events.push((false, Event::Owned { epoch, owner: self.target, alone: false }));
+        events.push((false, Event::Owned { epoch, owner: self.target, alone: false, twice: false }));
         events
     }
 }

@@ -78,10 +78,17 @@ pub fn at_boot(lineage: &Lineage, me: HostId, nonce: u128, answers: &[Answered],
 }
 
 /// Answers another host's question: by everything that is durable here, a seal that was
-/// refused and an epoch that conflicts included.
+/// refused and an epoch that conflicts included. Of two of one number it is the one that is held:
+/// who owns the machine by the other one must hear that there is a conflict, not its own epoch.
 #[must_use]
 pub fn witness(lineage: &Lineage, nonce: u128) -> Witness {
-    let epochs = [Some(lineage.epoch), lineage.conflict].into_iter().flatten();
+    let epochs = if bug::is(Bug::AnswersTwins) {
+        [Some(lineage.epoch), lineage.conflict]
+    } else {
+        [lineage.conflict, Some(lineage.epoch)]
+    };
+    // Of equals the last one.
+    let epochs = epochs.into_iter().flatten();
     let epoch = epochs.max_by_key(|epoch| epoch.number).unwrap_or(lineage.epoch);
     Witness { nonce, epoch }
 }

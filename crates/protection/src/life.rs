@@ -46,6 +46,10 @@ pub struct Life {
     /// Another owner, about which a person has to decide.
     #[serde(default)]
     pub rival: Option<Rival>,
+    /// An epoch that the source raised by itself, while it is not known that the other host runs
+    /// nothing. Of any other epoch than that of now it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unasked: Option<Epoch>,
 }
 
 /// Where a protection is in its life.
@@ -276,6 +280,13 @@ impl Drill {
 }
 
 impl Life {
+    /// Whether the source owns the machine by an epoch that it raised by itself, and it is not
+    /// known yet whether the other host runs it too.
+    #[must_use]
+    pub fn awaits_the_other(&self) -> bool {
+        self.unasked == Some(self.epoch)
+    }
+
     /// The life of a protection that begins now, by an epoch that was issued for it.
     #[must_use]
     pub fn begin(source: HostId, target: HostId, epoch: Epoch) -> Life {
@@ -294,6 +305,7 @@ impl Life {
             drill: None,
             flat: Flat::Own,
             rival: None,
+            unasked: None,
         }
     }
 

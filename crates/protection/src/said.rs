@@ -51,10 +51,11 @@ impl Life {
         let knows = |loser: &Said| loser.lineage.epoch == lineage.epoch && !loser.runs;
         let loser = if lineage.owner == said.host { other } else { Some(said) };
         let alone = lineage.conflict.is_none() && loser.is_some_and(knows);
-        events.push(Event::Owned { epoch: lineage.epoch, owner: lineage.owner, alone });
+        let twice = loser.is_some_and(|loser| loser.runs);
+        events.push(Event::Owned { epoch: lineage.epoch, owner: lineage.owner, alone, twice });
         if let Some(epoch) = lineage.conflict {
             let owner = if said.host == self.source { self.target } else { self.source };
-            events.push(Event::Owned { epoch, owner, alone: false });
+            events.push(Event::Owned { epoch, owner, alone: false, twice: false });
         }
         if said.host == self.source && lineage.epoch == self.epoch {
             self.news_of_source(said, &mut events);

@@ -94,6 +94,8 @@ pub enum Event {
         /// Whether the other host has said that it knows this epoch, and does not run the
         /// machine: then it never starts it any more.
         alone: bool,
+        /// Whether the other host says that it runs the machine.
+        twice: bool,
     },
     /// The machine, or its replica, is on another host of the same side now.
     Moved {
@@ -205,7 +207,7 @@ impl Life {
 
     /// The source owns the machine by `epoch`.
     pub(crate) fn own(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
+        (self.epoch, self.unasked) = (epoch, None);
         if self.issued.number <= epoch.number {
             self.issued = epoch;
         }

@@ -106,6 +106,7 @@ impl Life {
         let (source, target) = self.wants();
         let flows =
             self.replicates() && !self.paused && self.flat != Flat::Flattening && self.rival.is_none();
+        let flows = flows && !self.awaits_the_other();
         Wanted {
             epoch: self.epoch,
             owner: self.source,
@@ -119,6 +120,14 @@ impl Life {
     }
 
     fn wants(&self) -> (Want, Want) {
+        let (source, target) = self.wants_of_stage();
+        // Whether the other host still runs the machine is not known: nothing is stopped for
+        // what this one did by itself.
+        let stops = matches!(target, Want::Receive | Want::Fence | Want::Adopt);
+        if stops && self.awaits_the_other() { (source, Want::Hold) } else { (source, target) }
+    }
+
+    fn wants_of_stage(&self) -> (Want, Want) {
         if self.stage == Stage::Disabled {
             return (Want::Nothing, Want::Nothing);
         }

@@ -125,6 +125,8 @@ pub struct Server {
     changed: watch::Sender<u64>,
     /// A host said something.
     told: Notify,
+    /// Some of that is waited for.
+    urgent: Notify,
     transit_ms: Mutex<u64>,
 }
 
@@ -179,6 +181,7 @@ impl Server {
             begun: now,
             changed: watch::channel(0).0,
             told: Notify::new(),
+            urgent: Notify::new(),
             transit_ms: Mutex::new(0),
         })
     }

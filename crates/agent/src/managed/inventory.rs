@@ -1,9 +1,14 @@
 //! What the host is and what is on it. This module must never change anything.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::{FileExt, MetadataExt},
+};
 
-use farshore_control::report::{DiskFacts, HostFacts, Inventory, MachineFacts, Space, StorageClass};
-use farshore_hypervisor::{Machine, NicSource};
+use farshore_control::report::{
+    ALLOCATED_STEP, DiskFacts, HostFacts, Inventory, MachineFacts, Space, StorageClass,
+};
+use farshore_hypervisor::{Disk, Machine, NicSource};
 use farshore_types::Digest;
 
 use crate::{Agent, AgentError, commands};
@@ -56,10 +61,12 @@ fn machine_facts(
     brought_up_at: Option<farshore_types::PointId>,
 ) -> MachineFacts {
     let replica_dir = &agent.config().replica_dir;
-    let disk = |disk: farshore_hypervisor::Disk| {
+    let disk = |disk: Disk| {
         let kept = disk.path.as_ref().is_some_and(|path| path.starts_with(replica_dir));
+        let allocated = allocated(&disk);
         let line = commands::disk_line(disk);
         DiskFacts {
+            allocated,
             key: line.disk,
             size: line.size,
             format: line.format,
@@ -76,6 +83,24 @@ fn machine_facts(
         name: machine.name,
         brought_up_at,
     }
+}
+
+/// What a disk takes here. Of a part of its content in another file, nobody knows how much of
+/// that is covered; what is no file takes all of it.
+fn allocated(disk: &Disk) -> Option<u64> {
+    let path = disk.path.as_ref()?;
+    let file = std::fs::File::open(path).ok()?;
+    let facts = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    if disk.format == "qcow2" {
+        // Bytes 8 to 15 of the header: where the backing file's name is.
+        let mut head = [0; 16];
+        file.read_exact_at(&mut head, 0).ok()?;
+        if head[8..] != [0; 8] {
+            return None;
+        }
+    }
+    let steps = (facts.blocks() * 512).div_ceil(ALLOCATED_STEP).max(1);
+    Some(steps.saturating_mul(ALLOCATED_STEP).min(disk.size))
 }
 
 /// What a mapping can name.

@@ -145,7 +145,10 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
     let mut pause = RETRY.0;
     loop {
         match next(agent, managed, machine).await {
-            Ok(true) => pause = RETRY.0,
+            Ok(true) => {
+                pause = RETRY.0;
+                managed.urge();
+            }
             Ok(false) => {
                 managed.set_doing(machine, None);
                 managed.set_cannot(machine, None);
@@ -340,7 +343,7 @@ impl Managed {
         };
         drop(acting);
         if changed {
-            self.news.soon.notify_one();
+            self.urge();
         }
     }
 

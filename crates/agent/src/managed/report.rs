@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -37,6 +37,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Makes one.
 pub(super) async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u64) -> HostReport {
+    // Before anything is looked at: what comes later makes the next one urgent.
+    let urgent = managed.news.is_urgent.swap(false, Ordering::Relaxed);
     let mut problems = managed.problems();
     let (digest, inventory) = host(agent, managed, &mut problems).await;
     let (told, wants_documents, transit) = {
@@ -55,6 +57,7 @@ pub(super) async fn make(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u
         host: managed.me,
         run: managed.run,
         sequence,
+        urgent,
         agent_version: VERSION.to_owned(),
         clock_ms: agent.clock.wall_ms(),
         transit_ms: millis(transit),

@@ -20,6 +20,9 @@ use crate::{Agent, AgentError};
 /// Code of the problem that nobody above answers.
 const NOBODY_ABOVE: &str = "site-silent";
 
+/// Shortest time between two reports where somebody waits for what is new.
+const URGENT_GAP: Duration = Duration::from_millis(100);
+
 /// Does all of a managed agent until stopped. Replications end in good order then.
 pub async fn run(agent: Arc<Agent>, managed: Arc<Managed>, stop: CancellationToken) {
     tokio::join!(
@@ -77,6 +80,18 @@ impl Managed {
 }
 
 impl Managed {
+    /// Somebody waits for what is new: it is told without the usual gap.
+    pub(super) fn urge(&self) {
+        self.news.is_urgent.store(true, Ordering::Relaxed);
+        self.news.urgent.notify_one();
+    }
+
+    /// Waits for something that is urgent; never for less than keeps reports from crowding.
+    async fn has_urgent_news(&self) {
+        sleep(URGENT_GAP).await;
+        self.news.urgent.notified().await;
+    }
+
     /// Waits for something that is worth a report, `since` the last one was made.
     async fn has_news(&self, since: Duration) {
         let cycle = async {
@@ -176,6 +191,7 @@ async fn reports(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellation
     loop {
         sequence += 1;
         let told = stop.run_until_cancelled(tell(agent, managed, sequence)).await;
+        let heard = matches!(told, Some(Ok(_)));
         let (gap, rest) = match told {
             None => return,
             Some(Ok(true)) => (managed.timing.report_gap.min(pause), Duration::ZERO),
@@ -191,8 +207,15 @@ async fn reports(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancellation
             }
         };
         let rest = async {
-            sleep(gap).await;
-            drop(tokio::time::timeout(rest, managed.has_news(gap)).await);
+            let usual = async {
+                sleep(gap).await;
+                drop(tokio::time::timeout(rest, managed.has_news(gap)).await);
+            };
+            // Who does not answer is not asked more often because of that.
+            tokio::select! {
+                () = usual => {}
+                () = managed.has_urgent_news(), if heard => {}
+            }
         };
         if stop.run_until_cancelled(rest).await.is_none() {
             return;
@@ -207,6 +230,7 @@ async fn tell(agent: &Arc<Agent>, managed: &Arc<Managed>, sequence: u64) -> Resu
     let begun = Instant::now();
     let reply = upstream.report(&report).await.map_err(|error| {
         managed.lost(&error);
+        managed.news.is_urgent.fetch_or(report.urgent, Ordering::Relaxed);
         above(&error)
     })?;
     let (whole, gave) = (report.inventory.is_some(), !report.documents.is_empty());
@@ -242,6 +266,17 @@ mod tests {
     fn managed() -> Managed {
         let files = Arc::new(MemoryFiles::new());
         Managed::open(HostId(Uuid::nil()), Vec::new(), Timing::default(), files, "/state".into()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_waits_for_is_told_without_the_usual_gap_and_reports_never_crowd() {
+        let (managed, begun) = (managed(), Instant::now());
+        (0..5).for_each(|_| managed.urge());
+        managed.has_urgent_news().await;
+        assert_eq!(begun.elapsed(), URGENT_GAP);
+        assert!(managed.timing.report_gap > URGENT_GAP * 4);
+        let again = tokio::time::timeout(Duration::from_secs(60), managed.has_urgent_news()).await;
+        assert!(again.is_err(), "it is told once");
     }
 
     #[tokio::test(start_paused = true)]

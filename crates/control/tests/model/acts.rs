@@ -193,6 +193,13 @@ impl World {
             return false;
         }
         let Some(from) = &mut self.vaults[vault] else { return false };
+        // By which term it asks, the vault hears: another one of the same number is heard of so.
+        if let Some(held) = &self.relays[site].doc {
+            from.hears_term(held.version.term);
+            if from.superseded {
+                return true;
+            }
+        }
         let (doc, kept) = (from.doc_for(site), from.kept());
         let relay = &mut self.relays[site];
         if relay.warm.as_ref().is_none_or(|warm| warm.version.term.number <= kept.version.term.number) {

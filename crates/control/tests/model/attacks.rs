@@ -278,6 +278,44 @@ fn attack_8_without_force_nothing_is_brought_up_beside_a_machine_that_runs_or_ma
     assert!(!protected().maybe(Act::Alone { at: 1, force: false }).faults.is_empty());
 }
 
+/// Both hosts are taken by force; the one that was taken last is booted once more.
+fn booted_as_a_twin() -> Story {
+    let by_force = |at| Act::Alone { at, force: true };
+    let story = protected().with(Act::Cut).with(by_force(1)).with(Act::Mend);
+    let story = story.with(Act::Crash(0)).with(Act::Boot(0)).with(by_force(0));
+    story.with(Act::Crash(0)).with(Act::Boot(0)).maybe(Act::Next(0))
+}
+
+/// Found by the exploration at a million worlds: the other host answered by the asker's own epoch,
+/// of which it had heard, and not by its own of the same number.
+#[test]
+fn attack_8_of_two_owners_of_one_number_none_starts_by_the_other_ones_word() {
+    let story = booted_as_a_twin();
+    assert_eq!(story.world.running(), [1], "a person has to say who is right");
+    story.is_fine().unwrap();
+    let _planted = plant(Bug::AnswersTwins);
+    assert!(booted_as_a_twin().is_fine().is_err());
+}
+
+/// A vault that was restored from before a failover hears first, from the host that runs the
+/// machine, that a person has brought it up by force on the other one.
+fn forced_beside_a_restored_vault() -> Story {
+    let story = protected().with(Act::Backup(0)).order(0, Operation::PlannedFailover).converged();
+    let story = story.with(Act::Restore(0)).with(Act::Wait(0)).with(Act::Alone { at: 0, force: true });
+    let story = story.with(Act::Tell(1)).with(Act::Hear { vault: 0, site: 1 });
+    story.with(Act::Fetch { site: 1, vault: 0 }).maybe(Act::Pull(1)).maybe(Act::Next(1))
+}
+
+/// Found by the exploration at a million worlds, too.
+#[test]
+fn attack_8_what_a_host_did_by_itself_stops_nothing_on_the_other_though_the_vault_thinks_it_home() {
+    let story = forced_beside_a_restored_vault();
+    assert_eq!(story.world.running(), [0, 1], "a person has to say who is right");
+    story.is_fine().unwrap();
+    let _planted = plant(Bug::AdoptsBlindly);
+    assert!(forced_beside_a_restored_vault().is_fine().is_err());
+}
+
 #[test]
 fn attack_11_a_host_that_dies_with_reverse_half_done_is_failed_over_from() {
     let story = moving().converged().heard_by(0);

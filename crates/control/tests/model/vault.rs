@@ -115,7 +115,7 @@ impl Vault {
         self.publish();
     }
 
-    fn hears_term(&mut self, heard: Term) {
+    pub(crate) fn hears_term(&mut self, heard: Term) {
         if !matches!(self.version.term.order_of(&heard), Order::Newer | Order::Conflict) {
             return;
         }

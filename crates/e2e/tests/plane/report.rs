@@ -78,6 +78,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         faults: Vec::new(),
     });
     HostReport {
+        urgent: false,
         host: host_of(n),
         run: run.id,
         sequence: run.sequence,
@@ -117,6 +118,7 @@ fn inventory(host: &Host) -> Inventory {
         disks: vec![DiskFacts {
             key: "vda".parse().unwrap(),
             size: 20 * GIB,
+            allocated: None,
             format: "qcow2".to_owned(),
             storage: None,
             tracking: "bitmap".to_owned(),

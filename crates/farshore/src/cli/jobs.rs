@@ -20,6 +20,8 @@ use crate::{
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(500);
+/// How soon it is looked again at first.
+const SOON: Duration = Duration::from_millis(40);
 
 /// How jobs can stand: the API's words.
 const STATES: [&str; 8] =
@@ -202,6 +204,7 @@ impl<'a> Follower<'a> {
     async fn follow(mut self, jobs: &[JobId]) -> Result<Vec<JobView>, ProgramError> {
         self.said = vec![Vec::new(); jobs.len()];
         let mut ended: Vec<Option<JobView>> = vec![None; jobs.len()];
+        let begun = tokio::time::Instant::now();
         loop {
             for (at, id) in jobs.iter().enumerate().filter(|(at, _)| ended[*at].is_none()).collect::<Vec<_>>()
             {
@@ -216,7 +219,8 @@ impl<'a> Follower<'a> {
                 return Ok(ended.into_iter().flatten().collect());
             }
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                // What is short is told when it is over, not half a second later.
+                () = tokio::time::sleep(EVERY.min(begun.elapsed() / 8 + SOON)) => {}
                 _ = tokio::signal::ctrl_c() => {
                     let open = jobs.iter().zip(&ended).find(|(_, ended)| ended.is_none());
                     let id = open.map(|(id, _)| id.to_string()).unwrap_or_default();

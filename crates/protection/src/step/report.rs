@@ -40,8 +40,8 @@ impl Life {
                 life.flat = Flat::Flattening;
             }
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
-            Event::Owned { epoch, owner, alone } => {
-                step.supersedes = life.owned(*epoch, *owner, *alone);
+            Event::Owned { epoch, owner, alone, twice } => {
+                step.supersedes = life.owned(*epoch, *owner, (*alone, *twice));
             }
             Event::Moved { from, to } => life.moved(*from, *to),
             Event::FirstPoint
@@ -173,7 +173,7 @@ impl Life {
 
     /// A host owns the machine by an epoch (rules R2 and R4). Whether anything that was under
     /// way is superseded by it.
-    fn owned(&mut self, epoch: Epoch, owner: HostId, alone: bool) -> bool {
+    fn owned(&mut self, epoch: Epoch, owner: HostId, (alone, twice): (bool, bool)) -> bool {
         if let Stage::HandingOver(over) = &self.stage
             && over.next == epoch
             && owner == self.target
@@ -182,6 +182,9 @@ impl Life {
             return false;
         }
         let order = self.epoch.order_of(&epoch);
+        if self.awaits_the_other() && order == EpochOrder::Same {
+            return self.hears_of_the_other((alone, twice));
+        }
         if matches!(order, EpochOrder::Older | EpochOrder::Same) {
             return false;
         }
@@ -196,13 +199,31 @@ impl Life {
             self.stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: BTreeSet::new() };
         } else if clear && owner == self.source {
             self.own(epoch);
+            // By itself: what runs on the other host is not stopped for that.
+            self.unasked = (!alone && !bug::is(Bug::AdoptsBlindly)).then_some(epoch);
             if matches!(self.stage, Stage::HandingOver(_)) {
                 (self.stage, self.copying) = (Stage::Committed, Copying::Off);
+            }
+            if self.awaits_the_other() {
+                self.hears_of_the_other((false, twice));
             }
         } else {
             self.rival = Some(Rival { epoch, owner });
         }
         true
+    }
+
+    /// The source has raised its epoch by itself, and now it is known what the other host does: it
+    /// runs nothing, and knows of the epoch; or it runs the machine, and a person has to decide.
+    fn hears_of_the_other(&mut self, (alone, twice): (bool, bool)) -> bool {
+        if alone {
+            self.unasked = None;
+        } else if twice && self.rival.is_none() {
+            let owner = self.target;
+            self.rival = Some(Rival { epoch: self.epoch, owner });
+            return true;
+        }
+        false
     }
 
     fn moved(&mut self, from: HostId, to: HostId) {

@@ -68,7 +68,7 @@ fn a_planned_failover_is_protected_in_reverse_at_once_and_leads_home_again() {
 fn levels_that_were_not_heard_are_skipped() {
     let life = protected().does(Operation::PlannedFailover, &well()).unwrap();
     let (next, owner) = (life.issued, life.target);
-    let life = life.hears(Event::Owned { epoch: next, owner, alone: false }, &well());
+    let life = life.hears(Event::Owned { epoch: next, owner, alone: false, twice: false }, &well());
     assert_eq!((life.state(), life.source), (State::Starting, THERE));
 }
 
@@ -255,7 +255,7 @@ fn a_seal_that_another_vault_had_ordered_is_the_truth_all_the_same() {
 /// A host took the machine over by itself while the vault was away. `alone`: the other one has
 /// heard of it, and does not run the machine.
 fn taken_over(alone: bool) -> Life {
-    let owned = Event::Owned { epoch: Epoch { number: 2, token: 77 }, owner: THERE, alone };
+    let owned = Event::Owned { epoch: Epoch { number: 2, token: 77 }, owner: THERE, alone, twice: false };
     protected().hears(owned, &well())
 }
 
@@ -283,7 +283,7 @@ fn an_adoption_that_stops_production_is_caught() {
 fn one_number_of_two_owners_stops_both_until_a_winner_is_declared() {
     let life = protected().does(Operation::PlannedFailover, &well()).unwrap();
     let twin = Epoch { token: 4711, ..life.issued };
-    let life = life.hears(Event::Owned { epoch: twin, owner: THERE, alone: true }, &well());
+    let life = life.hears(Event::Owned { epoch: twin, owner: THERE, alone: true, twice: false }, &well());
     assert_eq!(life.state(), State::Contested);
     assert_eq!(life.does(Operation::UnplannedFailover, &well()).unwrap_err().code, "contested");
     let won = life.does(Operation::DeclareWinner, &well()).unwrap();

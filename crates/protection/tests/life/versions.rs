@@ -65,7 +65,7 @@ fn cycles_and_drills_make_nobodys_order_stale() {
 fn a_step_that_changes_nothing_gives_the_same_life() {
     for life in all_lives() {
         let again = life.hears(
-            Event::Owned { epoch: life.epoch, owner: life.source, alone: false },
+            Event::Owned { epoch: life.epoch, owner: life.source, alone: false, twice: false },
             &life.example_facts(),
         );
         assert_eq!(again, life);

@@ -76,8 +76,12 @@ async fn report(
 ) -> Result<Json<ReportReply>, Refusal> {
     peer.require_member(Role::Host, report.host.0)?;
     let (host, now) = (report.host, server.clock.monotonic());
+    let urgent = report.urgent;
     let reply = server.core().take_report(host, report, now);
     server.told.notify_one();
+    if urgent {
+        server.urgent.notify_one();
+    }
     reply.map(Json).ok_or_else(|| Refusal::unavailable("this site server listens to too many hosts"))
 }
 

@@ -15,6 +15,8 @@ use super::Server;
 
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Shortest time between two reports where a host has something that somebody waits for.
+const URGENT_GAP: Duration = Duration::from_millis(50);
 /// Longest time between two reports to the vault.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
@@ -112,6 +114,7 @@ pub(super) async fn reports(server: &Arc<Server>, stop: &CancellationToken) {
             None => return,
             Some(asked) => asked,
         };
+        let heard = asked.is_ok();
         let pause = match asked {
             Ok(()) => {
                 (backoff, most) = (Backoff::default(), (most * 2).min(REPORTS_MAX));
@@ -126,7 +129,17 @@ pub(super) async fn reports(server: &Arc<Server>, stop: &CancellationToken) {
                 backoff.pause()
             }
         };
-        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+        let urgent = async {
+            sleep(URGENT_GAP).await;
+            server.urgent.notified().await;
+        };
+        let rest = async {
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = urgent, if heard => {}
+            }
+        };
+        if stop.run_until_cancelled(rest).await.is_none() {
             return;
         }
     }

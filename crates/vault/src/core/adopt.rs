@@ -186,7 +186,7 @@ impl Core {
             match &body.life {
                 // Whether that is an owner that took over cleanly, its hosts tell, if they can.
                 Some(life) if tells => {
-                    let event = Event::Owned { epoch, owner, alone: false };
+                    let event = Event::Owned { epoch, owner, alone: false, twice: false };
                     self.happens(machine, &Report { epoch: life.epoch, event }, at);
                 }
                 _ => self.turn_to(machine, &Lineage::new(machine, epoch, owner)),

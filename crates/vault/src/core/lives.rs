@@ -90,6 +90,7 @@ impl Core {
         // Most of what is said is known: that is told without a copy of the life.
         if let Event::Owned { epoch, .. } = &report.event
             && matches!(row.life.epoch.order_of(epoch), EpochOrder::Same | EpochOrder::Older)
+            && !row.life.awaits_the_other()
         {
             return;
         }
@@ -230,7 +231,7 @@ impl Core {
         let Some(row) = self.tables.protections.get(&lineage.machine) else { return };
         let report = |epoch, owner| Report {
             epoch: row.life.epoch,
-            event: Event::Owned { epoch, owner, alone: false },
+            event: Event::Owned { epoch, owner, alone: false, twice: false },
         };
         let other = if host == row.source() { row.target() } else { row.source() };
         let reports =

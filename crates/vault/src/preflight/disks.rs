@@ -47,14 +47,14 @@ impl Look<'_> {
         }
     }
 
-    /// Bytes of the disks that are replicated.
+    /// Bytes that the replicated disks take, as far as their host can tell; else their sizes.
     pub(super) fn size(&self, row: &MachineRow) -> u64 {
         let taken = row
             .facts
             .disks
             .iter()
             .filter(|disk| disk.tracking != LEFT_OUT && !self.enable.excluded.contains(&disk.key));
-        taken.map(|disk| disk.size).sum()
+        taken.map(|disk| disk.allocated.unwrap_or(disk.size)).sum()
     }
 
     pub(super) fn room(&mut self, target: &HostRow, row: &MachineRow) {
@@ -67,8 +67,10 @@ impl Look<'_> {
         };
         let left = free.saturating_sub(promised / LEAST_ROOM);
         if left < size / LEAST_ROOM {
-            let what =
-                format!("host '{}' has {free} bytes free, machine '{name}' has disks of {size}", target.name);
+            let what = format!(
+                "host '{}' has {free} bytes free, machine '{name}' has {size} bytes of disks",
+                target.name
+            );
             self.error("no-room", what, "make room, or name another target host");
         } else if free.saturating_sub(promised) < size {
             let what = format!(

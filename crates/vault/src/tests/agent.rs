@@ -106,6 +106,7 @@ impl Agent {
             host: self.host,
             run: Uuid::from_u128(self.run),
             sequence: self.sequence,
+            urgent: false,
             agent_version: "0.1.0".to_owned(),
             clock_ms: 0,
             transit_ms: 1,

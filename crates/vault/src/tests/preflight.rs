@@ -92,6 +92,21 @@ impl World {
 }
 
 #[test]
+fn a_disk_needs_the_room_that_it_takes_not_the_room_that_it_could() {
+    let mut world = World::new();
+    let large = |world: &mut World, allocated| {
+        let disk = &mut world.agent(0).machines[0].disks[0];
+        (disk.size, disk.allocated) = (100_000 * GIB, allocated);
+        world.all_report();
+        codes(world, &one(1))
+    };
+    let found = large(&mut world, None);
+    assert!(has(&found, "no-room", Severity::Error), "{found:?}");
+    let found = large(&mut world, Some(GIB));
+    assert!(found.iter().all(|finding| !finding.0.contains("room")), "{found:?}");
+}
+
+#[test]
 fn the_same_machine_on_two_hosts_is_protected_by_neither() {
     let mut world = World::new();
     world.agent(1).machines.push(machine(1));

@@ -25,6 +25,7 @@ pub(super) fn machine(n: u128) -> MachineFacts {
     let disk = DiskFacts {
         key: "vda".parse().unwrap(),
         size: 20 * GIB,
+        allocated: None,
         format: "qcow2".to_owned(),
         storage: None,
         tracking: "bitmap".to_owned(),

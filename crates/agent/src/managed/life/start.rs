@@ -216,7 +216,8 @@ async fn stop(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
     }
 }
 
-/// A machine that was brought up stops, and what it wrote is put aside.
+/// A machine that was brought up stops, and what it wrote is put aside. It is switched off: who
+/// wants another point has no use for what this one would still write, and waits for the other.
 async fn put_aside(
     agent: &Arc<Agent>,
     replica: &Arc<OpenReplica>,
@@ -224,7 +225,7 @@ async fn put_aside(
 ) -> Result<(), AgentError> {
     let hypervisor = agent.hypervisor().await?;
     if commands::ours(&*hypervisor, agent, machine).await?.is_some() {
-        stop(agent, machine).await?;
+        hypervisor.destroy(machine).await?;
         hypervisor.undefine(machine, GuestState::Keep).await?;
     }
     Ok(replica.run(Replica::shelve).await?)

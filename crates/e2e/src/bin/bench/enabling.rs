@@ -14,13 +14,13 @@ use std::{
 use farshore_agent::control::ReplicaPoints;
 use farshore_e2e::{
     host::{Outcome, TestHost, run},
-    plane::{Plane, until},
+    plane::Plane,
 };
-use farshore_hypervisor::Start;
 
 use crate::{
     lab::{Lab, text},
     machine::{MACHINE, definition},
+    sites::Sites,
     table::{Row, median},
 };
 
@@ -33,32 +33,9 @@ const MOST: f64 = 2.0;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
-    let dir = tempfile::Builder::new().prefix("enabling-").tempdir_in(&lab.dir).map_err(text)?;
-    let mut plane = Plane::new(&lab.farshore(), &lab.agent, dir.path(), |_, _| {})?;
-    let mut hosts = Vec::new();
-    for (name, site) in [("home", "east"), ("away", "west")] {
-        plane.add_site(site)?;
-        let host = TestHost::bare(&lab.agent, dir.path(), name)?;
-        plane.enrol(&host, site)?;
-        hosts.push(host);
-    }
-    hosts[0].place(&definition(&disk(dir.path())?, None), Start::Paused)?;
-    for host in &mut hosts {
-        host.start_agent()?;
-        host.settle()?;
-    }
-    until("the vault to know the machine", || {
-        let all = plane.json(&["machine", "list"]).unwrap_or_default();
-        all.as_array().is_some_and(|all| all.iter().any(|machine| machine["name"] == MACHINE))
-    })?;
-    for order in [
-        &["cloud", "pair", "east", "west"][..],
-        &["policy", "add", "gold"],
-        &["cloud", "associate", "east", "--policy", "gold"],
-    ] {
-        plane.quietly(order)?;
-    }
-    let took = (0..lab.arguments.rounds).map(|_| enabled(&plane, &hosts[1])).collect::<Outcome<Vec<_>>>()?;
+    let sites = Sites::new(lab, &[], |dir| Ok(definition(&disk(dir)?, None)))?;
+    let (plane, away) = (&sites.plane, &sites.away);
+    let took = (0..lab.arguments.rounds).map(|_| enabled(plane, away)).collect::<Outcome<Vec<_>>>()?;
     println!("    {took:.2?} s");
     let (middle, most) = (median(&took), took.iter().copied().fold(0.0, f64::max));
     Ok(vec![Row {

@@ -7,12 +7,14 @@
 mod copying;
 mod cycles;
 mod enabling;
+mod failing;
 mod lab;
 mod machine;
 mod plane;
 mod points;
 mod reading;
 mod sessions;
+mod sites;
 mod soak;
 mod table;
 mod writing;
@@ -68,6 +70,8 @@ enum Group {
     Plane,
     /// From the order to protect a machine to its first cycle.
     Enabling,
+    /// Failover and change of recovery point through the API.
+    Failing,
     /// Reading a disk that was brought up.
     Reading,
     /// A guest replicated every second, for long.
@@ -84,6 +88,7 @@ impl Group {
             Group::Sessions => sessions::measure(lab),
             Group::Plane => plane::measure(lab),
             Group::Enabling => enabling::measure(lab),
+            Group::Failing => failing::measure(lab),
             Group::Reading => reading::measure(lab),
             Group::Soak => soak::measure(lab),
         }

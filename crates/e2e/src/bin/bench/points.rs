@@ -5,7 +5,7 @@
 use std::{
     fs,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 
 use farshore_agent::control::{BroughtUp, Discarded, ReplicaPoints};
 use farshore_delta::{ElementKind, RootBuilder, SourceChange};
-use farshore_e2e::host::{Outcome, run};
+use farshore_e2e::host::{Outcome, TestHost, run};
 use farshore_env::{RealFiles, SystemClock};
 use farshore_replica::{CycleStart, Incoming, Options, Replica, Retention, SealRequest, Stored};
 use farshore_types::{
@@ -100,18 +100,27 @@ fn brought_up(pair: &Pair, point: &str) -> Outcome<Duration> {
 
 fn add_points(pair: &mut Pair) -> Outcome<()> {
     pair.away.kill_agent();
-    let replicas = pair.away.dir.join("replicas");
-    let dir = fs::read_dir(&replicas).map_err(text)?.flatten().map(|e| e.path()).find(|p| p.is_dir());
-    let dir = dir.ok_or("the replica's directory is missing")?;
-    let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let mut writer = Writer::open(&dir, name.parse().map_err(text)?)?;
-    let last = writer.replica.newest().map_err(text)?;
-    writer.definition = writer.replica.reader(last.id).and_then(|r| r.definition()).map_err(text)?;
+    let mut writer = Writer::of(&pair.away)?;
     for _ in 1..POINTS {
         writer.cycle(CHANGED)?;
     }
     drop(writer);
     pair.away.start_agent()
+}
+
+/// Adds points to the replica of a host whose agent does not run, each with so many clusters that
+/// compress to almost nothing.
+pub(crate) fn fill(host: &TestHost, points: u64, clusters: u64) -> Outcome<()> {
+    let mut writer = Writer::of(host)?;
+    writer.noise = false;
+    (0..points).try_for_each(|_| writer.cycle(clusters))
+}
+
+/// The directory of the one replica that a host has.
+fn replica_of(host: &TestHost) -> Outcome<PathBuf> {
+    let replicas = host.dir.join("replicas");
+    let dir = fs::read_dir(&replicas).map_err(text)?.flatten().map(|e| e.path()).find(|p| p.is_dir());
+    dir.ok_or_else(|| "the replica's directory is missing".to_owned())
 }
 
 fn ten_thousand(lab: &Lab) -> Outcome<Row> {
@@ -161,9 +170,21 @@ struct Writer {
     definition: Vec<u8>,
     random: Random,
     epoch: Epoch,
+    /// Whether clusters are noise; else they are zeros but for a few bytes, and are compressed.
+    noise: bool,
 }
 
 impl Writer {
+    /// Goes on where a host's replica is.
+    fn of(host: &TestHost) -> Outcome<Writer> {
+        let dir = replica_of(host)?;
+        let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let mut writer = Writer::open(&dir, name.parse().map_err(text)?)?;
+        let last = writer.replica.newest().map_err(text)?;
+        writer.definition = writer.replica.reader(last.id).and_then(|r| r.definition()).map_err(text)?;
+        Ok(writer)
+    }
+
     fn open(dir: &Path, machine: MachineId) -> Outcome<Writer> {
         // Published as seldom as always: the time between is the agent's, scaled to cycles
         // that follow each other without a pause.
@@ -175,7 +196,7 @@ impl Writer {
         let name = if replica.name().is_empty() { MACHINE.to_owned() } else { replica.name().to_owned() };
         replica.begin_session(&epoch, &name).map_err(text)?;
         let disks = replica.disks();
-        Ok(Writer { replica, disks, definition: Vec::new(), random: Random(0xbead), epoch })
+        Ok(Writer { replica, disks, definition: Vec::new(), random: Random(0xbead), epoch, noise: true })
     }
 
     /// One point with `count` clusters of noise at random places.
@@ -189,9 +210,12 @@ impl Writer {
             let places = self.random.places(size / CLUSTER_BYTES, count);
             let mut changes = Vec::new();
             for cluster in places {
-                let bytes = self.noise();
+                let bytes = self.content();
                 let digest = Digest::of(&bytes);
-                let record = Incoming { cluster, digest, stored: Stored::Raw(&bytes) };
+                let packed =
+                    (!self.noise).then(|| zstd::bulk::compress(&bytes, 1)).transpose().map_err(text)?;
+                let stored = packed.as_deref().map_or(Stored::Raw(&bytes), Stored::Compressed);
+                let record = Incoming { cluster, digest, stored };
                 self.replica.append(index, &[record]).map_err(text)?;
                 changes.push(SourceChange { cluster, digest });
             }
@@ -203,7 +227,12 @@ impl Writer {
         self.replica.seal(&seal).map(drop).map_err(text)
     }
 
-    fn noise(&mut self) -> Vec<u8> {
+    fn content(&mut self) -> Vec<u8> {
+        if !self.noise {
+            let mut bytes = vec![0; CLUSTER_SIZE];
+            bytes[..8].copy_from_slice(&self.random.next().to_le_bytes());
+            return bytes;
+        }
         std::iter::repeat_with(|| self.random.next())
             .take(CLUSTER_SIZE / 8)
             .flat_map(u64::to_le_bytes)

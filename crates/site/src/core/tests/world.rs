@@ -62,6 +62,7 @@ pub(super) fn report(host: HostId, sequence: u64) -> HostReport {
         host,
         run: Uuid::from_u128(77),
         sequence,
+        urgent: false,
         agent_version: "1".to_owned(),
         clock_ms: 0,
         transit_ms: 0,

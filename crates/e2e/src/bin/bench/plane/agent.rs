@@ -228,6 +228,7 @@ impl Agent {
             host: self.me,
             run: self.run,
             sequence,
+            urgent: false,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_ms: now,
             transit_ms: u64::try_from(contact.transit.as_millis()).unwrap_or(u64::MAX),
@@ -353,6 +354,7 @@ fn machine(number: u64) -> MachineFacts {
     let disk = DiskFacts {
         key: "vda".parse().unwrap_or_else(|_| unreachable!("it is a disk's name")),
         size: DISK,
+        allocated: None,
         format: "qcow2".to_owned(),
         storage: None,
         tracking: "bitmap".to_owned(),

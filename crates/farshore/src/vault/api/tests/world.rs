@@ -219,6 +219,7 @@ fn report(n: u128, site: SiteId, clock_ms: u64, machines: Vec<u128>) -> SiteRepo
         host: host_id(n),
         run: Uuid::from_u128(1),
         sequence: 1,
+        urgent: false,
         agent_version: "0.1.0".to_owned(),
         clock_ms,
         transit_ms: 1,
@@ -250,6 +251,7 @@ fn machine(n: u128) -> MachineFacts {
     let disk = DiskFacts {
         key: "vda".parse().unwrap(),
         size: 1 << 30,
+        allocated: None,
         format: "qcow2".to_owned(),
         storage: None,
         tracking: "bitmap".to_owned(),
