@@ -106,7 +106,7 @@ fn an_overlay_that_stands_alone_is_folded_like_any_other_and_leaves_no_second_co
         let (mut driver, now) = brought_up(&store, back);
         let disks = [vda()];
         let left = driver.replica.left_to_flatten(&disks).unwrap();
-        assert!(left >= 3 * CLUSTER && left < SIZE, "{left}");
+        assert!((3 * CLUSTER..SIZE).contains(&left), "{left}");
         assert!(driver.replica.has_room_for(left).unwrap() && !driver.replica.has_room_for(1 << 60).unwrap());
         let overlay = store.join("vda.active.qcow2");
         let (fine, said) = tool::run(

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replicas::blocking, source};
 
+/// Disks and their files.
+type Images = Vec<(DiskKey, PathBuf)>;
+
 /// Who holds points that keep what only this host has, and those that a failover can be taken
 /// back to.
 const HOLDER: &str = "own writes of before";
@@ -182,7 +185,7 @@ async fn withdraw(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
 
 /// The disks that are replicated, and their files. None is left out because it cannot be looked
 /// at just now: the point would lack it.
-fn own_disks(protection: &Protection, there: &Machine) -> Result<Vec<(DiskKey, PathBuf)>, AgentError> {
+fn own_disks(protection: &Protection, there: &Machine) -> Result<Images, AgentError> {
     let unseen = |disk: &&Disk| matches!(disk.tracking, Tracking::Unknown { .. });
     if let Some(disk) = there.disks.iter().find(unseen) {
         return Err(AgentError::Request {
@@ -229,7 +232,7 @@ async fn note(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
     seen: &Seen,
-    (disks, ran_on): (Vec<(DiskKey, PathBuf)>, Vec<(DiskKey, PathBuf)>),
+    (disks, ran_on): (Images, Images),
     left: Option<Left>,
 ) -> Result<Turning, AgentError> {
     let machine = seen.protection.machine;
