@@ -19,7 +19,7 @@ use super::{
 use crate::{Agent, AgentError};
 
 /// How often it is looked how far it is.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_secs(1);
 /// Pause before what did not go is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// What the hypervisor calls a pull.
