@@ -10,6 +10,8 @@ mod choices;
 mod daemon;
 #[path = "guests/failover.rs"]
 mod failover;
+#[path = "guests/flat.rs"]
+mod flat;
 #[path = "guests/frozen.rs"]
 mod frozen;
 #[path = "guests/full.rs"]
@@ -26,6 +28,8 @@ mod net;
 mod networks;
 #[path = "guests/partitions.rs"]
 mod partitions;
+#[path = "guests/resized.rs"]
+mod resized;
 #[path = "guests/rounds.rs"]
 mod rounds;
 #[path = "guests/scratch.rs"]

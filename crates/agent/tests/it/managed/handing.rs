@@ -18,7 +18,7 @@ use farshore_types::{Epoch, HostId, MachineId};
 use super::world::Pair;
 use crate::world::key;
 
-fn lineage(report: &HostReport, machine: MachineId) -> Option<&Lineage> {
+pub(super) fn lineage(report: &HostReport, machine: MachineId) -> Option<&Lineage> {
     report.lineages.iter().find(|lineage| lineage.machine == machine)
 }
 
@@ -27,12 +27,12 @@ pub(super) fn standing(report: &HostReport, machine: MachineId) -> Option<&Stand
 }
 
 /// A life whose target has points.
-fn replicating(pair: &Pair) -> Life {
+pub(super) fn replicating(pair: &Pair) -> Life {
     let begun = Life::begin(pair.source_id, pair.target_id, Epoch { number: 1, token: 11 });
     Life { copying: Copying::Steady, ..begun }
 }
 
-fn ordered(life: &Life, operation: Operation, power_off: bool) -> Life {
+pub(super) fn ordered(life: &Life, operation: Operation, power_off: bool) -> Life {
     let confirmed = [Confirm::DataLoss, Confirm::MayStillRun].into();
     let order = Order { confirmed, seen: Some(life.version), power_off, ..Order::new(operation, 22) };
     let facts = Facts { known: vec![life.issued], ..Facts::well() };
@@ -48,11 +48,11 @@ impl Pair {
         life
     }
 
-    fn tell(&self, life: &Life) {
+    pub(super) fn tell(&self, life: &Life) {
         self.change(|protection| protection.life = Some(life.clone()));
     }
 
-    async fn power_of(&self, host: HostId) -> Option<PowerState> {
+    pub(super) async fn power_of(&self, host: HostId) -> Option<PowerState> {
         let host = if host == self.source_id { &self.source_host } else { self.target_host() };
         host.machine(self.machine).await.ok().map(|machine| machine.power)
     }
