@@ -28,10 +28,10 @@ const HYPERVISOR: [&str; 6] = [
 /// read by clang.
 const BUILD: [&str; 5] = ["gcc", "libc6-dev", "libclang-dev", "libkrb5-dev", "pkg-config"];
 
-/// For the tests: judges of disk images and NBD, what the demo guest is made with, a database
+/// For the tests: judges of disk images and NBD, what the guests are made with, a database
 /// server and a key distribution centre, which the tests start themselves, and clocks that
 /// are wrong.
-const TESTS: [&str; 12] = [
+const TESTS: [&str; 13] = [
     "e2fsprogs",
     "faketime",
     "grub-common",
@@ -41,6 +41,7 @@ const TESTS: [&str; 12] = [
     KEY_SERVERS[1],
     "krb5-user",
     "libnbd-bin",
+    "mmdebstrap",
     "nbdkit",
     DATABASE,
     "xz-utils",

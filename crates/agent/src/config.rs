@@ -142,6 +142,9 @@ pub struct Replicate {
     /// Copy frequency, 1 s to 1 h.
     #[serde(default = "default_frequency")]
     pub frequency: Period,
+    /// How often a point is to be application-consistent; none: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_consistent: Option<Period>,
     /// Compression of what is sent.
     #[serde(default)]
     pub compression: Compression,

@@ -29,6 +29,7 @@ mod scrub;
 mod serve;
 mod source;
 mod target;
+mod thaw;
 pub mod watchdog;
 
 pub use agent::Agent;

@@ -62,6 +62,7 @@ use room::Room;
 pub(crate) use admission::unproved;
 pub(crate) use inventory::space;
 pub(crate) use report::certificate_until;
+pub(crate) use shown::app_points;
 pub use talk::run;
 pub(crate) use target::check_proof;
 pub use upstream::{Upstream, UpstreamError};

@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Agent, AgentError, OpenReplica, ReplicaSink, control, kerberos, lock::Lock, managed, membership, metrics,
-    scrub, source, target, watchdog::Watchdog,
+    scrub, source, target, thaw, watchdog::Watchdog,
 };
 
 /// How long a replica that somebody else holds is waited for, and how often it is looked at.
@@ -51,6 +51,8 @@ pub async fn serve(
     let (files, clock) = (Arc::clone(&agent.files), Arc::clone(&agent.clock));
     let replicas = Arc::clone(agent.replicas());
     tasks.spawn(scrub::scrub(replicas, files, clock, config.scrub_interval.0, stop.clone()));
+    // Before any guest is frozen anew.
+    tasks.spawn(thaw::begin(&agent, stop.clone()));
     for settings in &config.replicate {
         tasks.spawn(source::supervise(Arc::clone(&agent), settings.clone(), stop.clone()));
     }

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{Activity, Hurry, Parts, Places, Replicator, ResyncGate, Settings, Status};
+use farshore_capture::{
+    Activity, AppFrequency, Hurry, Parts, Places, Replicator, ResyncGate, Settings, Status,
+};
 use farshore_control::Wire;
 use farshore_hypervisor::Machine;
 use farshore_link::{Dial, Endpoint, RateLimit, TlsDial, limits::HANDSHAKE_DEADLINE};
@@ -108,6 +110,14 @@ impl Source {
     fn line(&self, now_ms: u64) -> SourceLine {
         let status = self.status.borrow().clone();
         let (state, fault) = told(&status.activity);
+        let apps = || {
+            status
+                .apps
+                .unthawed
+                .clone()
+                .or_else(|| Some(format!("crash-consistent only: {}", status.apps.fault.as_ref()?)))
+        };
+        let fault = fault.or_else(apps);
         SourceLine {
             id: Some(self.machine),
             state,
@@ -162,6 +172,9 @@ pub(crate) struct Orders {
     pub(crate) hurry: Hurry,
     /// A limit that somebody changes while it runs; none: the configured one.
     pub(crate) rate: Option<RateLimit>,
+    /// How often a point is to be application-consistent, where somebody changes that while it
+    /// runs; none: as configured.
+    pub(crate) apps: Option<AppFrequency>,
     /// By what the two hosts know each other; none: as this host's configuration says.
     pub(crate) wire: Option<Wire>,
 }
@@ -263,6 +276,7 @@ fn capture_settings(settings: &Replicate, orders: Orders) -> Settings {
         resync: orders.resync,
         resync_gate: orders.gate,
         hurry: orders.hurry,
+        apps: orders.apps.unwrap_or_else(|| AppFrequency::new(settings.app_consistent.map(|p| p.0))),
         rate: orders.rate.unwrap_or_else(|| RateLimit::new(settings.bandwidth)),
         ..Settings::default()
     }

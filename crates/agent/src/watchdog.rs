@@ -1,6 +1,6 @@
 //! A small process beside the agent that outlives it: when the agent is gone without a
-//! goodbye, it ends the backups that the agent left running and sets guests going again
-//! that their scratch files stopped. This module must never act while an agent lives.
+//! goodbye, it ends the backups that the agent left running, sets guests going again that their
+//! scratch files stopped, and thaws those that were frozen for a point. This module must never act while an agent lives.
 //!
 //! It learns of the agent's death by the end of the pipe between them, which no signal can
 //! hold back. It takes a session of its own, so that what is sent to the agent's terminal
@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
-use crate::{Agent, AgentError, Config, lock::Lock, replicas::blocking};
+use crate::{Agent, AgentError, Config, lock::Lock, replicas::blocking, thaw};
 
 /// What the agent says before it ends in good order.
 const GOODBYE: &[u8] = b"goodbye\n";
@@ -178,7 +178,8 @@ pub async fn mend(agent: &Agent) -> Result<bool, AgentError> {
     for machine in hypervisor.machines().await? {
         mended |= mend_machine(agent, &hypervisor, &machine).await?;
     }
-    Ok(mended)
+    // After all else: a guest that does not answer takes time, and keeps nothing from the others.
+    Ok(mended | thaw::look(agent).await?)
 }
 
 async fn mend_machine(

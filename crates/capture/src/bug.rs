@@ -17,11 +17,29 @@ pub enum Bug {
     IdleWatchdog,
     /// What is known of a cluster's blocks is believed whatever the cluster has become.
     BelieveBlocks,
+    /// A point is called application-consistent because a freeze was tried.
+    LabelsAnyFreeze,
+    /// The guest is thawed before the instant.
+    ThawsEarly,
+    /// A thaw whose answer was lost is taken for done.
+    TrustsLostThaw,
+    /// A guest that was left frozen is not looked at.
+    ForgetsFrozen,
 }
 
 #[cfg(feature = "deliberate-bugs")]
 fn wanted() -> Option<Bug> {
-    let all = [Bug::TrustTracking, Bug::BlindWatch, Bug::NoWitness, Bug::IdleWatchdog, Bug::BelieveBlocks];
+    let all = [
+        Bug::TrustTracking,
+        Bug::BlindWatch,
+        Bug::NoWitness,
+        Bug::IdleWatchdog,
+        Bug::BelieveBlocks,
+        Bug::LabelsAnyFreeze,
+        Bug::ThawsEarly,
+        Bug::TrustsLostThaw,
+        Bug::ForgetsFrozen,
+    ];
     let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
     all.into_iter().find(|bug| format!("{bug:?}") == wanted)
 }

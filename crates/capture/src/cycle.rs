@@ -20,6 +20,7 @@ use crate::{
     CaptureError, CycleReport, Definition, Parts,
     cluster::{ENTRY_LEN, Known},
     definition::{read_nvram, without_nvram},
+    freeze::{Freezer, Frozen},
     map::{DigestMap, Pending, Record, Scan, ScanReason},
     plan::{PREFIX, Plan, PlannedDisk, Read},
     reading::{DiskReading, Making},
@@ -53,6 +54,11 @@ pub(crate) struct Cycle<'a> {
     pub(crate) whole: bool,
     /// Set to what the point has to do without, and why.
     pub(crate) without: Option<String>,
+    /// By whom the guest is frozen at the instant, where the point is to be
+    /// application-consistent.
+    pub(crate) freezer: Option<&'a mut Freezer>,
+    /// Set to what came of that.
+    pub(crate) frozen: Option<Frozen>,
 }
 
 /// What reading found.
@@ -77,12 +83,9 @@ impl Cycle<'_> {
             return Err(error);
         }
         let spec = self.spec(name.clone());
-        let captured_ms = self.parts.clock.wall_ms();
         let mut events = self.parts.hypervisor.events();
         let hypervisor = self.parts.hypervisor.clone();
-        // The instant lies within this call; its beginning never flatters the RPO.
-        let captured = Instant::now();
-        let backup = hypervisor.begin_backup(self.parts.machine, &spec).await?;
+        let (backup, captured, captured_ms) = self.begin(&spec).await?;
         let mut in_hypervisor = captured.elapsed();
         tracing::debug!(machine = %self.parts.machine, took = ?in_hypervisor, "backup begun");
         // As close to the instant as can be: nothing else of it is at the mercy of the reading.
@@ -127,6 +130,33 @@ impl Cycle<'_> {
                 self.give_up(&error, name).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Begins the backup, the guest frozen where that is wanted; and when that was.
+    async fn begin(&mut self, spec: &BackupSpec) -> Result<(Backup, Instant, u64), CaptureError> {
+        let parts = self.parts;
+        let instant = async {
+            // The instant lies within this call; its beginning never flatters the RPO.
+            let (captured_ms, captured) = (parts.clock.wall_ms(), Instant::now());
+            (parts.hypervisor.begin_backup(parts.machine, spec).await, captured, captured_ms)
+        };
+        let (begun, captured, captured_ms) = match self.freezer.take() {
+            None => instant.await,
+            Some(freezer) => {
+                let (done, frozen) = freezer.around(instant).await;
+                self.frozen = Some(frozen);
+                done
+            }
+        };
+        Ok((begun?, captured, captured_ms))
+    }
+
+    /// What a point of this cycle is.
+    fn consistency(&self) -> Consistency {
+        match &self.frozen {
+            Some(Frozen { held: Ok(()), .. }) => Consistency::Application,
+            _ => Consistency::Crash,
         }
     }
 
@@ -288,10 +318,12 @@ impl Cycle<'_> {
             sent: gathered.sent,
             took_ms: 0,
             hypervisor_ms: 0,
+            consistency: self.consistency(),
+            frozen_ms: self.frozen.as_ref().and_then(|frozen| frozen.took_ms),
         };
         let pending = Pending { record, changes: gathered.changes };
         tokio::task::block_in_place(|| self.map.set_pending(&pending))?;
-        let outcome = if is_point { Outcome::Point(Consistency::Crash) } else { Outcome::Stage };
+        let outcome = if is_point { Outcome::Point(self.consistency()) } else { Outcome::Stage };
         self.session.seal(outcome, captured, root, Bytes::from(packed)).await?;
         tokio::task::block_in_place(|| {
             self.map.apply(pending)?;

@@ -112,6 +112,16 @@ pub enum CaptureError {
         "the guest was stopped by an I/O error during the cycle; the backup was ended and the guest set going again"
     )]
     GuestStopped,
+    /// A guest that was frozen for a point is not known to be thawed.
+    #[error(
+        "the file systems of machine {machine} may still stand frozen: {why}; thaw them in the guest (`fsfreeze --unfreeze` for each), or restart its agent there"
+    )]
+    Frozen {
+        /// Which.
+        machine: farshore_types::MachineId,
+        /// Why it is not known.
+        why: String,
+    },
     /// It was asked to stop.
     #[error("stopped")]
     Stopped,
@@ -133,6 +143,7 @@ impl CaptureError {
             CaptureError::Link(e) => link_heals(e),
             CaptureError::State { .. } | CaptureError::Scratch { .. } | CaptureError::Worker(_) => true,
             CaptureError::GuestStopped
+            | CaptureError::Frozen { .. }
             | CaptureError::Unseen { .. }
             | CaptureError::Unrecorded { .. }
             | CaptureError::TurnedAway { .. } => true,

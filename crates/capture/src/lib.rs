@@ -10,6 +10,7 @@
 //! element; what may have changed is known by the hypervisor's bitmaps, which are never
 //! trusted after anything unclean. This crate must never know how a replica is stored.
 
+mod apps;
 #[cfg(feature = "deliberate-bugs")]
 pub mod bug;
 #[cfg(not(feature = "deliberate-bugs"))]
@@ -18,6 +19,7 @@ mod cluster;
 mod cycle;
 mod definition;
 mod error;
+mod freeze;
 mod handed;
 mod hurry;
 mod map;
@@ -31,12 +33,14 @@ mod started;
 mod status;
 mod watch;
 
+pub use apps::AppFrequency;
 pub use definition::{Definition, DefinitionError, read_nvram};
 pub use error::CaptureError;
+pub use freeze::{FreezeLimits, is_marked_frozen, thaw_left};
 pub use handed::{Learning, Left, digests, left_at, newest_known, take_checkpoint};
 pub use hurry::Hurry;
 pub use replicator::Replicator;
 pub use resync::ResyncGate;
 pub use settings::{Compression, Parts, Places, Settings};
 pub use started::{put_back, was_started_for_a_cycle};
-pub use status::{Activity, CycleReport, Status, Totals};
+pub use status::{Activity, AppPoints, CycleReport, Status, Totals};

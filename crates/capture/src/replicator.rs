@@ -1,6 +1,8 @@
 //! One machine's replication from start to stop: sessions, cycles, retries. The one owner
 //! of its digest map, its checkpoints and its status.
 
+mod frozen;
+
 use std::time::Duration;
 
 use farshore_hypervisor::{Kind, Machine, Start};
@@ -12,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Activity, CaptureError, CycleReport, Parts, Status,
+    apps::Due,
     cycle::{Cycle, delete_checkpoint},
+    freeze::Freezer,
     map::{DigestMap, Record, ScanReason, Settled},
     plan::{self, PREFIX, Plan},
     resync,
@@ -49,6 +53,9 @@ pub struct Replicator {
     lost: u32,
     /// What the last point has to do without, and why.
     without: Option<String>,
+    /// Which cycles are to be application-consistent.
+    due: Due,
+    freezer: Freezer,
 }
 
 /// What a turn of the loop came to.
@@ -79,10 +86,13 @@ impl Replicator {
             resynced: resynced(record, 0),
             ..Status::default()
         };
+        let status = watch::Sender::new(status);
         Ok(Replicator {
+            due: Due::new(parts.clock.monotonic(), parts.settings.apps.clone()),
+            freezer: Freezer::new(&parts, status.clone()),
             parts,
             map,
-            status: watch::Sender::new(status),
+            status,
             schedule,
             failures: 0,
             looked: false,
@@ -295,6 +305,8 @@ impl Replicator {
         let status = self.status.clone();
         let advance = move |done, total| advance(&status, done, total);
         let parts = self.parts.clone();
+        // Of a scan, most of what is read is of other instants.
+        let is_due = plan.scan.is_none() && self.is_app_due(machine, off);
         let mut cycle = Cycle {
             parts: &parts,
             machine,
@@ -307,10 +319,16 @@ impl Replicator {
             off,
             whole: self.whole,
             without: None,
+            freezer: is_due.then_some(&mut self.freezer),
+            frozen: None,
         };
         let ordinary = cycle.plan.scan.is_none();
         let result = cycle.run(stop).await;
         self.without = cycle.without;
+        let frozen = cycle.frozen;
+        if let Some(frozen) = frozen {
+            self.froze(frozen, result.as_ref().ok());
+        }
         let report = result.inspect_err(|e| self.whole |= e.is_bad_patch())?;
         self.note(notes);
         self.whole = false;
@@ -401,6 +419,7 @@ impl Replicator {
         if started::put_back(&**hypervisor, &**files, &places.state, *machine).await? {
             tracing::warn!(machine = %machine, "stopped again: an agent that was killed had started it for a cycle");
         }
+        self.freezer.see_to_leftovers();
         if end_own_backup(&self.parts).await? && rescue(&self.parts).await? {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }

@@ -8,7 +8,7 @@ use farshore_link::{Dial, RateLimit};
 use farshore_types::{DiskKey, Epoch, MachineId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Hurry, ResyncGate};
+use crate::{AppFrequency, FreezeLimits, Hurry, ResyncGate};
 
 /// Shortest copy frequency.
 pub(crate) const FREQUENCY_MIN: Duration = Duration::from_secs(1);
@@ -50,6 +50,10 @@ pub struct Settings {
     pub hurry: Hurry,
     /// Bandwidth limit; may be changed while running.
     pub rate: RateLimit,
+    /// How often a point is to be application-consistent; may be changed while running.
+    pub apps: AppFrequency,
+    /// How long anything about a freeze may take.
+    pub freeze: FreezeLimits,
     /// Longest time that one backup of an initial copy or resync is kept open.
     pub slice: Duration,
     /// Longest time that the backup of an ordinary cycle is kept open: then a stage is
@@ -74,6 +78,8 @@ impl Default for Settings {
             resync_gate: ResyncGate::default(),
             hurry: Hurry::default(),
             rate: RateLimit::new(None),
+            apps: AppFrequency::default(),
+            freeze: FreezeLimits::default(),
             slice: Duration::from_secs(20),
             hold: Duration::from_secs(300),
             clusters_max: 512 << 10,

@@ -1,6 +1,6 @@
 //! What a replication shows of itself. Everything is measured; nothing is assumed.
 
-use farshore_types::{PointId, PointRef};
+use farshore_types::{Consistency, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
 /// What is going on.
@@ -77,6 +77,27 @@ pub struct CycleReport {
     pub took_ms: u64,
     /// Milliseconds of these spent in calls to the hypervisor.
     pub hypervisor_ms: u64,
+    /// What the point is, where it is one.
+    pub consistency: Consistency,
+    /// Milliseconds from asking the guest to freeze until it was thawed, where it was frozen.
+    pub frozen_ms: Option<u64>,
+}
+
+/// What is known of application-consistent points since the replication was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppPoints {
+    /// Whether they are wanted.
+    pub wanted: bool,
+    /// Points that were made so.
+    pub made: u64,
+    /// Points that were to be so, and are crash-consistent.
+    pub failed: u64,
+    /// Why the last one of these is, with advice; none where the last try came to one.
+    pub fault: Option<String>,
+    /// Milliseconds that the guest stood frozen at most, the last time.
+    pub frozen_ms: Option<u64>,
+    /// Why the guest may still stand frozen, with advice, where that lasts.
+    pub unthawed: Option<String>,
 }
 
 /// Sums since the replication was started.
@@ -115,6 +136,9 @@ pub struct Status {
     pub resynced: u64,
     /// Disks that are not replicated by bitmap, and why.
     pub notes: Vec<String>,
+    /// Application-consistent points.
+    #[serde(default)]
+    pub apps: AppPoints,
 }
 
 impl Status {

@@ -214,6 +214,27 @@ pub struct SourceState {
     /// Disks that are not replicated by bitmap, and why.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Its application-consistent points; an agent of before, which makes none, says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<AppPoints>,
+}
+
+/// Application-consistent points of a machine since its replication was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppPoints {
+    /// How many were made.
+    pub made: u64,
+    /// How many were to be made, and are crash-consistent.
+    pub failed: u64,
+    /// Why the last one of these is, and what to do; none where the last try came to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+    /// Milliseconds that the guest's file systems stood still at most, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_ms: Option<u64>,
+    /// Why they may stand still now, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unthawed: Option<String>,
 }
 
 /// What a source does.
@@ -321,6 +342,9 @@ pub struct ReplicaState {
     /// Whether that is crash- or application-consistent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistency: Option<Consistency>,
+    /// Its newest application-consistent point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_application: Option<PointAge>,
     /// Its oldest point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<PointAge>,

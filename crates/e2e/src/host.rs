@@ -279,6 +279,16 @@ impl TestHost {
         self.pids("/usr/bin/qemu-system").into_iter().filter(is_machine).collect()
     }
 
+    /// Process ids of the watchdogs of this host's agents.
+    #[must_use]
+    pub fn watchdog_pids(&self) -> Vec<u32> {
+        let is_watchdog = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains("watchdog")
+        };
+        self.pids(&self.program.display().to_string()).into_iter().filter(is_watchdog).collect()
+    }
+
     /// Process ids of programs that name this host's directory.
     fn pids(&self, program: &str) -> Vec<u32> {
         let needle = self.dir.display().to_string();

@@ -19,7 +19,7 @@ use farshore_capture::{
 use farshore_env::{File, Files, OpenMode, RealFiles, SystemClock};
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_link::{Server, ServerLimits};
-use farshore_types::{DiskKey, Epoch, MachineId, PointId};
+use farshore_types::{Consistency, DiskKey, Epoch, MachineId, PointId};
 use farshore_wire::Versions;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -294,6 +294,12 @@ impl World {
     pub async fn points(&self) -> Vec<PointId> {
         let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
         replica.run(|store| store.points().iter().map(|p| p.id).collect()).await
+    }
+
+    /// What each of these points is called, oldest first.
+    pub async fn labels(&self) -> Vec<Consistency> {
+        let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
+        replica.run(|store| store.points().iter().map(|p| p.consistency).collect()).await
     }
 
     /// Checkpoints of ours that the host has.

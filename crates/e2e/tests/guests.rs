@@ -12,6 +12,10 @@ mod daemon;
 mod failover;
 #[path = "guests/flat.rs"]
 mod flat;
+#[path = "guests/frozen.rs"]
+mod frozen;
+#[path = "guests/full.rs"]
+mod full;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]
@@ -20,6 +24,8 @@ mod ledger;
 mod moved;
 #[path = "guests/net.rs"]
 mod net;
+#[path = "guests/networks.rs"]
+mod networks;
 #[path = "guests/partitions.rs"]
 mod partitions;
 #[path = "guests/resized.rs"]

@@ -10,6 +10,8 @@ mod changed;
 mod disks;
 #[path = "system/faults.rs"]
 mod faults;
+#[path = "system/frozen.rs"]
+mod frozen;
 #[path = "system/replication.rs"]
 mod replication;
 #[path = "system/room.rs"]

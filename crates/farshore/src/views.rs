@@ -36,7 +36,7 @@ pub use mappings::{Mapped, MappingView};
 pub use orders::{Ordered, Page, ProblemView, Rename};
 pub use points::PointView;
 pub use policies::{AddPolicy, PolicyView};
-pub use protections::{EnableMachines, ProtectionState, ProtectionView};
+pub use protections::{ApplicationPoint, EnableMachines, ProtectionState, ProtectionView};
 pub use replicas::{MoveTo, ReplicaRole, ReplicaView};
 pub use sites::{AddSite, KeyView, Revoked, SiteView};
 pub use status::StatusView;

@@ -25,6 +25,8 @@ const SPACE_CRITICAL: f64 = 0.03;
 const CERTIFICATE_WARNING_DAYS: u64 = 30;
 /// Days before its end at which somebody must act.
 const CERTIFICATE_CRITICAL_DAYS: u64 = 7;
+/// Milliseconds that an application-consistent point may be late besides twice its time.
+const APP_GRACE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// What is told of a host in maintenance, and of what stands still with it. It is nothing wrong,
 /// and nobody is alerted.
@@ -100,8 +102,14 @@ pub struct ProtectionSigns<'a> {
     pub enabled_ms: u64,
     /// Seconds that the newest point may be old, where the policy says.
     pub objective_secs: Option<u64>,
-    /// Whether the policy wants application-consistent points.
-    pub app_wanted: bool,
+    /// Seconds from one application-consistent point to the next, where the policy wants them.
+    pub app_secs: Option<u64>,
+    /// How old the newest of these is, in milliseconds, as far as is known.
+    pub app_age_ms: Option<u64>,
+    /// Why the last try for one came to none, with what to do.
+    pub app_fault: Option<&'a str>,
+    /// Why the guest may still stand frozen, with what to do.
+    pub unthawed: Option<&'a str>,
     /// Cycles of the last half day.
     pub cycles: CycleStats,
     /// Why everything must be compared, where that waits.
@@ -176,7 +184,7 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
     }
     add_age(&mut health, signs);
     add_cycles(&mut health, &signs.cycles);
-    add_consistency(&mut health, signs.app_wanted);
+    add_consistency(&mut health, signs);
     for fault in signs.faults {
         health.add(Critical, "damaged", fault.clone(), "verify the points, and replicate to a new replica");
     }
@@ -216,11 +224,32 @@ fn add_cycles(health: &mut Health, cycles: &CycleStats) {
     }
 }
 
-fn add_consistency(health: &mut Health, wanted: bool) {
-    if wanted {
-        let what = "its points are crash-consistent: application-consistent ones are not made yet";
-        let advice = "count on crash-consistent points, or set 'app-consistent' of its policy to off";
-        health.add(Level::Warning, "app-consistency", what.to_owned(), advice);
+fn add_consistency(health: &mut Health, signs: &ProtectionSigns<'_>) {
+    if let Some(why) = signs.unthawed {
+        let advice =
+            "thaw the guest's file systems from inside, or restart its agent there; it is tried all the time";
+        health.add(Level::Critical, "guest-frozen", why.to_owned(), advice);
+    }
+    let Some(every_ms) = signs.app_secs.map(|secs| secs.saturating_mul(1000)) else { return };
+    let newest = match signs.app_age_ms {
+        Some(age) => format!("the newest application-consistent point is {} old", time(age)),
+        None => "there is no application-consistent point".to_owned(),
+    };
+    // While no points are made at all, none of these is: that has reasons of its own.
+    let behind = signs.app_age_ms.map(|age| age.saturating_sub(signs.age_ms.unwrap_or(age)));
+    let late = behind.is_some_and(|behind| behind > every_ms.saturating_mul(2).saturating_add(APP_GRACE_MS));
+    match signs.app_fault {
+        Some(why) => {
+            let what = format!("points are crash-consistent only, {newest}: {why}");
+            let advice = "look at the guest's agent, its freeze hook and its disks; see docs/consistency.md";
+            health.add(Level::Warning, "app-consistency", what, advice);
+        }
+        None if late => {
+            let what = format!("{newest}; the policy wants one every {}", time(every_ms));
+            let advice = "look at the other reasons, and whether the source's agent is of this version";
+            health.add(Level::Warning, "app-consistency", what, advice);
+        }
+        None => {}
     }
 }
 

@@ -66,7 +66,13 @@ pub const REASONS: &[Known] = &[
         "app-consistency",
         "protection",
         "warning",
-        "the policy wants application-consistent points, and these are not made yet",
+        "the policy wants application-consistent points, and the last try came to none, or the newest is twice as old as wanted though others were made",
+    ),
+    known(
+        "guest-frozen",
+        "protection",
+        "critical",
+        "a guest was frozen for a point, and does not say that it is thawed; it is tried all the time",
     ),
     known(
         "maintenance",

@@ -216,12 +216,34 @@ pub trait Hypervisor: Send + Sync {
     /// [`crate::Kind::Busy`] where another kind of job runs on the disk: that one is left alone.
     async fn end_pull(&self, id: MachineId, disk: &DiskKey) -> Result<()>;
 
-    /// Freezes the guest's file systems through its agent; gives their number.
-    /// The caller must [`thaw`](Self::thaw) whatever happens.
-    async fn freeze(&self, id: MachineId) -> Result<u32>;
+    /// Freezes the guest's file systems through its agent, and says how many. The agent runs
+    /// the guest's own freeze hook before. `patience`, in whole seconds and at least one, is how
+    /// long the agent is waited for.
+    ///
+    /// After any error but these the guest may be frozen, now or later: the caller must
+    /// [`thaw`](Self::thaw) it until [`is_frozen`](Self::is_frozen) says that it is not.
+    ///
+    /// # Errors
+    /// Without any effect: [`crate::Kind::NoAgent`], [`crate::Kind::NotRunning`],
+    /// [`crate::Kind::NoSuchMachine`]; [`crate::Kind::Unsupported`] where the agent may not do
+    /// it; [`crate::Kind::Busy`] where somebody else has frozen it, or uses its agent.
+    async fn freeze(&self, id: MachineId, patience: Duration) -> Result<u32>;
 
-    /// Thaws the guest's file systems; gives their number.
-    async fn thaw(&self, id: MachineId) -> Result<u32>;
+    /// Thaws the guest's file systems, and says how many this very call thawed: fewer than were
+    /// frozen where something else had thawed them before. The agent runs the guest's own thaw
+    /// hook after that. Waits for the agent for `patience`, in whole seconds and at least one.
+    ///
+    /// # Errors
+    /// As for [`freeze`](Self::freeze); the call may still take effect after a
+    /// [`crate::Kind::Timeout`].
+    async fn thaw(&self, id: MachineId, patience: Duration) -> Result<u32>;
+
+    /// Whether the guest's agent holds file systems frozen, now that it has done all it was
+    /// asked for before.
+    ///
+    /// # Errors
+    /// As for [`thaw`](Self::thaw).
+    async fn is_frozen(&self, id: MachineId, patience: Duration) -> Result<bool>;
 
     /// What happens on the host from now on. A receiver that lags loses the oldest events:
     /// look at the machines again then.

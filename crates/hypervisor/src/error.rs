@@ -25,6 +25,8 @@ pub enum Kind {
     BitmapBroken,
     /// The operation needs a machine that has been started.
     NotRunning,
+    /// The guest has no agent, or it does not run: nothing was asked of the guest.
+    NoAgent,
     /// The operation needs a machine that has not been started.
     AlreadyRunning,
     /// The hypervisor did not answer in time; the call may still take effect.
@@ -45,7 +47,7 @@ impl Kind {
     /// Whether the same call may well succeed later, with nothing else changed.
     #[must_use]
     pub fn heals_with_time(self) -> bool {
-        matches!(self, Kind::Busy | Kind::Timeout | Kind::Connection)
+        matches!(self, Kind::Busy | Kind::Timeout | Kind::Connection | Kind::NoAgent)
     }
 }
 
@@ -106,6 +108,10 @@ fn usual_advice(kind: Kind) -> &'static str {
         Kind::AlreadyExists => "remove or rename the one that is there",
         Kind::Busy => "wait until the other job on this machine has ended",
         Kind::BitmapBroken => "resynchronize the machine",
+        Kind::NoAgent => {
+            "install and start qemu-guest-agent in the guest, and give the machine a channel \
+             'org.qemu.guest_agent.0'"
+        }
         Kind::NotRunning => "start the machine first",
         Kind::AlreadyRunning => "stop the machine first",
         Kind::Timeout => "look whether the hypervisor is overloaded or hangs",

@@ -15,6 +15,7 @@ mod export;
 mod fault;
 #[allow(unsafe_code, reason = "the one place that calls libvirt's C functions which `virt` does not wrap")]
 mod ffi;
+mod guest_agent;
 mod huge_pages;
 mod inventory;
 mod lifecycle;
@@ -232,13 +233,21 @@ impl Hypervisor for Libvirt {
         self.host.call("end the pull on a disk of", Some(id), END_DEADLINE, end).await
     }
 
-    async fn freeze(&self, id: MachineId) -> Result<u32> {
-        self.host.call("freeze", Some(id), CALL_DEADLINE, move |c| lifecycle::freeze(c, id)).await
+    async fn freeze(&self, id: MachineId, patience: Duration) -> Result<u32> {
+        let freeze = move |c: &_| guest_agent::freeze(c, id, patience);
+        self.host.call("freeze", Some(id), guest_agent::deadline(patience), freeze).await
     }
 
-    async fn thaw(&self, id: MachineId) -> Result<u32> {
+    async fn thaw(&self, id: MachineId, patience: Duration) -> Result<u32> {
         // Never turned away because an earlier call hangs: the guest stands still meanwhile.
-        self.host.call_regardless("thaw", id, CALL_DEADLINE, move |c| lifecycle::thaw(c, id)).await
+        let thaw = move |c: &_| guest_agent::thaw(c, id, patience);
+        self.host.call_regardless("thaw", id, guest_agent::deadline(patience), thaw).await
+    }
+
+    async fn is_frozen(&self, id: MachineId, patience: Duration) -> Result<bool> {
+        let ask = move |c: &_| guest_agent::is_frozen(c, id, patience);
+        let deadline = guest_agent::deadline(patience);
+        self.host.call_regardless("see whether it is frozen:", id, deadline, ask).await
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

@@ -3,6 +3,7 @@
 //! as the real one, and the same tests hold it to that. This module must never touch a file
 //! or start a process.
 
+mod agent;
 mod driver;
 mod export;
 mod faults;
@@ -160,15 +161,6 @@ impl Simulated {
             (Some(path), false) => drop(world.unseen.remove(&path)),
             (None, _) => {}
         }
-        Ok(())
-    }
-
-    /// Whether the guest has an agent that can freeze file systems; at first it has none.
-    ///
-    /// # Errors
-    /// [`Kind::NoSuchMachine`].
-    pub fn set_guest_agent(&self, machine: MachineId, present: bool) -> Result<()> {
-        self.world().machine_mut("change", machine)?.guest_agent = present;
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 //! initramfs and root. GRUB's configuration is built in, so that it has nothing to look for.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::process::Command;
 
 use crate::command::{output_of, program};
 use crate::error::GuestError;
@@ -34,22 +35,41 @@ boot
 const FEATURES: &str =
     "none,has_journal,extent,filetype,sparse_super,large_file,dir_index,ext_attr,resize_inode";
 
-/// Files that go into the root file system.
-pub(crate) struct Contents<'a> {
-    /// The kernel.
-    pub(crate) kernel: &'a Path,
-    /// The initramfs.
-    pub(crate) initramfs: &'a [u8],
-    /// The guest's program.
-    pub(crate) ledger: &'a Path,
+/// What goes into the root file system: with the kernel as `boot/vmlinuz` and its initramfs as
+/// `boot/initrd`.
+#[derive(Clone, Copy)]
+pub(crate) enum Root<'a> {
+    /// One program, and what it needs to run.
+    Files {
+        /// The kernel.
+        kernel: &'a Path,
+        /// The initramfs.
+        initramfs: &'a [u8],
+        /// The guest's program.
+        program: &'a Path,
+    },
+    /// A whole distribution.
+    Tar {
+        /// Its files.
+        tar: &'a Path,
+        /// A tree of files that are put over these.
+        over: &'a Path,
+    },
 }
 
 /// Writes the raw disk of `bytes` bytes at `path`, using `work` for what comes between.
-pub(crate) fn write(path: &Path, bytes: u64, contents: &Contents, work: &Path) -> Result<(), GuestError> {
+pub(crate) fn write(path: &Path, bytes: u64, content: Root<'_>, work: &Path) -> Result<(), GuestError> {
     let disk = OpenOptions::new().create_new(true).write(true).open(path);
     let disk = disk.map_err(GuestError::file("create", path))?;
     disk.set_len(bytes).map_err(GuestError::file("size", path))?;
-    make_root(path, bytes, contents, work)?;
+    let root = work.join("root");
+    match content {
+        Root::Files { kernel, initramfs, program } => {
+            fill(&root, kernel, initramfs, program)?;
+            output_of(&mut mkfs(path, bytes, &root, &["-N", "256", "-J", "size=4"]))?;
+        }
+        Root::Tar { tar, over } => make_from_tar(path, bytes, tar, over, &root)?,
+    }
     let loader = make_loader(work)?;
     let stage1 = Path::new(GRUB_DIR).join("boot.img");
     let stage1 = fs::read(&stage1).map_err(GuestError::file("read", &stage1))?;
@@ -58,28 +78,50 @@ pub(crate) fn write(path: &Path, bytes: u64, contents: &Contents, work: &Path) -
     disk.write_all_at(&loader, SECTOR).map_err(GuestError::file("write", path))
 }
 
-/// Makes the file system inside the disk file.
-fn make_root(disk: &Path, bytes: u64, contents: &Contents, work: &Path) -> Result<(), GuestError> {
-    let root = work.join("root");
+/// The tree of the demo guest.
+fn fill(root: &Path, kernel: &Path, initramfs: &[u8], program: &Path) -> Result<(), GuestError> {
     for dir in ["boot", "sbin", "dev", "proc", "sys", "data"] {
         let dir = root.join(dir);
         fs::create_dir_all(&dir).map_err(GuestError::file("create", &dir))?;
     }
-    for (from, to) in [(contents.kernel, "boot/vmlinuz"), (contents.ledger, "sbin/farshore-ledger")] {
+    for (from, to) in [(kernel, "boot/vmlinuz"), (program, "sbin/farshore-ledger")] {
         fs::copy(from, root.join(to)).map_err(GuestError::file("copy", from))?;
     }
     let initrd = root.join("boot/initrd");
-    fs::write(&initrd, contents.initramfs).map_err(GuestError::file("write", &initrd))?;
+    fs::write(&initrd, initramfs).map_err(GuestError::file("write", &initrd))
+}
+
+/// Makes the file system of an archive, as root or as what looks like it: all of it is to belong
+/// to root in the guest.
+fn make_from_tar(disk: &Path, bytes: u64, tar: &Path, over: &Path, root: &Path) -> Result<(), GuestError> {
+    fs::create_dir_all(root).map_err(GuestError::file("create", root))?;
+    let script = "set -e; tar=$1 over=$2 root=$3; shift 3; \
+                  tar -x --no-same-owner -p --exclude='./dev/*' -f \"$tar\" -C \"$root\"; \
+                  cp -R --preserve=mode,links \"$over\"/. \"$root\"; \"$@\"; chmod -R u+rwX \"$root\"";
+    let owner = fs::metadata(root).map_err(GuestError::file("look at", root))?.uid();
+    let mut command = match owner == 0 {
+        true => program("sh"),
+        false => {
+            let mut unshare = program("unshare");
+            unshare.args(["--map-root-user", "sh"]);
+            unshare
+        }
+    };
+    command.args(["-c", script, "sh"]).arg(tar).arg(over).arg(root);
+    let mkfs = mkfs(disk, bytes, root, &["-J", "size=8"]);
+    command.arg(mkfs.get_program()).args(mkfs.get_args());
+    output_of(&mut command).map(drop)
+}
+
+/// Makes a tree the file system inside the disk file.
+fn mkfs(disk: &Path, bytes: u64, root: &Path, more: &[&str]) -> Command {
     // Tables written now are not written by the guest later, while it should be quiet.
     let extended = format!("offset={PARTITION_AT},lazy_itable_init=0,lazy_journal_init=0,nodiscard");
     let mut mkfs = program("mkfs.ext4");
-    mkfs.args([
-        "-q", "-F", "-b", "4096", "-N", "256", "-m", "0", "-J", "size=4", "-L", "farshore", "-O", FEATURES,
-        "-E",
-    ]);
-    mkfs.arg(extended).arg("-d").arg(&root).arg(disk);
+    mkfs.args(["-q", "-F", "-b", "4096", "-m", "0", "-L", "farshore", "-O", FEATURES]).args(more);
+    mkfs.arg("-E").arg(extended).arg("-d").arg(root).arg(disk);
     mkfs.arg(format!("{}k", (bytes - PARTITION_AT) / 1024));
-    output_of(&mut mkfs).map(drop)
+    mkfs
 }
 
 /// GRUB with the modules it needs and its commands inside.

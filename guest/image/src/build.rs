@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::boot_disk::{self, Contents, GRUB_COMMANDS};
+use crate::boot_disk::{self, GRUB_COMMANDS, Root};
 use crate::command::{output_of, program};
 use crate::error::GuestError;
 use crate::initramfs;
@@ -18,6 +18,9 @@ pub const LEDGER_DISK_BYTES: u64 = 64 << 20;
 
 /// Raised when the way of building changes in a way that the hashed parts do not show.
 const RECIPE_VERSION: u32 = 1;
+
+/// Goes from the drivers to the ledger.
+const HAND_OVER: &str = "exec $b switch_root /sysroot /sbin/farshore-ledger";
 
 /// The guest's disks as built, both qcow2. They are shared: copy them before a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,47 +63,61 @@ pub(crate) fn workspace() -> &'static Path {
 /// # Errors
 /// When a package cannot be had, a program is missing or fails, or a file cannot be written.
 pub fn build(out_dir: &Path) -> Result<GuestImage, GuestError> {
-    fs::create_dir_all(out_dir).map_err(GuestError::file("create", out_dir))?;
-    let lock = out_dir.join("lock");
     // Held until this function returns.
-    let _lock = File::create(&lock)
-        .and_then(|file| file.lock().map(|()| file))
-        .map_err(GuestError::file("lock", &lock))?;
+    let _lock = lock(out_dir)?;
     let parts = Parts::in_dir(&out_dir.join("packages"))?;
     let ledger = ledger_program::build(&out_dir.join("build"))?;
-    let initramfs = initramfs::archive(&parts)?;
-    let contents = Contents { kernel: &parts.kernel, initramfs: &initramfs, ledger: &ledger };
-    let dir = out_dir.join(format!("image-{}", key_of(&contents)?));
+    let initramfs = initramfs::archive(&parts, HAND_OVER)?;
+    let contents = Root::Files { kernel: &parts.kernel, initramfs: &initramfs, program: &ledger };
+    let dir = out_dir.join(format!("image-{}", key_of(&parts.kernel, &initramfs, &ledger)?));
     if !dir.exists() {
-        make(&dir, &contents, out_dir)?;
+        in_place(&dir, out_dir, |work, done| make(work, done, contents))?;
     }
     Ok(GuestImage { disk1: dir.join("disk1.qcow2"), disk2: dir.join("disk2.qcow2") })
 }
 
 /// Names what is built by all that goes into it.
-fn key_of(contents: &Contents) -> Result<String, GuestError> {
+fn key_of(kernel: &Path, initramfs: &[u8], ledger: &Path) -> Result<String, GuestError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&RECIPE_VERSION.to_le_bytes());
     hasher.update(&BOOT_DISK_BYTES.to_le_bytes()).update(&LEDGER_DISK_BYTES.to_le_bytes());
     hasher.update(GRUB_COMMANDS.as_bytes());
-    for path in [contents.kernel, contents.ledger] {
+    for path in [kernel, ledger] {
         let bytes = fs::read(path).map_err(GuestError::file("read", path))?;
         hasher.update(blake3::hash(&bytes).as_bytes());
     }
-    hasher.update(contents.initramfs);
+    hasher.update(initramfs);
     Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
 
-/// Makes both disks beside their place and moves them there whole.
-fn make(dir: &Path, contents: &Contents, out_dir: &Path) -> Result<(), GuestError> {
-    tracing::info!(dir = %dir.display(), "building the demo guest");
+/// Keeps others from building under `out_dir` until it is dropped.
+pub(crate) fn lock(out_dir: &Path) -> Result<File, GuestError> {
+    fs::create_dir_all(out_dir).map_err(GuestError::file("create", out_dir))?;
+    let lock = out_dir.join("lock");
+    File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(GuestError::file("lock", &lock))
+}
+
+/// Lets `make` make a folder's content, beside its place and with a folder for what comes
+/// between, and moves it there whole.
+pub(crate) fn in_place(
+    dir: &Path,
+    out_dir: &Path,
+    make: impl FnOnce(&Path, &Path) -> Result<(), GuestError>,
+) -> Result<(), GuestError> {
     let work = tempfile::tempdir_in(out_dir).map_err(GuestError::file("create a folder in", out_dir))?;
-    let (raw, done) = (work.path().join("disk1.raw"), work.path().join("done"));
+    let done = work.path().join("done");
     fs::create_dir(&done).map_err(GuestError::file("create", &done))?;
-    boot_disk::write(&raw, BOOT_DISK_BYTES, contents, work.path())?;
+    make(work.path(), &done)?;
+    fs::rename(&done, dir).map_err(GuestError::file("move into place", dir))
+}
+
+/// Makes both disks in `done`.
+fn make(work: &Path, done: &Path, root: Root<'_>) -> Result<(), GuestError> {
+    tracing::info!("building the demo guest");
+    let raw = work.join("disk1.raw");
+    boot_disk::write(&raw, BOOT_DISK_BYTES, root, work)?;
     let (disk1, disk2) = (done.join("disk1.qcow2"), done.join("disk2.qcow2"));
     output_of(program("qemu-img").args(["convert", "-q", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(disk1))?;
     let bytes = LEDGER_DISK_BYTES.to_string();
-    output_of(program("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(disk2).arg(bytes))?;
-    fs::rename(&done, dir).map_err(GuestError::file("move into place", dir))
+    output_of(program("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(disk2).arg(bytes)).map(drop)
 }

@@ -2,10 +2,13 @@
 //! into a file. It must never talk to libvirt.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Memory of the guest in MiB: the kernel unpacks itself and little else happens.
 const MEMORY_MIB: u32 = 128;
+
+/// Memory of the full guest in MiB.
+const DEBIAN_MEMORY_MIB: u32 = 256;
 
 /// How the guest's processor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +83,31 @@ pub struct Guest {
     pub load: Load,
 }
 
-/// The definition, ready for libvirt.
+/// The definition of the demo guest, ready for libvirt.
 #[must_use]
 pub fn domain_xml(guest: &Guest) -> String {
+    definition(guest, MEMORY_MIB, "")
+}
+
+/// The definition of the full guest: with more memory, a channel for its agent, and one by which
+/// the host tells it what to do, a line of its shell at a time, at the socket `orders`.
+#[must_use]
+pub fn debian_xml(guest: &Guest, orders: &Path) -> String {
+    let orders = escape(&orders.to_string_lossy());
+    let channels = format!(
+        "    <channel type='unix'>
+      <target type='virtio' name='org.qemu.guest_agent.0'/>
+    </channel>
+    <channel type='unix'>
+      <source mode='bind' path='{orders}'/>
+      <target type='virtio' name='org.farshore.orders.0'/>
+    </channel>
+"
+    );
+    definition(guest, DEBIAN_MEMORY_MIB, &channels)
+}
+
+fn definition(guest: &Guest, memory_mib: u32, devices: &str) -> String {
     let kind = match guest.accelerator {
         Accelerator::Emulation => "qemu",
         Accelerator::Kvm => "kvm",
@@ -106,7 +131,7 @@ pub fn domain_xml(guest: &Guest) -> String {
         "<domain type='{kind}'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
-  <memory unit='MiB'>{MEMORY_MIB}</memory>
+  <memory unit='MiB'>{memory_mib}</memory>
   <vcpu>1</vcpu>
   <sysinfo type='smbios'>
     <system><entry name='family'>{words}</entry></system>
@@ -127,7 +152,7 @@ pub fn domain_xml(guest: &Guest) -> String {
       <source path='{console}' append='on'/>
       <target port='0'/>
     </serial>
-    <memballoon model='none'/>
+{devices}    <memballoon model='none'/>
   </devices>
 </domain>
 "
@@ -168,6 +193,12 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_the_definition() {
         assert!(domain_xml(&guest()).contains("<name>it&apos;s &lt;one&gt; &amp; only</name>"));
+    }
+
+    #[test]
+    fn the_full_guest_has_a_line_to_its_agent_and_the_demo_guest_has_none() {
+        assert!(debian_xml(&guest(), Path::new("/a/orders")).contains("name='org.qemu.guest_agent.0'/>"));
+        assert!(!domain_xml(&guest()).contains("<channel"));
     }
 
     #[test]

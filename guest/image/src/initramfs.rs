@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::error::GuestError;
 use crate::packages::Parts;
 
-/// Loads the drivers and hands over to the ledger on the first disk. A disk whose file
+/// Loads the drivers and mounts the first disk; what is there then is handed over to. A disk whose file
 /// system does not mount is a verdict too.
 pub(crate) const INIT: &str = r#"#!/bin/busybox sh
 b=/bin/busybox
@@ -19,7 +19,6 @@ if ! $b mount -t ext4 /dev/vda1 /sysroot; then
     while :; do $b sleep 3600; done
 fi
 for d in dev proc sys; do $b mount --move /$d /sysroot/$d; done
-exec $b switch_root /sysroot /sbin/farshore-ledger
 "#;
 
 const DIRECTORY: u32 = 0o040_755;
@@ -31,13 +30,14 @@ const DEVICE: u32 = 0o020_600;
 const CONSOLE: (u32, u32) = (5, 1);
 
 /// The whole archive.
-pub(crate) fn archive(parts: &Parts) -> Result<Vec<u8>, GuestError> {
+/// `hand_over` is what its script does last.
+pub(crate) fn archive(parts: &Parts, hand_over: &str) -> Result<Vec<u8>, GuestError> {
     let mut cpio = Cpio::default();
     for dir in ["bin", "dev", "modules", "proc", "sys", "sysroot"] {
         cpio.add(dir, DIRECTORY, (0, 0), &[]);
     }
     cpio.add("dev/console", DEVICE, CONSOLE, &[]);
-    cpio.add("init", EXECUTABLE, (0, 0), INIT.as_bytes());
+    cpio.add("init", EXECUTABLE, (0, 0), format!("{INIT}{hand_over}\n").as_bytes());
     cpio.add("bin/busybox", EXECUTABLE, (0, 0), &read(&parts.busybox)?);
     let mut order = String::new();
     for module in &parts.modules {

@@ -12,8 +12,8 @@ const KERNEL: &str = "linux-image-cloud-amd64";
 const BUSYBOX: &str = "busybox-static";
 
 /// Drivers in the order in which they must be loaded. A kernel that has one built in ships
-/// no file for it. The last two are the power button.
-const MODULES: [&str; 8] = [
+/// no file for it. The last three are the power button, and the guest agent's line.
+const MODULES: [&str; 9] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -22,6 +22,7 @@ const MODULES: [&str; 8] = [
     "virtio_blk",
     "button",
     "evdev",
+    "virtio_console",
 ];
 
 /// What the packages gave.
@@ -37,7 +38,9 @@ pub(crate) struct Parts {
 impl Parts {
     /// Takes the parts from `dir`, or downloads them into it.
     pub(crate) fn in_dir(dir: &Path) -> Result<Parts, GuestError> {
-        if !dir.join("complete").exists() {
+        // Those of an earlier list lack what was added since.
+        let stamp = fs::read_to_string(dir.join("complete"));
+        if !stamp.is_ok_and(|stamp| stamp.ends_with(&MODULES.join(" "))) {
             download(dir)?;
         }
         let module = |name: &&str| dir.join(format!("{name}.ko"));
@@ -67,7 +70,7 @@ fn download(dir: &Path) -> Result<(), GuestError> {
         take_module(&tree, name, dir, &kernel)?;
     }
     let stamp = dir.join("complete");
-    fs::write(&stamp, kernel).map_err(GuestError::file("write", &stamp))
+    fs::write(&stamp, format!("{kernel} {}", MODULES.join(" "))).map_err(GuestError::file("write", &stamp))
 }
 
 /// The real package behind the distribution's newest kernel.

@@ -57,6 +57,7 @@ fn settings(agent: &Agent, machine: &Machine, wanted: &Replicate) -> Result<Sett
         machine: machine.name.clone(),
         target,
         frequency: wanted.frequency.or(configured.map(|entry| entry.frequency)).unwrap_or(FREQUENCY),
+        app_consistent: configured.and_then(|entry| entry.app_consistent),
         compression: wanted
             .compression
             .or(configured.map(|entry| entry.compression))

@@ -12,7 +12,7 @@ use farshore_control::{
     report::{PointAge, Problem, ReplicaPhase, ReplicaState, SourceState, Unclaimed},
 };
 use farshore_replica::{Phase, PointInfo, Replica};
-use farshore_types::{Epoch, MachineId};
+use farshore_types::{Consistency, Epoch, MachineId};
 use tokio::time::Instant;
 
 use super::{
@@ -27,7 +27,7 @@ use crate::{Agent, OpenReplica, commands};
 pub(super) struct Seen {
     inventory: Option<(Instant, String, Inventory)>,
     certificate_until_ms: u64,
-    ages: BTreeMap<MachineId, (Aged, Aged)>,
+    ages: BTreeMap<MachineId, [Aged; 3]>,
 }
 
 /// How much sooner than usual the host is looked at where something happened.
@@ -136,15 +136,17 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
     let (wall, scrub) = (agent.clock.wall_ms(), replica.scrub().clone());
     let look = move |store: &mut Replica| {
         let points = store.points();
-        let ends = (points.last().cloned(), points.first().cloned());
+        let frozen = |point: &&PointInfo| point.consistency == Consistency::Application;
+        let application = points.iter().rev().find(frozen).cloned();
+        let ends = (points.last().cloned(), points.first().cloned(), application);
         let line = commands::replica_line(store, wall, &scrub);
         (line, store.phase(), store.epoch(), ends, store.newest_age_ms())
     };
-    let (line, phase, held, (newest, oldest), least) = replica.run(look).await;
+    let (line, phase, held, (newest, oldest, application), least) = replica.run(look).await;
     let known = managed.ledger().lineage(machine).map(|lineage| lineage.epoch);
     let consistency = newest.as_ref().map(|point| point.consistency);
     let mut seen = managed.seen();
-    let (new, old) = seen.ages.entry(machine).or_default();
+    let [new, old, app] = seen.ages.entry(machine).or_default();
     let now = now(agent);
     ReplicaState {
         machine,
@@ -155,6 +157,7 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
             Phase::BringingUp { point } | Phase::BroughtUp { point } => ReplicaPhase::BroughtUp { point },
         },
         newest: newest.map(|point| aged(new, &point, least, now)),
+        newest_application: application.map(|point| aged(app, &point, 0, now)),
         oldest: oldest.map(|point| aged(old, &point, 0, now)),
         consistency,
         points: u64::try_from(line.points).unwrap_or(u64::MAX),
@@ -180,6 +183,7 @@ fn unusable(managed: &Managed, machine: MachineId, why: String) -> ReplicaState 
         phase: ReplicaPhase::Unusable,
         newest: None,
         consistency: None,
+        newest_application: None,
         oldest: None,
         points: 0,
         stored: 0,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use farshore_capture::{CaptureError, Hurry, ResyncGate};
+use farshore_capture::{AppFrequency, CaptureError, Hurry, ResyncGate};
 use farshore_control::report::{SourcePhase, SourceState};
 use farshore_link::{LinkError, RateLimit};
 use farshore_types::{Epoch, MachineId};
@@ -183,12 +183,15 @@ impl Work {
         locked(&self.shown).begin(wanted.epoch);
         let rate = RateLimit::new(None);
         let gate = ResyncGate::default();
+        let apps = AppFrequency::default();
         follow_calendar(&self.agent, wanted, &rate, &gate);
+        follow_policy(wanted, &apps);
         let orders = Orders {
             resync: wanted.resync,
             gate: gate.clone(),
             hurry: self.hurry.clone(),
             rate: Some(rate.clone()),
+            apps: Some(apps.clone()),
             wire: Some(wanted.settings.wire),
         };
         let begun = tokio::select! {
@@ -221,6 +224,7 @@ impl Work {
                     (Ok(()), Role::Run(next)) if wanted.goes_on_as(next) => {
                         wanted = (**next).clone();
                         follow_calendar(&self.agent, &wanted, &rate, &gate);
+                        follow_policy(&wanted, &apps);
                     }
                     (Ok(()), _) => break End::Changed,
                     (Err(_), _) => break End::Stopped,
@@ -267,6 +271,10 @@ fn follow_calendar(agent: &Agent, wanted: &Wanted, rate: &RateLimit, gate: &Resy
         rate.set(limit);
     }
     gate.set(calendar::resync_may_begin(&wanted.settings, now));
+}
+
+fn follow_policy(wanted: &Wanted, apps: &AppFrequency) {
+    apps.set(wanted.settings.app_consistent_secs.map(Duration::from_secs));
 }
 
 /// Whether only another document, or a person, can change it.

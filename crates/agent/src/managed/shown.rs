@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use farshore_capture::{Activity, Status, Totals};
-use farshore_control::report::{CycleFacts, CycleTotals, PointAge, SourcePhase, SourceState};
+use farshore_control::report::{AppPoints, CycleFacts, CycleTotals, PointAge, SourcePhase, SourceState};
 use farshore_types::{Epoch, MachineId};
 
 use super::age::Aged;
@@ -80,7 +80,8 @@ impl Shown {
         }
         let phase = phase(&status.activity);
         let news = std::mem::discriminant(&phase) != std::mem::discriminant(&self.phase)
-            || status.last_point.is_some() != self.status.last_point.is_some();
+            || status.last_point.is_some() != self.status.last_point.is_some()
+            || status.apps.unthawed.is_some() != self.status.apps.unthawed.is_some();
         (self.phase, self.status) = (phase, status.clone());
         self.newest(now);
         match (news, sealed) {
@@ -122,7 +123,19 @@ impl Shown {
             pending: pending(&self.phase),
             resynced: status.resynced,
             notes: status.notes.clone(),
+            apps: Some(app_points(&status.apps)),
         }
+    }
+}
+
+/// What is told of application-consistent points.
+pub(crate) fn app_points(apps: &farshore_capture::AppPoints) -> AppPoints {
+    AppPoints {
+        made: apps.made,
+        failed: apps.failed,
+        fault: apps.fault.clone(),
+        frozen_ms: apps.frozen_ms,
+        unthawed: apps.unthawed.clone(),
     }
 }
 

@@ -82,6 +82,8 @@ impl Wanted {
             machine: self.machine.to_string(),
             target: self.target.clone(),
             frequency: Period::secs(self.settings.copy_frequency_secs.clamp(least, most)),
+            // It is followed while cycles run.
+            app_consistent: None,
             compression: match self.settings.compression {
                 Compression::Auto => config::Compression::Auto,
                 Compression::On => config::Compression::On,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use farshore_control::report::{CycleFacts, CycleTotals, SourceState, Space};
+use farshore_control::report::{AppPoints, CycleFacts, CycleTotals, SourceState, Space};
 use farshore_figures::{Labels, Sheet, prometheus_client::encoding::DescriptorEncoder, write_all};
 
 use super::known::{AGENT, PROBLEM, REPLICA, SOURCE, SPACE};
@@ -37,6 +37,7 @@ pub(super) struct SourceFigures {
     pub(super) totals: CycleTotals,
     pub(super) last: Option<CycleFacts>,
     pub(super) pending: Option<u64>,
+    pub(super) apps: Option<AppPoints>,
 }
 
 /// A replica that is kept here.
@@ -147,6 +148,7 @@ fn sources(agent: &Agent) -> Vec<SourceFigures> {
                     took_ms: cycle.took_ms,
                 }),
                 pending: None,
+                apps: Some(managed::app_points(&status.apps)),
             }
         })
         .collect();
@@ -161,5 +163,6 @@ fn of_state(name: String, state: &SourceState) -> SourceFigures {
         totals: state.totals,
         last: state.last_cycle,
         pending: Some(state.pending),
+        apps: state.apps.clone(),
     }
 }

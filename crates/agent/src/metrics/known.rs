@@ -38,6 +38,24 @@ pub(super) const SOURCE: &[Def<SourceFigures>] = &[
     gauge("agent_source_last_cycle_dirty_bytes", "Bytes dirtied before the source's last cycle", |s| {
         s.last.map(|cycle| to_f64(cycle.dirty))
     }),
+    gauge(
+        "agent_source_frozen_seconds",
+        "Seconds that the guest stood frozen at most, hooks included, for the source's last application-consistent point",
+        |s| s.apps.as_ref()?.frozen_ms.map(secs),
+    ),
+    gauge(
+        "agent_source_unthawed",
+        "1 while a guest that was frozen for a point does not say that it is thawed, else 0",
+        |s| s.apps.as_ref().map(|apps| f64::from(u8::from(apps.unthawed.is_some()))),
+    ),
+    counter("agent_source_app_points", "Application-consistent points of a source", |s| {
+        s.apps.as_ref().map(|apps| to_f64(apps.made))
+    }),
+    counter(
+        "agent_source_app_points_failed",
+        "Points of a source that were to be application-consistent, and are crash-consistent",
+        |s| s.apps.as_ref().map(|apps| to_f64(apps.failed)),
+    ),
     counter("agent_source_cycles", "Cycles of a source that were sealed", |s| Some(to_f64(s.totals.cycles))),
     counter("agent_source_cycles_missed", "Cycles of a source that could not begin in time", |s| {
         Some(to_f64(s.totals.missed))

@@ -3,6 +3,7 @@
 mod addresses;
 mod could_start;
 mod flattening;
+mod frozen;
 mod handing;
 mod kerberos;
 mod lives;

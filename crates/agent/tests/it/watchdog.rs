@@ -1,5 +1,7 @@
 //! What a watchdog mends, and what it leaves alone.
 
+use std::time::Duration;
+
 use farshore_agent::watchdog::{Watchdog, mend};
 use farshore_hypervisor::{
     BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, Kind, PowerState, Start, simulated::Operation,
@@ -99,4 +101,31 @@ async fn a_watchdog_is_dismissed_only_where_nothing_is_left() {
     watchdog.let_go(&world.agent).await;
     assert_eq!(what_was_heard(&heard).await, "", "it ends without a goodbye, so the watchdog looks");
     assert!(matches!(world.host.job(id).await.unwrap(), JobState::Backup { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_was_left_frozen_is_thawed_and_one_frozen_by_others_is_left_alone() {
+    let world = World::new().await;
+    let mut ids = Vec::new();
+    for name in ["ours", "theirs"] {
+        let id = world.host.add_machine(name, &[("vda", 1 << 20)]).await.unwrap();
+        world.host.start(id, Start::Running).await.unwrap();
+        world.host.set_guest_agent(id, true).unwrap();
+        world.host.freeze(id, Duration::from_secs(1)).await.unwrap();
+        ids.push(id);
+    }
+    let state = world.agent.config().state_dir.join("sources").join(ids[0].to_string());
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("frozen"), "x").unwrap();
+    // A machine that is gone is no reason to look for ever.
+    let gone = world.agent.config().state_dir.join("sources").join(uuid::Uuid::nil().to_string());
+    std::fs::create_dir_all(&gone).unwrap();
+    std::fs::write(gone.join("frozen"), "x").unwrap();
+
+    world.host.fail(Operation::IsFrozen, 1, Kind::Timeout);
+    assert!(mend(&world.agent).await.is_err(), "it is not known yet");
+    assert!(mend(&world.agent).await.unwrap());
+    assert!(!world.host.stands_frozen(ids[0]).unwrap() && world.host.stands_frozen(ids[1]).unwrap());
+    assert!(!state.join("frozen").exists() && !gone.join("frozen").exists());
+    assert!(!mend(&world.agent).await.unwrap(), "nothing is left to do");
 }

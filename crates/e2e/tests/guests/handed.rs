@@ -41,6 +41,7 @@ pub(crate) struct Above {
     generation: u64,
     machine: MachineId,
     frequency: u64,
+    apps: Option<u64>,
 }
 
 pub(crate) const IDS: [HostId; 2] = [HostId(Uuid::from_u128(0xa)), HostId(Uuid::from_u128(0xb))];
@@ -57,7 +58,12 @@ impl Above {
 
     /// The same, with more in the configuration of both hosts.
     pub(crate) fn configured(frequency: u64, more: &str) -> Above {
-        let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        let site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        Above::of(site, frequency, None, more)
+    }
+
+    /// Likewise, with a guest of one's own, and application-consistent points every `apps` seconds.
+    pub(crate) fn of(mut site: Site, frequency: u64, apps: Option<u64>, more: &str) -> Above {
         site.start_guest();
         for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
             host.configure_more(&format!("shutdown_deadline = '90s'\n{more}")).unwrap();
@@ -65,7 +71,7 @@ impl Above {
         }
         let life = Life::begin(IDS[0], IDS[1], Epoch { number: 1, token: 1 });
         let machine: MachineId = site.uuid.parse().unwrap();
-        let mut above = Above { site, written: life.clone(), life, generation: 0, machine, frequency };
+        let mut above = Above { site, written: life.clone(), life, generation: 0, machine, frequency, apps };
         above.write();
         above.site.home.start_agent().unwrap();
         above.site.away.start_agent().unwrap();
@@ -104,7 +110,7 @@ impl Above {
             excluded: BTreeSet::new(),
             settings: Settings {
                 copy_frequency_secs: self.frequency,
-                app_consistent_secs: None,
+                app_consistent_secs: self.apps,
                 retention: keep,
                 compression: Compression::On,
                 replica_compression: true,

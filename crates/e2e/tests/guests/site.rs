@@ -9,7 +9,7 @@ use std::{
 
 use farshore_agent::control::{PointLine, ReplicaPoints, SourceLine};
 use farshore_e2e::host::{Replicates, TestHost, make_authority, run};
-use farshore_guest::{Accelerator, Guest, Load, Verdict, domain_xml, read_console};
+use farshore_guest::{Accelerator, Guest, GuestImage, Load, Verdict, debian_xml, domain_xml, read_console};
 
 /// Name of the guest.
 pub(crate) const MACHINE: &str = "guest";
@@ -40,6 +40,19 @@ impl Site {
     /// Two hosts, and the guest's disks and definition on the first. Nothing runs yet.
     pub(crate) fn new(load: Load) -> Site {
         let image = farshore_guest::build(&farshore_guest::default_out_dir()).unwrap();
+        Site::with(&image, load, domain_xml)
+    }
+
+    /// As [`Site::new`], with the full guest; and the socket by which it is told what to do.
+    pub(crate) fn debian() -> (Site, PathBuf) {
+        let image = farshore_guest::build_debian(&farshore_guest::default_out_dir()).unwrap();
+        let orders = |console: &Path| console.with_file_name("orders");
+        let site = Site::with(&image, Load::default(), |guest| debian_xml(guest, &orders(&guest.console)));
+        let orders = orders(&site.console);
+        (site, orders)
+    }
+
+    fn with(image: &GuestImage, load: Load, definition: impl FnOnce(&Guest) -> String) -> Site {
         let dir = tempfile::Builder::new().prefix("farshore-e2e-").tempdir().unwrap();
         let ca = make_authority(program(), dir.path()).unwrap();
         let home = TestHost::new(program(), dir.path(), "home", &ca).unwrap();
@@ -55,7 +68,7 @@ impl Site {
             accelerator: Accelerator::from_environment(),
             load,
         };
-        fs::write(home.dir.join("guest.xml"), domain_xml(&guest)).unwrap();
+        fs::write(home.dir.join("guest.xml"), definition(&guest)).unwrap();
         Site { home, away, console, uuid, dir }
     }
 

@@ -61,6 +61,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         pending: 0,
         resynced: 0,
         notes: Vec::new(),
+        apps: None,
     });
     let replicas = host.disk.replicas.iter_mut().map(|(machine, replica)| ReplicaState {
         machine: *machine,
@@ -76,6 +77,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         points: replica.points.len() as u64,
         stored: GIB,
         faults: Vec::new(),
+        newest_application: None,
     });
     HostReport {
         urgent: false,

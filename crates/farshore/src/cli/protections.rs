@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ProgramError,
-    views::{EnableMachines, MoveTo, Ordered, ProtectionState, ProtectionView},
+    views::{ApplicationPoint, EnableMachines, MoveTo, Ordered, ProtectionState, ProtectionView},
 };
 
 #[derive(Debug, Subcommand)]
@@ -269,8 +269,11 @@ pub(super) fn row(one: &ProtectionView) -> Vec<String> {
 
 async fn show_one(operator: &Operator, machine: &str) -> Result<(), ProgramError> {
     let one: ProtectionView = operator.get(&path(&["protections", machine])).await?;
-    let heads = [&HEADS[..], &["life", "version", "policy", "epoch", "newest", "stored", "cycles", "failed"]]
-        .concat();
+    let heads = [
+        &HEADS[..],
+        &["life", "version", "policy", "epoch", "newest", "application", "stored", "cycles", "failed"],
+    ]
+    .concat();
     let newest = one.newest.map_or_else(|| "-".to_owned(), |point| point.to_string());
     let more = vec![
         one.life.name().to_owned(),
@@ -278,6 +281,7 @@ async fn show_one(operator: &Operator, machine: &str) -> Result<(), ProgramError
         show::or_dash(&one.policy),
         one.epoch.to_string(),
         newest,
+        one.application.map_or_else(|| "-".to_owned(), |point| application(&point)),
         show::size(one.stored),
         one.cycles.cycles.to_string(),
         one.cycles.failed.to_string(),
@@ -288,6 +292,12 @@ async fn show_one(operator: &Operator, machine: &str) -> Result<(), ProgramError
         failover::show_life(operator.output, life);
     }
     Ok(())
+}
+
+/// The newest application-consistent point, its age, and what it cost the guest.
+fn application(point: &ApplicationPoint) -> String {
+    let frozen = point.frozen_ms.map(|ms| format!(", frozen for {ms} ms")).unwrap_or_default();
+    format!("{} ({} old{frozen})", point.id, show::time(point.age_ms))
 }
 
 pub(super) async fn protect(operator: &Operator, args: ProtectArgs) -> Result<(), ProgramError> {

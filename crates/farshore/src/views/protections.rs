@@ -37,6 +37,9 @@ pub struct ProtectionView {
     pub rpo_ms: Option<u64>,
     /// The newest point that the target holds.
     pub newest: Option<PointId>,
+    /// The newest application-consistent point that the target holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationPoint>,
     /// How many points the target holds.
     pub points: u64,
     /// Bytes that the replica takes.
@@ -53,6 +56,18 @@ pub struct ProtectionView {
     /// Its life in all: only where one protection is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<LifeView>,
+}
+
+/// An application-consistent point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationPoint {
+    /// Which.
+    pub id: PointId,
+    /// Milliseconds from its instant to now.
+    pub age_ms: u64,
+    /// Milliseconds that the guest stood frozen at most, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_ms: Option<u64>,
 }
 
 /// What a protection does.

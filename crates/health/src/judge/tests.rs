@@ -23,7 +23,9 @@ fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
     let totals = CycleTotals { cycles: 79, missed: 21, ..CycleTotals::default() };
     let signs = ProtectionSigns {
         intent: Some(Intent::Pause),
-        app_wanted: true,
+        app_secs: Some(3600),
+        app_fault: Some("x"),
+        unthawed: Some("x"),
         cycles: CycleStats { totals, ..CycleStats::default() },
         resync_needed: Some("x"),
         resyncing: Some("x"),
@@ -42,6 +44,7 @@ fn every_sign_has_its_reason_and_the_worst_counts_and_comes_first() {
         "failed",
         "resync-needed",
         "rpo-missed",
+        "guest-frozen",
         "damaged",
         "retrying",
         "resyncing",
@@ -122,4 +125,35 @@ fn a_host_says_what_is_wrong_with_it() {
 fn times_read_like_times() {
     let told = [5, 5_000, 65_000, 3_700_000, 90_000_000].map(time);
     assert_eq!(told, ["5 ms", "5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
+}
+
+#[test]
+fn application_consistent_points_are_told_of_where_they_fail_or_stay_away_while_others_come() {
+    let signs = ProtectionSigns { app_secs: Some(3600), ..well() };
+    let hours = |n: u64| Some(n * 3_600_000);
+    let told = |signs: &ProtectionSigns<'_>| {
+        of_protection(signs).reasons.into_iter().map(|r| r.what).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&signs), Vec::<String>::new(), "the first one is still to come");
+    assert_eq!(told(&ProtectionSigns { app_age_ms: hours(2), ..signs.clone() }), Vec::<String>::new());
+    let late = told(&ProtectionSigns { app_age_ms: hours(3), ..signs.clone() });
+    assert_eq!(
+        late,
+        ["the newest application-consistent point is 3 h 0 min old; the policy wants one every 1 h 0 min"]
+    );
+    // A machine that is off has no newer points of any kind.
+    let off = ProtectionSigns {
+        app_age_ms: hours(30),
+        age_ms: hours(30),
+        objective_secs: Some(360_000),
+        ..signs.clone()
+    };
+    assert_eq!(told(&off), Vec::<String>::new());
+    let failed = told(&ProtectionSigns { app_fault: Some("no agent"), ..signs.clone() });
+    assert_eq!(
+        failed,
+        ["points are crash-consistent only, there is no application-consistent point: no agent"]
+    );
+    let unwanted = ProtectionSigns { app_secs: None, app_fault: Some("x"), ..signs };
+    assert_eq!(of_protection(&unwanted), Health::default());
 }

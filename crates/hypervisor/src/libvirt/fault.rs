@@ -57,6 +57,9 @@ fn kind(code: ErrorNumber, text: &str) -> Kind {
 
 /// Parts of messages, the more telling first.
 const TEXTS: &[(&str, Kind)] = &[
+    ("QEMU guest agent is not", Kind::NoAgent),
+    ("agent is in frozen state", Kind::Busy),
+    ("has been disabled", Kind::Unsupported),
     ("Failed to acquire pid file", Kind::Busy),
     ("cannot acquire state change lock", Kind::Busy),
     ("another job is active", Kind::Busy),

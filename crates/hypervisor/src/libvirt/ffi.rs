@@ -199,20 +199,6 @@ pub(super) fn delete_checkpoint(domain: &Domain, name: &str, record_only: bool) 
     check(unsafe { sys::virDomainCheckpointDelete(checkpoint.0, flags) }).map(drop)
 }
 
-/// Freezes all file systems of the guest; gives their number.
-pub(super) fn freeze(domain: &Domain) -> Raw<u32> {
-    // SAFETY: a live domain; no list of mount points means all.
-    let count = check(unsafe { sys::virDomainFSFreeze(domain.as_ptr(), ptr::null_mut(), 0, 0) })?;
-    Ok(u32::try_from(count).unwrap_or(0))
-}
-
-/// Thaws all file systems of the guest; gives their number.
-pub(super) fn thaw(domain: &Domain) -> Raw<u32> {
-    // SAFETY: as for `freeze`.
-    let count = check(unsafe { sys::virDomainFSThaw(domain.as_ptr(), ptr::null_mut(), 0, 0) })?;
-    Ok(u32::try_from(count).unwrap_or(0))
-}
-
 /// Who hears what happens on a connection.
 pub(super) trait Listener: Send + Sync {
     /// A machine changed: its UUID's bytes, libvirt's event and detail.

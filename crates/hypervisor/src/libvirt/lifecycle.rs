@@ -6,7 +6,7 @@ use virt_sys as sys;
 
 use super::{
     fault::{Call, Fault},
-    ffi, huge_pages, inventory, lookup,
+    huge_pages, inventory, lookup,
 };
 use crate::{GuestState, Kind, Start, definition};
 
@@ -105,12 +105,4 @@ pub(super) fn unplug(connection: &Connect, id: MachineId) -> Call<()> {
 pub(super) fn set_autostart(connection: &Connect, id: MachineId, autostart: bool) -> Call<()> {
     lookup::domain(connection, id)?.set_autostart(autostart)?;
     Ok(())
-}
-
-pub(super) fn freeze(connection: &Connect, id: MachineId) -> Call<u32> {
-    Ok(ffi::freeze(&lookup::started(connection, id)?)?)
-}
-
-pub(super) fn thaw(connection: &Connect, id: MachineId) -> Call<u32> {
-    Ok(ffi::thaw(&lookup::started(connection, id)?)?)
 }

@@ -304,26 +304,20 @@ impl Hypervisor for Simulated {
         self.act(Operation::EndPull, "end the pull on a disk of", end).await
     }
 
-    async fn freeze(&self, id: MachineId) -> Result<u32> {
-        self.act(Operation::Freeze, "freeze", |world, verb| world.ask_agent(verb, id)).await
+    async fn freeze(&self, id: MachineId, _: Duration) -> Result<u32> {
+        self.act(Operation::Freeze, "freeze", |world, verb| world.freeze(verb, id)).await
     }
 
-    async fn thaw(&self, id: MachineId) -> Result<u32> {
-        self.act(Operation::Thaw, "thaw", |world, verb| world.ask_agent(verb, id)).await
+    async fn thaw(&self, id: MachineId, _: Duration) -> Result<u32> {
+        self.act(Operation::Thaw, "thaw", |world, verb| world.thaw(verb, id)).await
+    }
+
+    async fn is_frozen(&self, id: MachineId, _: Duration) -> Result<bool> {
+        let ask = |world: &mut World, verb| Ok(world.agent(verb, id)?.is_frozen());
+        self.act(Operation::IsFrozen, "see whether it is frozen:", ask).await
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
-    }
-}
-
-impl World {
-    /// The guest agent's answer: the number of file systems, one.
-    fn ask_agent(&mut self, verb: &'static str, id: MachineId) -> Result<u32> {
-        let model = self.started(verb, id)?;
-        if model.guest_agent {
-            return Ok(1);
-        }
-        Err(model.error(verb, Kind::Unsupported, "its guest agent is not configured"))
     }
 }

@@ -35,6 +35,7 @@ pub enum Operation {
     Job,
     Freeze,
     Thaw,
+    IsFrozen,
     /// `Export::allocated`.
     Allocated,
     /// `Export::dirty`.

@@ -11,7 +11,7 @@ use std::{
 use farshore_types::{DiskKey, MachineId};
 use uuid::Uuid;
 
-use super::{export::Snapshot, image::Image, wrong};
+use super::{agent::GuestAgent, export::Snapshot, image::Image, wrong};
 use crate::{
     Backup, BackupDisk, BackupMode, BackupSpec, BlockJob, Checkpoint, Deletion, Disk, Exported,
     HypervisorError, Kind, Machine, PowerState, Problem, Result, Tracking,
@@ -43,7 +43,7 @@ pub(super) struct Model {
     checkpoints: Vec<(String, Vec<DiskKey>)>,
     pub(super) backup: Option<Running>,
     pub(super) block_job: Option<BlockJob>,
-    pub(super) guest_agent: bool,
+    pub(super) agent: GuestAgent,
     pub(super) heeds_shutdown: bool,
     /// Whether the guest has run since the machine was started.
     pub(super) has_run: bool,
@@ -184,6 +184,7 @@ impl World {
         let model = self.machine_mut(verb, id)?;
         model.power = PowerState::ShutOff { crashed };
         (model.backup, model.block_job) = (None, None);
+        model.agent.stop();
         // As QEMU does, which writes its bitmaps then.
         for path in model.paths() {
             if let Some(image) = self.images.get_mut(&path) {
@@ -241,6 +242,7 @@ impl World {
             }
         }
         let model = self.machine_mut(verb, id)?;
+        model.agent.instant();
         model.checkpoints.extend(spec.checkpoint.clone().map(|name| (name, tracked)));
         model.backup = Some(Running { socket: spec.socket.clone(), disks, ended: Arc::default() });
         Ok(Backup { machine: id, socket: spec.socket.clone(), exports })
@@ -326,7 +328,7 @@ impl Model {
             checkpoints: Vec::new(),
             backup: None,
             block_job: None,
-            guest_agent: false,
+            agent: GuestAgent::default(),
             heeds_shutdown: true,
             has_run: false,
             unplugged: false,

@@ -102,6 +102,7 @@ async fn all(report: &mut Report<'_>, driver: &str, rig: &dyn Rig) {
         a_disk_without_bitmap_goes_along_in_full,
         a_discard_is_a_change_that_reads_as_zeros,
         reads_past_the_end_are_refused,
+        a_guest_without_an_agent_is_never_frozen,
         many_cycles_leave_nothing_behind,
     );
     run_all!(report, driver, rig, pulls:

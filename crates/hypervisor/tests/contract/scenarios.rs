@@ -401,3 +401,20 @@ pub(crate) async fn many_cycles_leave_nothing_behind(rig: &dyn Rig) {
     assert_eq!(names, ["c20"]);
     stop(rig, id).await;
 }
+
+pub(crate) async fn a_guest_without_an_agent_is_never_frozen(rig: &dyn Rig) {
+    let hypervisor = rig.hypervisor();
+    let id = rig.machine(&[("vda", "qcow2")]).await;
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(hypervisor.freeze(id, second).await.unwrap_err().kind, Kind::NotRunning);
+    hypervisor.start(id, Start::Running).await.unwrap();
+    for error in [
+        hypervisor.freeze(id, second).await.unwrap_err(),
+        hypervisor.thaw(id, second).await.unwrap_err(),
+        hypervisor.is_frozen(id, second).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, Kind::NoAgent, "{error}");
+        assert!(error.to_string().contains("install and start qemu-guest-agent"), "{error}");
+    }
+    hypervisor.destroy(id).await.unwrap();
+}

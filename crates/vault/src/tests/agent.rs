@@ -198,6 +198,7 @@ impl Agent {
             pending: 0,
             resynced: self.resynced.get(&body.machine).copied().unwrap_or(0),
             notes: Vec::new(),
+            apps: None,
         }
     }
 
@@ -216,6 +217,7 @@ impl Agent {
             points: self.points,
             stored: 0,
             faults: Vec::new(),
+            newest_application: None,
         };
         self.replicas.iter().map(state).collect()
     }

@@ -75,6 +75,7 @@ impl World {
                 pending: 0,
                 resynced: 0,
                 notes: Vec::new(),
+                apps: None,
             });
             report.sources = sources.collect();
             (0, report)

@@ -3,16 +3,18 @@
 
 use farshore_control::{
     report::{
-        CycleFacts, CycleTotals, PointAge, Problem, ReplicaPhase, ReplicaState, SourcePhase, SourceState,
+        AppPoints, CycleFacts, CycleTotals, PointAge, Problem, ReplicaPhase, ReplicaState, SourcePhase,
+        SourceState,
     },
     sync::SiteReport,
 };
 use farshore_health::{Level, Subject};
+use farshore_policy::{Change, PolicyPatch};
 use farshore_types::{Epoch, PointId};
 use proptest::prelude::*;
 
 use super::world::{World, id, moment};
-use crate::{Bug, Moment, Start, rows::Event};
+use crate::{Bug, Command, Moment, Start, rows::Event};
 
 /// A machine that makes a point every half minute, on hosts whose clocks are wrong.
 struct Play {
@@ -31,6 +33,8 @@ struct Play {
     complaint: Option<Problem>,
     makes_points: bool,
     missed: u64,
+    apps: AppPoints,
+    app_point: Option<PointId>,
     started: u64,
     run: u128,
 }
@@ -55,6 +59,8 @@ impl Play {
             complaint: None,
             makes_points: true,
             missed: 0,
+            apps: AppPoints::default(),
+            app_point: None,
             started: 0,
             run: 1,
         };
@@ -110,7 +116,12 @@ impl Play {
                 // By its own clock, from an instant of the source's.
                 let captured_by = |captured: u64| (begin + captured).saturating_add_signed(self.skews[0]);
                 let age = |captured: u64| by(skew).saturating_sub(captured_by(captured));
-                report.replicas = vec![replica_state(newest.map(|(id, at)| (id, age(at))))];
+                let mut replica = replica_state(newest.map(|(id, at)| (id, age(at))));
+                replica.newest_application = self.app_point.map(|id| {
+                    let captured = self.points[usize::try_from(id.number).unwrap() - 1].0;
+                    PointAge { id, age_ms: age(captured) }
+                });
+                report.replicas = vec![replica];
             }
             let site = self.world.agents[&host].site;
             let problems = self.complaint.iter().filter(|_| site == self.world.sites[0]).cloned().collect();
@@ -141,6 +152,7 @@ impl Play {
             pending: 0,
             resynced: 0,
             notes: Vec::new(),
+            apps: Some(self.apps.clone()),
         }
     }
 
@@ -199,6 +211,7 @@ fn replica_state(newest: Option<(PointId, u64)>) -> ReplicaState {
         points: 1,
         stored: 1,
         faults: Vec::new(),
+        newest_application: None,
     }
 }
 
@@ -397,4 +410,34 @@ fn notices_for_a_channel_that_is_no_more_go() {
     play.world.core.drop_lost_notices();
     play.world.commit();
     assert!(play.told().is_empty());
+}
+
+#[test]
+fn application_consistent_points_that_fail_or_stay_away_are_told_where_the_policy_wants_them() {
+    let mut play = Play::new([0, 3000]);
+    let app = |open: Vec<String>| open.iter().any(|code| code == "app-consistency");
+    play.apps.fault = Some("no agent".to_owned());
+    play.pass(200);
+    assert!(!app(play.open()), "nobody wants them");
+    let settings = PolicyPatch { app_consistent_secs: Change::Set(Some(300)), ..PolicyPatch::default() };
+    play.world.run(&Command::ChangePolicy { policy: play.world.policy, settings });
+    play.pass(200);
+    assert!(app(play.open()), "the last try came to none");
+
+    play.apps.fault = None;
+    play.app_point = play.newest(play.now).map(|(id, _)| id);
+    play.pass(400);
+    assert!(!app(play.open()), "one was made");
+    let row = play.world.core.protection(id(1)).unwrap();
+    let (newest, age) = play.world.core.judge(row, &play.at()).newest_application.unwrap();
+    assert_eq!(Some(newest), play.app_point);
+    let captured = play.points[usize::try_from(newest.number).unwrap() - 1].0;
+    assert!(age >= play.now - captured, "{age}: whatever the clocks say");
+    // No other one is made, though points come.
+    play.pass(600);
+    assert!(app(play.open()));
+
+    play.apps.unthawed = Some("it says nothing".to_owned());
+    play.pass(60);
+    assert!(play.open().iter().any(|code| code == "guest-frozen"));
 }

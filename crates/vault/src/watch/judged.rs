@@ -25,6 +25,8 @@ pub struct Judged<'a> {
     /// The newest point that the target holds, and its age in milliseconds: never less than
     /// the truth.
     pub newest: Option<(PointId, u64)>,
+    /// The newest of these that is application-consistent, likewise.
+    pub newest_application: Option<(PointId, u64)>,
     /// How well it is.
     pub health: Health,
 }
@@ -141,6 +143,14 @@ impl<'a> Ends<'a> {
         }
     }
 
+    /// The newest application-consistent point that the target holds, and its age now: never
+    /// less than the truth.
+    fn newest_application(&self) -> Option<(PointId, u64)> {
+        let said = self.target?;
+        let point = said.state?.newest_application?;
+        Some((point.id, point.age_ms.saturating_add(said.age_ms).saturating_add(self.behind_ms())))
+    }
+
     /// Milliseconds that the target's clock may be behind the source's, at most.
     fn behind_ms(&self) -> u64 {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
@@ -177,6 +187,8 @@ impl Core {
     ) -> Judged<'a> {
         let (source, replica) = (ends.source().map(|s| s.0), ends.target.and_then(|said| said.state));
         let newest = ends.newest();
+        let newest_application = ends.newest_application();
+        let apps = source.and_then(|source| source.apps.as_ref());
         let policy = row.policy.and_then(|id| self.policy(id)).map(|row| &row.policy);
         let maintenance = self.in_maintenance(row);
         let when = |of: fn(&SourcePhase) -> Option<&str>| source.map(|source| &source.phase).and_then(of);
@@ -188,7 +200,10 @@ impl Core {
             age_ms: newest.map(|(_, age)| age),
             enabled_ms: if row.enabled_ms == 0 { 0 } else { at.wall_ms.saturating_sub(row.enabled_ms) },
             objective_secs: policy.and_then(|policy| policy.rpo_objective_secs),
-            app_wanted: policy.is_some_and(|policy| policy.app_consistent_secs.is_some()),
+            app_secs: policy.and_then(|policy| policy.app_consistent_secs),
+            app_age_ms: newest_application.map(|(_, age)| age),
+            app_fault: apps.and_then(|apps| apps.fault.as_deref()),
+            unthawed: apps.and_then(|apps| apps.unthawed.as_deref()),
             cycles,
             resync_needed: when(|p| if let SourcePhase::ResyncNeeded { why } = p { Some(why) } else { None }),
             resyncing: when(|p| match p {
@@ -204,7 +219,7 @@ impl Core {
                 || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
         });
-        Judged { source, replica, newest, health }
+        Judged { source, replica, newest, newest_application, health }
     }
 
     /// The host in whose maintenance a protection stands still, by its name.

@@ -150,6 +150,29 @@ async fn a_sealed_machine_runs_again_only_when_the_other_side_has_refused_it_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_paused_is_said_to_be_and_is_switched_off_where_that_was_ordered() {
+    let pair = Pair::new().await;
+    let (machine, life) = (pair.machine, pair.living().await);
+    pair.source_host.destroy(machine).await.unwrap();
+    pair.source_host.start(machine, Start::Paused).await.unwrap();
+    let over = ordered(&life, Operation::PlannedFailover, false);
+    pair.tell(&over);
+    let cannot = |report: &HostReport| {
+        let told = standing(report, machine).and_then(|s| s.cannot.clone());
+        told.is_some_and(|problem| problem.what.contains("is paused") && problem.advice.contains("resume"))
+    };
+    pair.vault.until(pair.source_id, "that it is paused", cannot).await;
+    assert_eq!(pair.source_host.calls(Call::Destroy), 1, "only this test's");
+    let aborted = ordered(&over, Operation::Abort, false);
+    let life = Life { stage: Stage::Replicating, ..aborted };
+    pair.tell(&ordered(&life, Operation::PlannedFailover, true));
+    let runs = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(true));
+    pair.vault.until(pair.target_id, "it to run there", runs).await;
+    assert!(pair.replica_equals_model().await);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_is_stopped_only_by_a_word_of_now_and_switched_off_only_where_that_was_ordered() {
     let deadline = |config: &mut farshore_agent::Config| config.shutdown_deadline = Period::secs(1);
     let pair = Pair::configured(&["vda"], deadline).await;

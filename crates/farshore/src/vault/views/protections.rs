@@ -5,7 +5,7 @@ use farshore_health::Health;
 use farshore_vault::{Core, Moment, rows::ProtectionRow, watch::Judged};
 
 use super::host_name;
-use crate::views::{ProtectionState, ProtectionView};
+use crate::views::{ApplicationPoint, ProtectionState, ProtectionView};
 
 /// What a protection does and how well it is: what events tell, and filters ask for.
 pub(in crate::vault) struct Seen {
@@ -21,7 +21,7 @@ impl Seen {
 }
 
 pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment) -> ProtectionView {
-    let Judged { source, replica, newest, health } = core.judge(row, at);
+    let Judged { source, replica, newest, newest_application, health } = core.judge(row, at);
     let (state, progress) = state_of(row, source.map(|s| &s.phase));
     ProtectionView {
         machine: row.machine,
@@ -35,6 +35,11 @@ pub(in crate::vault) fn protection(core: &Core, row: &ProtectionRow, at: &Moment
         epoch: core.epoch(row.machine).map_or(0, |epoch| epoch.epoch.number),
         rpo_ms: newest.map(|(_, age)| age),
         newest: newest.map(|(id, _)| id),
+        application: newest_application.map(|(id, age_ms)| ApplicationPoint {
+            id,
+            age_ms,
+            frozen_ms: source.and_then(|source| source.apps.as_ref()?.frozen_ms),
+        }),
         points: replica.map_or(0, |r| r.points),
         stored: replica.map_or(0, |r| r.stored),
         cycles: source.map(|s| s.totals).unwrap_or_default(),

@@ -298,6 +298,7 @@ fn source_state(ledger: &Ledger, p: &Protection, since: u64, now: u64) -> Option
         pending: 0,
         resynced: p.resync,
         notes: Vec::new(),
+        apps: None,
     })
 }
 
@@ -314,6 +315,7 @@ fn replica_state(p: &Protection, since: u64, now: u64) -> ReplicaState {
         points: points.as_ref().map_or(0, |points| points.count),
         stored: DISK / 3,
         faults: Vec::new(),
+        newest_application: None,
     }
 }
 

@@ -131,6 +131,7 @@ impl World {
                 pending: 0,
                 resynced: 0,
                 notes: Vec::new(),
+                apps: None,
             }];
             books.core.site_report(&report, &at).map(drop)
         };

@@ -1,0 +1,87 @@
+//! The guest's agent (qemu-ga), asked by commands of its own with a time limit each: libvirt's
+//! calls for the same wait without end for an agent that hangs, and keep all others from it
+//! meanwhile. This module must never decide how long a guest stays frozen.
+
+use std::time::Duration;
+
+use farshore_types::MachineId;
+use serde::{Deserialize, de::DeserializeOwned};
+use virt::connect::Connect;
+
+use super::{
+    fault::{Call, Fault},
+    lookup,
+};
+use crate::Kind;
+
+/// Longest that libvirt takes besides the agent's own time: 5 s to find the agent's voice again
+/// after an answer that did not come, 30 s where another call has the agent.
+const BESIDES: Duration = Duration::from_secs(40);
+
+/// Longest wait for a call that gives the agent `patience`.
+pub(super) fn deadline(patience: Duration) -> Duration {
+    patience + BESIDES
+}
+
+pub(super) fn freeze(connection: &Connect, id: MachineId, patience: Duration) -> Call<u32> {
+    ask(connection, id, "guest-fsfreeze-freeze", patience)
+}
+
+pub(super) fn thaw(connection: &Connect, id: MachineId, patience: Duration) -> Call<u32> {
+    ask(connection, id, "guest-fsfreeze-thaw", patience)
+}
+
+pub(super) fn is_frozen(connection: &Connect, id: MachineId, patience: Duration) -> Call<bool> {
+    let status: String = ask(connection, id, "guest-fsfreeze-status", patience)?;
+    Ok(status != "thawed")
+}
+
+fn ask<T: DeserializeOwned>(
+    connection: &Connect,
+    id: MachineId,
+    command: &str,
+    patience: Duration,
+) -> Call<T> {
+    let domain = lookup::started(connection, id)?;
+    let secs = i32::try_from(patience.as_secs().max(1)).unwrap_or(i32::MAX);
+    let asked = domain.qemu_agent_command(&format!("{{\"execute\":\"{command}\"}}"), secs, 0);
+    let text = asked.map_err(Fault::from).map_err(|fault| match fault.kind {
+        // libvirt says so of a paused one, too, whose file systems are as they were.
+        Kind::NotRunning if domain.is_active().unwrap_or(true) => {
+            Fault::new(Kind::Timeout, "it is paused, and its guest agent cannot answer")
+                .advise("let the machine run")
+        }
+        _ => fault,
+    })?;
+    answer(command, &text)
+}
+
+/// What the agent sends.
+#[derive(Deserialize)]
+struct Answer<T> {
+    #[serde(rename = "return")]
+    value: T,
+}
+
+fn answer<T: DeserializeOwned>(command: &str, text: &str) -> Call<T> {
+    let unread =
+        |e| Fault::new(Kind::Other, format!("the guest agent's answer to {command} is '{text}': {e}"));
+    serde_json::from_str::<Answer<T>>(text).map(|answer| answer.value).map_err(unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_the_agent_are_read_and_what_is_none_is_shown() {
+        assert_eq!(answer::<u32>("x", "{\"return\":3}").unwrap(), 3);
+        assert_eq!(answer::<String>("x", "{\"return\":\"frozen\"}").unwrap(), "frozen");
+        let fault = answer::<u32>("guest-fsfreeze-thaw", "{\"return\":{}}").unwrap_err();
+        assert!(
+            fault.detail.contains("guest-fsfreeze-thaw") && fault.detail.contains("{}"),
+            "{}",
+            fault.detail
+        );
+    }
+}
