@@ -158,7 +158,7 @@ fn paused_reason(reason: u32) -> &'static str {
 /// To be asked for its jobs does no harm, and where there are none, libvirt knows that itself.
 fn is_pulled(domain: &Domain, disks: &[DiskText]) -> bool {
     let content = |disk: &&DiskText| !matches!(disk.source, DiskSource::None);
-    disks.iter().filter(content).any(|disk| matches!(ffi::block_job(domain, disk.key.as_str()), Ok(Some(_))))
+    disks.iter().filter(content).any(|disk| !matches!(ffi::block_job(domain, disk.key.as_str()), Ok(None)))
 }
 
 fn describe_disk(domain: &Domain, disk: DiskText, pulled: bool) -> Call<Disk> {

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use farshore_hypervisor::{Hypervisor, Kind, Start, Tracking};
+use farshore_hypervisor::{Hypervisor, Kind, PowerState, Start, Tracking};
 
 use crate::{
     Report,
     real::{RealRig, create_image},
-    rig::{CLUSTER, Rig, key, spec, unique},
+    rig::{CLUSTER, DISK, Rig, key, spec, unique},
     run_all,
 };
 
@@ -15,6 +15,7 @@ pub(crate) async fn all(report: &mut Report<'_>, rig: &RealRig) {
     run_all!(report, "libvirt", rig, libvirt_only:
         another_process_cannot_take_the_embedded_host,
         a_block_job_in_the_way_is_named,
+        a_machine_that_is_looked_at_while_its_pulls_end_lives,
         what_this_host_cannot_start_is_said_before,
         disks_that_cannot_be_tracked_say_why,
         a_place_that_qemu_cannot_write_is_said_to_be_one,
@@ -45,6 +46,37 @@ async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
     let busy = rig.libvirt.begin_backup(id, &spec(rig, &["vda"], Some("c"), None)).await.unwrap_err();
     assert_eq!(busy.kind, Kind::Busy, "{busy}");
     assert!(busy.to_string().contains("pull"), "{busy}");
+    rig.libvirt.destroy(id).await.unwrap();
+}
+
+/// QEMU 10.0 dies where it is asked for its block nodes at the moment at which a pull ends.
+async fn a_machine_that_is_looked_at_while_its_pulls_end_lives(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    let base = rig.image(&name, "base");
+    create_image(&base, "qcow2", &[]);
+    let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
+    assert!(filled.status.success());
+    let backing = base.to_string_lossy().into_owned();
+    let disks = ["vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh"];
+    for disk in disks {
+        create_image(&rig.image(&name, disk), "qcow2", &["-b", &backing, "-F", "qcow2"]);
+    }
+    let xml = rig.xml(&name, &disks.map(|disk| (disk, "qcow2")));
+    let id = rig.libvirt.define(&xml).await.unwrap();
+    rig.libvirt.start(id, Start::Running).await.unwrap();
+    for disk in disks {
+        rig.libvirt.begin_pull(id, &key(disk), 0).await.unwrap();
+        loop {
+            let now = rig.libvirt.machine(id).await.unwrap();
+            assert_eq!(now.power, PowerState::Running, "{disk}");
+            assert!(now.disks.iter().all(|disk| disk.size == DISK), "{:?}", now.disks);
+            let over = !now.disk(&key(disk)).unwrap().layered;
+            if over && rig.libvirt.block_jobs(id).await.unwrap().is_empty() {
+                break;
+            }
+        }
+    }
+    assert_eq!(rig.libvirt.machine(id).await.unwrap().power, PowerState::Running);
     rig.libvirt.destroy(id).await.unwrap();
 }
 
