@@ -7,6 +7,7 @@ mod demo;
 mod guest;
 mod layers;
 mod process;
+mod reaper;
 mod setup;
 mod test;
 mod tidy;
@@ -56,6 +57,9 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = reaper::above() {
+        return code;
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();

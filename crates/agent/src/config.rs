@@ -76,6 +76,9 @@ pub struct Config {
     pub fence: Fence,
     /// Under a vault: how long a machine that is handed over may take to shut down.
     pub shutdown_deadline: Period,
+    /// Under a vault: most bytes per second at which the disks of a machine that came over are
+    /// made its own; 0: no bound.
+    pub flatten_rate: u64,
     /// How long points are kept here.
     pub retention: KeepPoints,
     /// Networks of other hosts, and what they are here; empty leaves the card unplugged.
@@ -217,6 +220,7 @@ impl Default for Config {
             require_probe: true,
             fence: Fence::default(),
             shutdown_deadline: Period::secs(300),
+            flatten_rate: 0,
             retention: KeepPoints::default(),
             networks: BTreeMap::new(),
             peer_addresses: BTreeMap::new(),

@@ -13,7 +13,7 @@ use crate::{
     CaptureError,
     cycle::{checkpoint_name, scratch_path},
     map::{DigestMap, Record, digests_name},
-    replicator::stamps,
+    replicator::{has_sizes, stamps},
 };
 
 /// The point at which a machine's disks were left here.
@@ -38,7 +38,10 @@ pub fn left_at(
     let map = DigestMap::open(Arc::clone(files), state)?;
     let record = map.record();
     let whole = record.off && record.scan.is_none() && record.sealed == record.point;
-    let same = machine.power.is_off() && !record.stamps.is_empty() && record.stamps == stamps(machine);
+    let same = machine.power.is_off()
+        && !record.stamps.is_empty()
+        && record.stamps == stamps(machine)
+        && has_sizes(machine, record);
     let told = record.stamps.iter().all(|(_, stamp)| stamp.is_some());
     Ok(record
         .point

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farshore_hypervisor::{Checkpoint, Machine, Tracking};
+use farshore_hypervisor::{Checkpoint, Machine, Tracking, definition};
 use farshore_types::{CLUSTER_BYTES, DiskKey};
 
 use crate::{
@@ -93,10 +93,25 @@ pub(crate) fn choose_disks(
             }
         }
     }
+    let gone = excluded.iter().filter(|key| machine.disk(key).is_none());
+    notes.extend(gone.map(|key| format!("{key}: left out as configured; the machine has no such disk now")));
+    notes.extend(not_as_defined(machine));
     match unseen.is_empty() {
         true => Ok((chosen, notes)),
         false => Err(CaptureError::Unseen { machine: machine.name.clone(), why: unseen.join("; ") }),
     }
+}
+
+/// Where a machine has other disks now than it will have when it is started again.
+fn not_as_defined(machine: &Machine) -> Vec<String> {
+    let Ok(text) = definition::machine(&machine.definition) else { return Vec::new() };
+    let defined = |key: &DiskKey| text.disks.iter().any(|disk| disk.key == *key);
+    let now = machine.disks.iter().map(|disk| &disk.key).filter(|key| !defined(key));
+    let now = now.map(|key| format!("{key}: plugged in only until the machine stops"));
+    let later = text.disks.iter().map(|disk| &disk.key).filter(|key| machine.disk(key).is_none());
+    let later =
+        later.map(|key| format!("{key}: in the points only when the machine has been started with it"));
+    now.chain(later).collect()
 }
 
 /// Decides what the next cycle is.

@@ -265,7 +265,7 @@ impl Replicator {
     /// Whether a machine that is off has not run since its last point.
     fn is_as_left(&self, machine: &Machine) -> bool {
         let record = self.map.record();
-        record.off && record.scan.is_none() && record.stamps == stamps(machine)
+        record.off && record.scan.is_none() && record.stamps == stamps(machine) && has_sizes(machine, record)
     }
 
     /// Notes what the disks' files look like now that the last point has all of them.
@@ -344,7 +344,9 @@ impl Replicator {
 
     fn choose(&self, machine: &Machine) -> Result<(Vec<DiskKey>, Vec<String>), CaptureError> {
         let excluded = &self.parts.settings.excluded;
-        if let Some(missing) = excluded.iter().find(|key| machine.disk(key).is_none()) {
+        let missing = excluded.iter().find(|key| machine.disk(key).is_none());
+        // A name that never was one is a mistake; a disk may go while its machine is protected.
+        if let Some(missing) = missing.filter(|_| self.map.record().sealed.is_none()) {
             return Err(CaptureError::NoSuchDisk {
                 machine: machine.name.clone(),
                 disk: missing.to_string(),
@@ -514,6 +516,13 @@ fn resynced(record: &Record, before: u64) -> u64 {
 pub(crate) fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
     let replicated = machine.disks.iter().filter(|d| d.tracking.replicates());
     replicated.map(|d| (d.key.clone(), d.stamp.clone())).collect()
+}
+
+/// Whether the disks of the last element have the sizes that they had then: a stamp that was taken
+/// when somebody had resized one already would not tell.
+pub(crate) fn has_sizes(machine: &Machine, record: &Record) -> bool {
+    let now = |key: &DiskKey| machine.disk(key).map(|disk| disk.size.next_multiple_of(512));
+    record.disks.iter().all(|(key, size)| now(key) == Some(*size))
 }
 
 /// Sleeps; true where asked to stop.

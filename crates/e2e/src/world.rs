@@ -283,6 +283,13 @@ impl World {
         Definition::decode(&replica.run(move |_| newest.definition()).await.unwrap()).unwrap()
     }
 
+    /// The disks that a point has.
+    pub async fn disks_of(&self, id: PointId) -> Vec<DiskKey> {
+        let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");
+        let point = replica.run(move |store| store.point(id)).await.unwrap();
+        point.disks.into_iter().map(|(disk, _)| disk).collect()
+    }
+
     /// The points that the target shows.
     pub async fn points(&self) -> Vec<PointId> {
         let replica = self.replicas().get(self.machine).await.unwrap().expect("a replica");

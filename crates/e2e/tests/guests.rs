@@ -10,6 +10,8 @@ mod choices;
 mod daemon;
 #[path = "guests/failover.rs"]
 mod failover;
+#[path = "guests/flat.rs"]
+mod flat;
 #[path = "guests/frozen.rs"]
 mod frozen;
 #[path = "guests/full.rs"]
@@ -22,8 +24,12 @@ mod ledger;
 mod moved;
 #[path = "guests/net.rs"]
 mod net;
+#[path = "guests/networks.rs"]
+mod networks;
 #[path = "guests/partitions.rs"]
 mod partitions;
+#[path = "guests/resized.rs"]
+mod resized;
 #[path = "guests/rounds.rs"]
 mod rounds;
 #[path = "guests/scratch.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "system/adoption.rs"]
 mod adoption;
+#[path = "system/changed.rs"]
+mod changed;
 #[path = "system/disks.rs"]
 mod disks;
 #[path = "system/faults.rs"]

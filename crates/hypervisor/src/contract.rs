@@ -199,6 +199,23 @@ pub trait Hypervisor: Send + Sync {
     /// Block jobs (pull, commit, copy) that stand in the way of a backup.
     async fn block_jobs(&self, id: MachineId) -> Result<Vec<BlockJob>>;
 
+    /// Begins to copy into a disk's own image what it reads from images below it; the guest runs
+    /// on meanwhile, and bitmaps record its writes alone. When that ends by itself, the disk needs
+    /// nothing below it ([`Disk::layered`]). One that is under way is a success. `rate` is in bytes
+    /// per second; 0: as fast as it goes.
+    ///
+    /// # Errors
+    /// [`crate::Kind::NotRunning`]; [`crate::Kind::Busy`] where a backup or another block job is in
+    /// the way.
+    async fn begin_pull(&self, id: MachineId, disk: &DiskKey, rate: u64) -> Result<()>;
+
+    /// Ends that copying where it is, and returns when it is gone: what was copied stays, and the
+    /// disk goes on reading the rest from below. Without one it is a success.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Busy`] where another kind of job runs on the disk: that one is left alone.
+    async fn end_pull(&self, id: MachineId, disk: &DiskKey) -> Result<()>;
+
     /// Freezes the guest's file systems through its agent, and says how many. The agent runs
     /// the guest's own freeze hook before. `patience`, in whole seconds and at least one, is how
     /// long the agent is waited for.

@@ -22,6 +22,7 @@ mod inventory;
 mod lifecycle;
 mod lookup;
 mod networks;
+mod pull;
 mod startable;
 
 use std::{net::IpAddr, time::Duration};
@@ -217,8 +218,20 @@ impl Hypervisor for Libvirt {
     }
 
     async fn block_jobs(&self, id: MachineId) -> Result<Vec<BlockJob>> {
-        let list = move |c: &_| backup::block_jobs(c, id);
+        let list = move |c: &_| pull::block_jobs(c, id);
         self.host.call("list the block jobs of", Some(id), CALL_DEADLINE, list).await
+    }
+
+    async fn begin_pull(&self, id: MachineId, disk: &DiskKey, rate: u64) -> Result<()> {
+        let disk = disk.clone();
+        let begin = move |c: &_| pull::begin(c, id, &disk, rate);
+        self.host.call("pull the layers below a disk of", Some(id), CALL_DEADLINE, begin).await
+    }
+
+    async fn end_pull(&self, id: MachineId, disk: &DiskKey) -> Result<()> {
+        let disk = disk.clone();
+        let end = move |c: &_| pull::end(c, id, &disk);
+        self.host.call("end the pull on a disk of", Some(id), END_DEADLINE, end).await
     }
 
     async fn freeze(&self, id: MachineId, patience: Duration) -> Result<u32> {

@@ -8,6 +8,7 @@ mod driver;
 mod export;
 mod faults;
 mod image;
+mod pull;
 mod world;
 
 use std::{

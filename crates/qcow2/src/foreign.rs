@@ -36,6 +36,8 @@ pub struct ForeignHeader {
     pub l1_entries: u32,
     /// How compressed clusters are.
     pub compression: Compression,
+    /// Whether its unallocated clusters are another file's; else they read as zeros.
+    pub layered: bool,
 }
 
 impl ForeignHeader {
@@ -94,6 +96,7 @@ impl ForeignHeader {
                 1 => Compression::Zstd,
                 other => return refuse("compression type", other.into(), "is not known"),
             },
+            layered: f.u64(8)? != 0,
         };
         header.check_l1()?;
         Ok(header)

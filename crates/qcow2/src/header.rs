@@ -195,9 +195,12 @@ type Extensions = (Option<String>, Vec<Extension>);
 
 fn read_extensions(f: &Fields<'_>) -> Result<Extensions, FormatError> {
     let (mut at, mut format, mut rest) = (HEADER_LEN as usize, None, Vec::new());
-    // QEMU, when it keeps bitmaps, writes a header that is longer than ours: up to the name.
-    let named = usize::try_from(f.u64(8)?).unwrap_or(0);
-    let end = named.clamp(HEADER_MAX, EXTENSIONS_END_MAX);
+    // QEMU, when it keeps bitmaps, writes a header that is longer than ours: up to the name of the
+    // backing file, where there is one.
+    let end = match usize::try_from(f.u64(8)?).unwrap_or(0) {
+        0 => EXTENSIONS_END_MAX,
+        named => named.clamp(HEADER_MAX, EXTENSIONS_END_MAX),
+    };
     while at + 8 <= end {
         let (kind, len) = (f.u32(at)?, f.u32(at + 4)? as usize);
         if kind == EXT_END {
@@ -284,6 +287,10 @@ mod tests {
         let found = Header::decode(&bytes).unwrap();
         assert_eq!(found.backing, header.backing);
         assert_eq!(found.extensions.last(), header.extensions.last());
+        // The same of an image that was made to stand alone.
+        bytes[8..20].fill(0);
+        let found = Header::decode(&bytes).unwrap();
+        assert_eq!((found.backing, found.extensions.last()), (None, header.extensions.last()));
     }
 
     #[test]

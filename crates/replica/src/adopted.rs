@@ -116,13 +116,22 @@ impl AdoptedDisk {
     /// Fills `buf`, which is one cluster of ours, with what is written in this very file;
     /// false where nothing is.
     pub(crate) fn read_own(&self, buf: &mut [u8], cluster: u64) -> Result<bool, ReplicaError> {
-        let at = cluster * CLUSTER_BYTES;
-        if let Some(qcow2) = &self.qcow2
-            && self.entry(qcow2, at / qcow2.header.geometry.cluster())? == L2Entry::Unallocated
-        {
-            return Ok(false);
+        match self.has_own(cluster)? {
+            true => self.read_at(buf, cluster * CLUSTER_BYTES).map(|()| true),
+            false => Ok(false),
         }
-        self.read_at(buf, at).map(|()| true)
+    }
+
+    /// Whether what is not written in this file is read from another one, and not as zeros.
+    pub(crate) fn is_layered(&self) -> bool {
+        self.qcow2.as_ref().is_some_and(|qcow2| qcow2.header.layered)
+    }
+
+    /// Whether one cluster of ours is written in this very file.
+    pub(crate) fn has_own(&self, cluster: u64) -> Result<bool, ReplicaError> {
+        let Some(qcow2) = &self.qcow2 else { return Ok(true) };
+        let at = cluster * CLUSTER_BYTES;
+        Ok(at < self.size && self.entry(qcow2, at / qcow2.header.geometry.cluster())? != L2Entry::Unallocated)
     }
 
     /// Whether its clusters are as large as ours.

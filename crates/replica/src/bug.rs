@@ -47,6 +47,8 @@ pub enum Bug {
     ShowAdopted,
     /// Overlays of an older point are folded as if they stood on the newest one.
     FoldOnNewest,
+    /// Disks that a machine got while it ran on overlays are forgotten.
+    ForgetAdded,
 }
 
 farshore_bugs::switch!(thread, Bug);

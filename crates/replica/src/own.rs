@@ -3,9 +3,11 @@
 //! replica from then on, without a copy of what it has already. This module must never know
 //! why the machine left.
 
+use std::{collections::BTreeMap, io, path::PathBuf};
+
 use farshore_delta::{ElementKind, Entry, Footer, Place};
 use farshore_types::{
-    CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
+    CLUSTER_BYTES, CLUSTER_SIZE, Consistency, Digest, DiskKey, PointId, PointRef, RootDigest, clusters_in,
 };
 
 use crate::{
@@ -17,6 +19,9 @@ use crate::{
 
 /// Clusters that are stored at once.
 const BATCH: usize = 64;
+
+/// Digests of a disk that are known, one for each cluster.
+pub type Known = Box<dyn Iterator<Item = io::Result<Digest>> + Send>;
 
 /// What the point is to be.
 #[derive(Clone, Debug)]
@@ -30,6 +35,10 @@ pub struct Own {
     pub definition: Vec<u8>,
     /// Whether what is stored is kept plain.
     pub plain: bool,
+    /// The disks that a machine on overlays had when it was left, and their files: one that is no
+    /// overlay was added meanwhile, and is kept whole; one of the point that is not named was taken
+    /// out. Empty: nobody knows, and they are those of its point.
+    pub disks: Vec<(DiskKey, PathBuf)>,
 }
 
 impl Replica {
@@ -54,18 +63,19 @@ impl Replica {
 
     /// Makes what a brought-up machine wrote a point, as the newest one, removes its overlays,
     /// and takes cycles again. The machine must not run any more. Cut anywhere, it is
-    /// repeated.
+    /// repeated. Of a disk whose digests are `known` to be those of its bytes only what differs
+    /// from the last element is read: one that was made to stand alone has everything.
     ///
     /// # Errors
     /// [`ReplicaError::NotNow`] where nothing was brought up, or the replica has a later
     /// element; else what reading and storing report, and nothing is lost.
-    pub fn fold(&mut self, own: &Own) -> Result<PointRef, ReplicaError> {
+    pub fn fold(&mut self, own: &Own, known: BTreeMap<DiskKey, Known>) -> Result<PointRef, ReplicaError> {
         self.check_record()?;
         let sealed = match (self.sealed_as(own)?, self.state.phase) {
             (Some(sealed), _) => sealed,
             (None, Phase::BroughtUp { point }) => {
                 self.check_overlays(point)?;
-                self.fold_overlays(point, own)?
+                self.fold_overlays(point, own, known)?
             }
             (None, Phase::Receiving | Phase::BringingUp { .. }) => {
                 let why = "no machine was brought up here".to_owned();
@@ -88,26 +98,29 @@ impl Replica {
         }
     }
 
-    fn fold_overlays(&mut self, point: PointId, own: &Own) -> Result<PointRef, ReplicaError> {
+    fn fold_overlays(
+        &mut self,
+        point: PointId,
+        own: &Own,
+        mut known: BTreeMap<DiskKey, Known>,
+    ) -> Result<PointRef, ReplicaError> {
         let (below, last) = (self.reader(point)?, self.last_reader());
-        let mut layers = Vec::new();
-        for (disk, _) in below.disks() {
-            let layer = AdoptedDisk::open_layer(&*self.files, &self.layout.overlay(&disk))?;
-            if !layer.has_our_clusters() {
-                let why = format!("the overlay of {disk} has clusters of another size than the replica");
-                return Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why });
-            }
-            layers.push((disk, layer));
-        }
+        let layers = self.layers(&below, own)?;
+        // A disk is a whole number of sectors; a file need not be.
+        let size = |layer: &AdoptedDisk| layer.size().next_multiple_of(512);
         let disks: Vec<(DiskKey, u64)> =
-            layers.iter().map(|(disk, layer)| (disk.clone(), layer.size())).collect();
+            layers.iter().map(|(disk, layer, _)| (disk.clone(), size(layer))).collect();
+        for (disk, size) in &disks {
+            self.ensure_image(disk, *size)?;
+        }
         let changes = vec![Default::default(); disks.len()];
         self.open =
             Some(OpenCycle { id: own.id, disks, changes, received: 0, begun: self.clock.monotonic() });
         let mut stored = Ok(());
-        for (index, (disk, layer)) in layers.iter().enumerate() {
-            let look = Fold { disk, layer, below: &below, last: last.as_ref() };
-            stored = stored.and_then(|()| self.fold_disk(index, &look, own.plain));
+        for (index, (disk, layer, stands)) in layers.iter().enumerate() {
+            let look = Fold { disk, layer, below: stands.then_some(&below), last: last.as_ref() };
+            let told = known.remove(disk);
+            stored = stored.and_then(|()| self.fold_disk(index, &look, told, own.plain));
         }
         let open = self.open.take();
         match (stored, open) {
@@ -122,9 +135,42 @@ impl Replica {
         }
     }
 
-    fn fold_disk(&mut self, index: usize, look: &Fold<'_>, plain: bool) -> Result<(), ReplicaError> {
+    /// The files that the machine's disks are in, and whether they are overlays on the point.
+    fn layers(
+        &self,
+        below: &PointReader,
+        own: &Own,
+    ) -> Result<Vec<(DiskKey, AdoptedDisk, bool)>, ReplicaError> {
+        let overlays: Vec<(DiskKey, PathBuf)> =
+            below.disks().into_iter().map(|(disk, _)| (disk.clone(), self.layout.overlay(&disk))).collect();
+        let unknown = own.disks.is_empty() || bug::is(Bug::ForgetAdded);
+        let disks = if unknown { &overlays } else { &own.disks };
+        let mut layers = Vec::new();
+        for (disk, path) in disks {
+            if !overlays.contains(&(disk.clone(), path.clone())) {
+                layers.push((disk.clone(), AdoptedDisk::open(&*self.files, path)?, false));
+                continue;
+            }
+            let layer = AdoptedDisk::open_layer(&*self.files, path)?;
+            if !layer.has_our_clusters() {
+                let why = format!("the overlay of {disk} has clusters of another size than the replica");
+                return Err(ReplicaError::NotNow { what: "keeping what the machine wrote", why });
+            }
+            let stands = layer.is_layered();
+            layers.push((disk.clone(), layer, stands));
+        }
+        Ok(layers)
+    }
+
+    fn fold_disk(
+        &mut self,
+        index: usize,
+        look: &Fold<'_>,
+        told: Option<Known>,
+        plain: bool,
+    ) -> Result<(), ReplicaError> {
         let mut batch: Vec<(u64, Digest, Vec<u8>)> = Vec::new();
-        look.changes(|cluster, digest, bytes| {
+        look.changes(told, |cluster, digest, bytes| {
             batch.push((cluster, digest, bytes));
             if batch.len() == BATCH { self.keep(index, &mut batch, plain) } else { Ok(()) }
         })?;
@@ -211,11 +257,12 @@ impl Replica {
     }
 }
 
-/// One disk on which a machine ran: an overlay on a point, beside the last element.
+/// One disk on which a machine ran, beside the last element.
 struct Fold<'a> {
     disk: &'a DiskKey,
     layer: &'a AdoptedDisk,
-    below: &'a PointReader,
+    /// The point on which it stands; none: it stands alone.
+    below: Option<&'a PointReader>,
     last: Option<&'a PointReader>,
 }
 
@@ -223,36 +270,59 @@ impl Fold<'_> {
     /// Gives every cluster in which the disk differs from the last element, ascending.
     fn changes(
         &self,
+        mut told: Option<Known>,
         mut give: impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
     ) -> Result<(), ReplicaError> {
-        let mut below = self.below.map(self.disk)?.peekable();
+        let mut below = self.below.map(|below| below.map(self.disk)).transpose()?.map(Iterator::peekable);
         let held = self.last.filter(|last| last.disks().iter().any(|(key, _)| key == self.disk));
         let mut last = held.map(|last| last.map(self.disk)).transpose()?.map(Iterator::peekable);
         let mut bytes = vec![0; CLUSTER_SIZE];
         for cluster in 0..clusters_in(self.layer.size()) {
-            let under = next_of(&mut below, cluster)?;
-            let known = match &mut last {
-                Some(last) => next_of(last, cluster)?,
-                None => None,
-            };
+            let under = below.as_mut().map_or(Ok(None), |below| next_of(below, cluster))?;
+            let known = last.as_mut().map_or(Ok(None), |last| next_of(last, cluster))?;
             let known = known.map_or(Digest::ZERO, |entry| entry.digest);
+            let is = told.as_mut().and_then(Iterator::next).transpose();
+            if is.map_err(|e| self.unread(e))? == Some(known) {
+                continue;
+            }
+            let Some(point) = self.below else {
+                self.layer.read_at(&mut bytes, cluster * CLUSTER_BYTES)?;
+                give_changed(cluster, known, &bytes, &mut give)?;
+                continue;
+            };
             if self.layer.read_own(&mut bytes, cluster)? {
             } else if bug::is(Bug::FoldOnNewest) || under.map_or(Digest::ZERO, |entry| entry.digest) == known
             {
                 continue;
             } else {
                 match under.filter(|entry| entry.place != Place::Zero) {
-                    Some(entry) => drop(self.below.read(self.disk, &entry, &mut bytes)?),
+                    Some(entry) => drop(point.read(self.disk, &entry, &mut bytes)?),
                     None => bytes.fill(0),
                 }
             }
-            let digest = Digest::of(&bytes);
-            if digest != known {
-                give(cluster, digest, bytes.clone())?;
-            }
+            give_changed(cluster, known, &bytes, &mut give)?;
         }
         Ok(())
     }
+
+    fn unread(&self, source: io::Error) -> ReplicaError {
+        ReplicaError::Io {
+            what: "reading known digests of a disk",
+            dir: self.disk.to_string().into(),
+            source,
+        }
+    }
+}
+
+/// Gives a cluster that is not what is known of it.
+fn give_changed(
+    cluster: u64,
+    known: Digest,
+    bytes: &[u8],
+    give: &mut impl FnMut(u64, Digest, Vec<u8>) -> Result<(), ReplicaError>,
+) -> Result<(), ReplicaError> {
+    let digest = Digest::of(bytes);
+    if digest == known { Ok(()) } else { give(cluster, digest, bytes.to_vec()) }
 }
 
 /// The entry of a cluster, of entries that ascend and are asked for ascending.

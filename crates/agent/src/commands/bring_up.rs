@@ -81,6 +81,15 @@ pub(crate) async fn define_at(
     come_up(replica, &*hypervisor, &plan, id, StartChoice::No).await.map(drop)
 }
 
+/// The definition that the machine would have here at a point. Nothing is changed.
+pub(crate) async fn as_it_would_be(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    point: &PointInfo,
+) -> Result<String, AgentError> {
+    Ok(Plan::make(agent, replica, point).await?.xml)
+}
+
 /// Whether the machine runs where it was replicated from: only that host can say. Where it
 /// does, or nobody answers, a person has to decide.
 async fn ask_its_host(

@@ -120,10 +120,13 @@ fn networks(agent: &Agent, machines: &[MachineFacts]) -> Vec<String> {
 
 /// Bytes of memory; 0 where the system does not say.
 fn memory() -> u64 {
-    let text = std::fs::read_to_string(MEMINFO).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
+    meminfo("MemTotal:").unwrap_or(0).saturating_mul(1024)
+}
+
+/// A number that the system tells of its memory.
+pub(super) fn meminfo(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(MEMINFO).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 /// Room where replicas and scratch files are kept.

@@ -11,9 +11,11 @@
 mod act;
 mod addresses;
 mod drill;
+mod flatten;
 mod letters;
 mod look;
 mod start;
+mod startable;
 mod station;
 mod told;
 mod turn;
@@ -27,14 +29,14 @@ use std::{
 use farshore_control::{
     Protection,
     report::{Problem, SourcePhase},
-    standing::Doing,
+    standing::{Doing, Flattening},
 };
 use farshore_protection::{
     Stage, Want,
     fence::{Do, converge},
 };
 use farshore_replica::Replica;
-use farshore_types::MachineId;
+use farshore_types::{DiskKey, MachineId};
 use farshore_wire::{Refusal, RefusalCode};
 use tokio_util::sync::CancellationToken;
 
@@ -62,8 +64,14 @@ pub(super) struct Acting {
     overridden: BTreeSet<MachineId>,
     /// Why test failovers cannot be opened, or removed.
     drills: BTreeMap<MachineId, Problem>,
+    /// How far flattening is.
+    flattening: BTreeMap<MachineId, Flattening>,
+    /// Disks of which a block pull was begun.
+    pulls: BTreeMap<MachineId, DiskKey>,
     /// Which addresses were reserved at the last look.
     addressed: BTreeMap<MachineId, addresses::Addressed>,
+    /// Whether machines of which the replica is here could start here.
+    looked: BTreeMap<MachineId, startable::Looked>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -179,6 +187,10 @@ async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) ->
     }
     drill::settle(agent, managed, &seen).await;
     addresses::settle(agent, managed, &seen).await;
+    startable::settle(agent, managed, &seen).await;
+    if flatten::settle(agent, managed, &seen).await? {
+        return Ok(true);
+    }
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use farshore_control::report::Problem;
 use farshore_types::MachineId;
 use tokio_util::sync::CancellationToken;
 
@@ -47,8 +48,39 @@ async fn once(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationTok
     let over = settle_sources(agent, managed);
     close(over).await;
     life::settle(agent, managed, stop).await;
+    raise_unprotected(agent, managed);
     managed.do_requests(agent, stop).await;
 }
+
+/// Disks that nobody has left out, and that no point has all the same, are a problem of the host:
+/// whoever added one to a protected machine believes it protected.
+fn raise_unprotected(agent: &Arc<Agent>, managed: &Managed) {
+    let mut found = BTreeMap::new();
+    for (name, state) in managed.source_states(agent) {
+        let disks: Vec<&str> =
+            state.notes.iter().map(String::as_str).filter(|note| note.contains(NOT_PROTECTED)).collect();
+        if !disks.is_empty() {
+            let what = format!("machine '{name}': {}", disks.join("; "));
+            let advice = "make them disks that can be replicated, or leave them out by name".to_owned();
+            let code = format!("{UNPROTECTED}{}", state.machine);
+            found.insert(code.clone(), Problem { code, what, advice });
+        }
+    }
+    let mut problems = locked(&managed.problems);
+    let before: Vec<String> = problems.keys().filter(|code| code.starts_with(UNPROTECTED)).cloned().collect();
+    let changed = before.len() != found.len() || before.iter().any(|code| !found.contains_key(code));
+    problems.retain(|code, _| !code.starts_with(UNPROTECTED));
+    problems.extend(found);
+    drop(problems);
+    if changed {
+        managed.news.soon.notify_one();
+    }
+}
+
+/// What notes on disks say of those that are in no point though they hold data.
+const NOT_PROTECTED: &str = "NOT protected";
+/// Begins the problem's code; the machine follows.
+const UNPROTECTED: &str = "not-protected-";
 
 /// What a person has raised on this host is known from then on (rule R2).
 async fn hear_owners(agent: &Arc<Agent>, managed: &Arc<Managed>) {

@@ -1,6 +1,8 @@
 //! Two managed agents with simulated hypervisors, told by a vault that a test plays.
 
 mod addresses;
+mod could_start;
+mod flattening;
 mod frozen;
 mod handing;
 mod kerberos;
@@ -8,6 +10,7 @@ mod lives;
 mod medium;
 mod moving;
 mod requests;
+mod unprotected;
 pub(crate) mod vault;
 mod world;
 

@@ -22,6 +22,7 @@ fn disk(name: &str, tracking: Tracking) -> Disk {
         tracking,
         discard: true,
         stamp: None,
+        layered: false,
     }
 }
 

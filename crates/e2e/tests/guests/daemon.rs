@@ -60,7 +60,7 @@ impl Daemon {
         format!("qemu+unix:///system?socket={}/libvirt-sock", self.dir.display())
     }
 
-    fn virsh(&self, args: &[&str]) -> Result<String, String> {
+    pub(crate) fn virsh(&self, args: &[&str]) -> Result<String, String> {
         run(Command::new("virsh").args(["--connect", &self.uri()]).args(args))
     }
 

@@ -31,7 +31,7 @@ fn until_frozen(above: &mut Above) {
 #[test]
 fn a_full_guest_goes_there_and_home_three_times_without_loss() {
     let begun = Instant::now();
-    let mut above = Above::of(Site::debian(false), 2, Some(60));
+    let mut above = Above::of(Site::debian(false), 2, Some(60), "");
     above.until("the first point", |life| life.state() == State::Protected);
     for circle in 1..=CIRCLES {
         for operation in [Operation::PlannedFailover, Operation::Failback] {

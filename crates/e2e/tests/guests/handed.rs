@@ -13,6 +13,7 @@ use farshore_control::{
     Body, Compression, Document, Endpoint, InitialCopy, Intent, KeepPoints, Key, Protection, Settings, Term,
     Version, Wire,
     report::SourcePhase,
+    standing::Flattening,
     sync::{Cursor, Documents},
 };
 use farshore_e2e::{desk::Desk, host::TestHost};
@@ -52,14 +53,20 @@ fn term() -> Term {
 impl Above {
     /// The guest runs at home, and is protected.
     pub(crate) fn new(frequency: u64) -> Above {
-        Above::of(Site::new(Load { write_kib_per_second: 128, ..Load::default() }), frequency, None)
+        Above::configured(frequency, "")
+    }
+
+    /// The same, with more in the configuration of both hosts.
+    pub(crate) fn configured(frequency: u64, more: &str) -> Above {
+        let site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        Above::of(site, frequency, None, more)
     }
 
     /// Likewise, with a guest of one's own, and application-consistent points every `apps` seconds.
-    pub(crate) fn of(mut site: Site, frequency: u64, apps: Option<u64>) -> Above {
+    pub(crate) fn of(mut site: Site, frequency: u64, apps: Option<u64>, more: &str) -> Above {
         site.start_guest();
         for (host, id) in [(&mut site.home, IDS[0]), (&mut site.away, IDS[1])] {
-            host.configure_more("shutdown_deadline = '90s'\n").unwrap();
+            host.configure_more(&format!("shutdown_deadline = '90s'\n{more}")).unwrap();
             Desk::of(&host.config()).make(id).unwrap();
         }
         let life = Life::begin(IDS[0], IDS[1], Epoch { number: 1, token: 1 });
@@ -161,6 +168,9 @@ impl Above {
             self.step(Event::Resynced, self.life.epoch);
         }
         self.hear_of_drill();
+        if self.flattening().is_some_and(|flattening| flattening.flat) {
+            self.step(Event::Flattened, self.life.epoch);
+        }
         if self.life != self.written {
             self.write();
         }
@@ -179,6 +189,13 @@ impl Above {
             (DrillPhase::CleaningUp, None) => self.step(Event::DrillGone, self.life.epoch),
             _ => {}
         }
+    }
+
+    /// How far flattening is, as the host says that was last told what the life wants.
+    pub(crate) fn flattening(&self) -> Option<Flattening> {
+        let standings = self.desk(self.life.source).report()?.standings;
+        let ours = standings.into_iter().find(|standing| standing.machine == self.machine)?;
+        ours.flattening.filter(|_| ours.document == Some(self.version()))
     }
 
     fn compares_no_more(&self) -> bool {
@@ -287,19 +304,19 @@ impl Above {
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
         let exported: Exported =
             self.host(keeper).command(&["export", MACHINE, "--point", &id, "--to", &to]).unwrap();
-        let [vda, vdb] = &exported.disks[..] else { panic!("the guest has two disks") };
+        let [vda, vdb, ..] = &exported.disks[..] else { panic!("the guest has two disks") };
         whole(&vda.path, &vdb.path).unwrap_or_else(|why| panic!("point {id}: {why}"));
     }
 
     /// Bytes that a host has sent since its agent began to run.
-    fn sent(&self, id: HostId) -> u64 {
+    pub(crate) fn sent(&self, id: HostId) -> u64 {
         let report = self.desk(id).report();
         let sources = report.into_iter().flat_map(|report| report.sources);
         sources.map(|source| source.totals.sent).sum()
     }
 
     /// Bytes that everything of the guest takes on a host.
-    fn size(&self, id: HostId) -> u64 {
+    pub(crate) fn size(&self, id: HostId) -> u64 {
         fn under(dir: &std::path::Path) -> u64 {
             use std::os::unix::fs::MetadataExt;
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

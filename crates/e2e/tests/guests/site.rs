@@ -88,12 +88,7 @@ impl Site {
 
     /// Starts the guest again while the agent runs.
     pub(crate) fn order_start(&self) {
-        let at = |name: &str| self.home.dir.join(name);
-        let _ = fs::remove_file(at("order.done"));
-        fs::write(at("order.new"), MACHINE).unwrap();
-        fs::rename(at("order.new"), at("order")).unwrap();
-        let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
-        assert_eq!(answer, "", "starting the guest");
+        order(&self.home, MACHINE);
     }
 
     /// Begins to replicate; waits for the first point.
@@ -166,6 +161,22 @@ impl Drop for Site {
             println!("--- points: {:?}", self.points_now());
         }
     }
+}
+
+/// Has something done on a host while its agent runs, by whoever works there.
+pub(crate) fn order(host: &TestHost, what: &str) {
+    let at = |name: &str| host.dir.join(name);
+    let _ = fs::remove_file(at("order.done"));
+    fs::write(at("order.new"), what).unwrap();
+    fs::rename(at("order.new"), at("order")).unwrap();
+    let answer = wait("an answer to the order", || fs::read_to_string(at("order.done")).ok());
+    assert_eq!(answer, "", "{what}");
+}
+
+/// The same while no agent runs there, in a process of its own.
+pub(crate) fn order_alone(host: &TestHost, what: &str) {
+    let mut change = Command::new(program());
+    run(change.arg("change").arg(host.config()).arg(what)).unwrap_or_else(|why| panic!("{what}: {why}"));
 }
 
 /// Sends a signal to a process.

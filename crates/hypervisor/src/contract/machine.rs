@@ -103,6 +103,8 @@ pub struct Disk {
     /// Differs from an earlier look's wherever the image may have been written since; none
     /// where that cannot be told. To be compared, not read.
     pub stamp: Option<String>,
+    /// Whether it reads what its own image does not have from another one below.
+    pub layered: bool,
 }
 
 /// How the changes of a disk are found.

@@ -24,6 +24,10 @@ pub struct MachineText {
     pub arch: Option<String>,
     /// Machine type, such as `pc-q35-10.0`.
     pub machine_type: Option<String>,
+    /// Memory in bytes; 0 where it does not say.
+    pub memory: u64,
+    /// The size of the huge pages that its memory is to be of, in bytes; 0: the host's usual one.
+    pub huge_pages: Option<u64>,
     /// The emulator's binary.
     pub emulator: Option<PathBuf>,
     /// The file with the firmware's variables.
@@ -110,11 +114,34 @@ pub fn machine(text: &str) -> Result<MachineText, DefinitionError> {
         virtualization: root.attribute("type").map(owned).ok_or(MISSING_TYPE)?,
         arch: kind.and_then(|k| k.attribute("arch")).map(owned),
         machine_type: kind.and_then(|k| k.attribute("machine")).map(owned),
+        memory: root.child("memory").map_or(0, |memory| bytes(&memory.text, memory.attribute("unit"))),
+        huge_pages: root.at(&["memoryBacking", "hugepages"]).map(huge_page),
         emulator: root.at(&["devices", "emulator"]).map(|e| PathBuf::from(&e.text)),
         nvram: root.at(&["os", "nvram"]).and_then(nvram_path),
         disks: devices.into_iter().flat_map(|d| d.children("disk")).filter_map(disk).collect(),
         nics: devices.into_iter().flat_map(|d| d.children("interface")).map(nic).collect(),
     })
+}
+
+/// A size with libvirt's units; 0 for what is none.
+fn bytes(number: &str, unit: Option<&str>) -> u64 {
+    let number: u64 = number.trim().parse().unwrap_or(0);
+    number.saturating_mul(match unit.unwrap_or("KiB") {
+        "b" | "bytes" => 1,
+        "KB" => 1000,
+        "MB" => 1_000_000,
+        "M" | "MiB" => 1 << 20,
+        "GB" => 1_000_000_000,
+        "G" | "GiB" => 1 << 30,
+        "TB" => 1_000_000_000_000,
+        "T" | "TiB" => 1 << 40,
+        _ => 1 << 10,
+    })
+}
+
+fn huge_page(pages: &Element) -> u64 {
+    let page = pages.child("page");
+    page.map_or(0, |page| bytes(page.attribute("size").unwrap_or("0"), page.attribute("unit")))
 }
 
 const MISSING_NAME: DefinitionError = DefinitionError::Missing { what: "<name>" };
@@ -197,6 +224,19 @@ mod tests {
         ];
         assert_eq!(sources, expected);
         assert!(disks[0].discard && disks[1].shareable && disks[3].readonly);
+    }
+
+    #[test]
+    fn memory_is_read_in_every_unit() {
+        let of =
+            |inner: &str| machine(&format!("<domain type='kvm'><name>a</name>{inner}</domain>")).unwrap();
+        assert_eq!(of("<memory>1024</memory>").memory, 1 << 20);
+        assert_eq!(of("<memory unit='GiB'> 2 </memory>").memory, 2 << 30);
+        assert_eq!((of("").memory, of("").huge_pages), (0, None));
+        let backed = "<memoryBacking><hugepages/></memoryBacking>";
+        assert_eq!(of(backed).huge_pages, Some(0));
+        let paged = backed.replace("<hugepages/>", "<hugepages><page size='1' unit='G'/></hugepages>");
+        assert_eq!(of(&paged).huge_pages, Some(1 << 30));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Rewrite {
     pub id: Option<MachineId>,
     /// The disks that get other content.
     pub disks: BTreeMap<DiskKey, Overlay>,
+    /// Whether disks of `disks` that the definition does not have are added to it: those that
+    /// were plugged in only until the machine stops. Else that is an error.
+    pub add_disks: bool,
     /// The disks that the machine comes up without.
     pub drop_disks: BTreeSet<DiskKey>,
     /// Other networks by the name of network, bridge or device that a card is connected to
@@ -88,7 +91,15 @@ pub fn rewrite(text: &str, to: &Rewrite) -> Result<String, DefinitionError> {
         edits.disk(disk, key.as_ref(), to);
         seen.extend(key);
     }
-    if let Some(missing) = to.disks.keys().chain(&to.drop_disks).find(|key| !seen.contains(*key)) {
+    let missing = |key: &&DiskKey| !seen.contains(*key);
+    if to.add_disks {
+        let added = to.disks.iter().filter(|(key, _)| missing(key));
+        let added: String = added.map(|(key, overlay)| new_disk(devices, key, overlay)).collect();
+        edits.insert_last(devices, &added);
+    } else if let Some(missing) = to.disks.keys().find(missing) {
+        return Err(DefinitionError::NoSuchDisk(missing.clone()));
+    }
+    if let Some(missing) = to.drop_disks.iter().find(missing) {
         return Err(DefinitionError::NoSuchDisk(missing.clone()));
     }
     for nic in devices.children("interface") {
@@ -270,6 +281,15 @@ impl Edits<'_> {
         }
     }
 
+    fn insert_last(&mut self, parent: &Element, xml: &str) {
+        if parent.open == parent.span {
+            self.insert_first(parent, xml);
+        } else {
+            let end = parent.inner(self.text).end;
+            self.list.push((end..end, xml.to_owned()));
+        }
+    }
+
     /// Sets, adds or (`None`) removes an attribute; the others stay as written.
     fn set_attribute(&mut self, element: &Element, name: &str, value: Option<&str>) {
         let tag = &self.text[element.open.clone()];
@@ -307,6 +327,27 @@ impl Edits<'_> {
         out.push_str(&self.text[at..]);
         out
     }
+}
+
+/// A disk that the definition does not have, at the bus of those that are named like it.
+fn new_disk(devices: &Element, key: &DiskKey, overlay: &Overlay) -> String {
+    let prefix = key.as_str().get(..2).unwrap_or_default();
+    let targets = devices.children("disk").filter_map(|disk| disk.child("target"));
+    let mut like =
+        targets.filter(|target| target.attribute("dev").is_some_and(|dev| dev.starts_with(prefix)));
+    let bus = like.find_map(|target| target.attribute("bus")).unwrap_or(match prefix {
+        "sd" => "sata",
+        "hd" => "ide",
+        "xv" => "xen",
+        _ => "virtio",
+    });
+    format!(
+        "<disk type='file' device='disk'><driver name='qemu' type='{}'/><source file='{}'/>\
+         <target dev='{key}' bus='{}'/></disk>",
+        escape(&overlay.format),
+        escape(&*overlay.path.to_string_lossy()),
+        escape(bus)
+    )
 }
 
 /// Where ` name='value'` stands in a start tag, the space before it included.

@@ -14,9 +14,9 @@ use virt_sys as sys;
 
 use super::{
     fault::{Call, Fault},
-    ffi, lookup,
+    ffi, lookup, pull,
 };
-use crate::{Backup, BackupDisk, BackupMode, BackupSpec, BlockJob, Exported, JobState, Kind, definition};
+use crate::{Backup, BackupDisk, BackupMode, BackupSpec, Exported, JobState, Kind, definition};
 
 /// Longest path of a unix socket, in bytes (the kernel's limit).
 const MAX_SOCKET_PATH: usize = 107;
@@ -68,12 +68,12 @@ fn obstacle(domain: &Domain) -> Call<Option<String>> {
         let what = if job.is_backup() { "another backup is active" } else { "another job is active" };
         return Ok(Some(what.to_owned()));
     }
-    let block_job = block_jobs_of(domain)?.into_iter().next();
+    let block_job = pull::block_jobs_of(domain)?.into_iter().next();
     Ok(block_job.map(|job| format!("a block job ({}) runs on disk {}", job.what, job.disk)))
 }
 
 /// All disks that the machine has now.
-fn keys(domain: &Domain) -> Call<Vec<DiskKey>> {
+pub(super) fn keys(domain: &Domain) -> Call<Vec<DiskKey>> {
     Ok(definition::machine(&domain.get_xml_desc(0)?)?.disks.into_iter().map(|d| d.key).collect())
 }
 
@@ -150,7 +150,11 @@ pub(super) fn end(connection: &Connect, id: MachineId) -> Call<()> {
             asked = true;
         }
         if started.elapsed() > END_WAIT {
-            return Err(Fault::new(Kind::Timeout, "the backup does not end although it was aborted"));
+            let fault = Fault::new(Kind::Timeout, "the backup does not end although it was aborted");
+            return Err(fault.advise(
+                "where a disk was unplugged meanwhile, libvirt waits for it for ever: restart libvirt (the agent, \
+                 where libvirt runs inside it)",
+            ));
         }
         std::thread::sleep(END_POLL);
     }
@@ -200,32 +204,5 @@ fn operation_name(operation: i32) -> &'static str {
         sys::VIR_DOMAIN_JOB_OPERATION_SNAPSHOT_REVERT => "revert to a snapshot",
         sys::VIR_DOMAIN_JOB_OPERATION_DUMP => "core dump",
         _ => "unknown job",
-    }
-}
-
-pub(super) fn block_jobs(connection: &Connect, id: MachineId) -> Call<Vec<BlockJob>> {
-    let domain = lookup::domain(connection, id)?;
-    if domain.is_active()? { block_jobs_of(&domain) } else { Ok(Vec::new()) }
-}
-
-fn block_jobs_of(domain: &Domain) -> Call<Vec<BlockJob>> {
-    let mut out = Vec::new();
-    for disk in keys(domain)? {
-        // An empty drive has no block jobs, and libvirt refuses the question.
-        if let Ok(Some((kind, done, total))) = ffi::block_job(domain, disk.as_str()) {
-            out.push(BlockJob { disk, what: block_job_name(kind).to_owned(), done, total });
-        }
-    }
-    Ok(out)
-}
-
-fn block_job_name(kind: i32) -> &'static str {
-    match u32::try_from(kind).unwrap_or(0) {
-        sys::VIR_DOMAIN_BLOCK_JOB_TYPE_PULL => "pull",
-        sys::VIR_DOMAIN_BLOCK_JOB_TYPE_COPY => "copy",
-        sys::VIR_DOMAIN_BLOCK_JOB_TYPE_COMMIT => "commit",
-        sys::VIR_DOMAIN_BLOCK_JOB_TYPE_ACTIVE_COMMIT => "active commit",
-        sys::VIR_DOMAIN_BLOCK_JOB_TYPE_BACKUP => "backup",
-        _ => "unknown",
     }
 }

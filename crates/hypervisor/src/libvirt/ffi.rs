@@ -145,6 +145,21 @@ pub(super) fn block_job(domain: &Domain, disk: &str) -> Raw<Option<(c_int, u64, 
     Ok((found > 0).then_some((info.type_, info.cur, info.end)))
 }
 
+/// Begins to pull what is below a disk into its image, at a rate in bytes per second; 0: no bound.
+pub(super) fn block_pull(domain: &Domain, disk: &str, rate: u64) -> Raw<()> {
+    let disk = c_text(disk);
+    let flags = sys::VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES;
+    // SAFETY: a live domain and a text that outlives the call.
+    check(unsafe { sys::virDomainBlockPull(domain.as_ptr(), disk.as_ptr(), rate, flags) }).map(drop)
+}
+
+/// Ends a disk's block job, and waits until it is gone.
+pub(super) fn block_job_abort(domain: &Domain, disk: &str) -> Raw<()> {
+    let disk = c_text(disk);
+    // SAFETY: a live domain and a text that outlives the call.
+    check(unsafe { sys::virDomainBlockJobAbort(domain.as_ptr(), disk.as_ptr(), 0) }).map(drop)
+}
+
 /// A checkpoint; freed with this value.
 struct Checkpoint(sys::virDomainCheckpointPtr);
 

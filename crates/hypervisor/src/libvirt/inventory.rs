@@ -14,7 +14,7 @@ use virt_sys as sys;
 
 use super::{
     fault::{Call, Fault},
-    lookup,
+    ffi, lookup,
 };
 use crate::{
     Disk, HostFacts, Kind, Machine, PowerState, Tracking,
@@ -90,11 +90,12 @@ fn describe_once(domain: &Domain) -> Call<Machine> {
     // A running machine's disks are those it uses now, which may differ from the next start's.
     let now = if power.is_off() { text.clone() } else { domain.get_xml_desc(0)? };
     let now = definition::machine(&now)?;
+    let pulled = !power.is_off() && is_pulled(domain, &now.disks);
     Ok(Machine {
         id: lookup::id_of(domain)?,
         name: domain.get_name()?,
         power,
-        disks: now.disks.into_iter().map(|disk| describe_disk(domain, disk)).collect::<Call<_>>()?,
+        disks: now.disks.into_iter().map(|disk| describe_disk(domain, disk, pulled)).collect::<Call<_>>()?,
         nics: now.nics,
         definition: text,
         autostart: domain.get_autostart()?,
@@ -152,11 +153,22 @@ fn paused_reason(reason: u32) -> &'static str {
     }
 }
 
-fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
+/// Whether a block pull runs. While one ends, QEMU 10.0 must not be asked for its block nodes: it
+/// then follows a filter that has lost its child already, and dies of that (seen), guest and all.
+/// To be asked for its jobs does no harm, and where there are none, libvirt knows that itself.
+fn is_pulled(domain: &Domain, disks: &[DiskText]) -> bool {
+    let content = |disk: &&DiskText| !matches!(disk.source, DiskSource::None);
+    disks.iter().filter(content).any(|disk| matches!(ffi::block_job(domain, disk.key.as_str()), Ok(Some(_))))
+}
+
+fn describe_disk(domain: &Domain, disk: DiskText, pulled: bool) -> Call<Disk> {
     let has_content = !matches!(disk.source, DiskSource::None);
-    let info = has_content.then(|| domain.get_block_info(disk.key.as_str(), 0).map_err(Fault::from));
-    let (size, tracking) = match info {
-        Some(Ok(info)) => (info.capacity, tracking(&disk)),
+    let ask = || match size_in_image(&disk).filter(|_| pulled) {
+        Some(size) => Ok(size),
+        None => domain.get_block_info(disk.key.as_str(), 0).map(|info| info.capacity).map_err(Fault::from),
+    };
+    let (size, tracking) = match has_content.then(ask) {
+        Some(Ok(size)) => (size, tracking(&disk)),
         Some(Err(fault)) if matches!(fault.kind, Kind::NotRunning | Kind::Connection | Kind::Timeout) => {
             return Err(fault);
         }
@@ -170,6 +182,7 @@ fn describe_disk(domain: &Domain, disk: DiskText) -> Call<Disk> {
     };
     Ok(Disk {
         stamp: disk.source.path().and_then(|path| stamp(path)),
+        layered: disk.format == "qcow2" && disk.source.path().is_some_and(|path| is_layered(path)),
         path: disk.source.path().cloned(),
         key: disk.key,
         format: disk.format,
@@ -205,7 +218,9 @@ fn left_out_by_definition(disk: &DiskText) -> Option<Tracking> {
     let why = match (disk.device.as_str(), &disk.source) {
         ("cdrom", _) => "a CD drive",
         ("floppy", _) => "a floppy drive",
-        ("lun", _) => "a SCSI device passed through: the guest's writes bypass QEMU; use device='disk'",
+        ("lun", _) => {
+            "a SCSI device passed through, whose writes bypass QEMU; it is NOT protected; use device='disk'"
+        }
         _ if disk.readonly => "read-only",
         _ if disk.shareable => {
             "shared with other machines, whose writes this host does not see; it is NOT protected"
@@ -240,6 +255,26 @@ fn qcow2_version(path: &Path) -> std::io::Result<Option<u32>> {
     let (magic, version) = head.split_at(4);
     let version = version.iter().fold(0, |acc: u32, b| acc << 8 | u32::from(*b));
     Ok((magic == QCOW2_MAGIC).then_some(version))
+}
+
+/// A disk's size by its image alone; none where that does not tell.
+fn size_in_image(disk: &DiskText) -> Option<u64> {
+    let path = disk.source.path()?;
+    if disk.format == "raw" {
+        return std::fs::metadata(path).ok().filter(Metadata::is_file).map(|about| about.len());
+    }
+    let mut head = [0; 32];
+    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    let size = u64::from_be_bytes(head[24..].try_into().ok()?);
+    (disk.format == "qcow2" && head[..4] == QCOW2_MAGIC).then_some(size)
+}
+
+/// Whether a qcow2 image names another one below it: the place of that name follows the version.
+/// One that cannot be read names none; that it cannot is found out elsewhere.
+fn is_layered(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head[..4] == QCOW2_MAGIC && head[8..] != [0; 8]
 }
 
 fn compare(why: &str) -> Tracking {

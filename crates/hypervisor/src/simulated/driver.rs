@@ -294,6 +294,16 @@ impl Hypervisor for Simulated {
         self.act(Operation::Job, "list the block jobs of", list).await
     }
 
+    async fn begin_pull(&self, id: MachineId, disk: &DiskKey, _: u64) -> Result<()> {
+        let begin = |world: &mut World, verb| world.begin_pull(verb, id, disk);
+        self.act(Operation::BeginPull, "pull the layers below a disk of", begin).await
+    }
+
+    async fn end_pull(&self, id: MachineId, disk: &DiskKey) -> Result<()> {
+        let end = |world: &mut World, verb| world.end_pull(verb, id, disk);
+        self.act(Operation::EndPull, "end the pull on a disk of", end).await
+    }
+
     async fn freeze(&self, id: MachineId, _: Duration) -> Result<u32> {
         self.act(Operation::Freeze, "freeze", |world, verb| world.freeze(verb, id)).await
     }

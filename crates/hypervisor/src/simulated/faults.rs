@@ -30,6 +30,8 @@ pub enum Operation {
     BeginBackup,
     OpenExport,
     EndBackup,
+    BeginPull,
+    EndPull,
     Job,
     Freeze,
     Thaw,

@@ -17,6 +17,8 @@ pub(super) type Content = BTreeMap<u64, Arc<[u8]>>;
 pub(super) struct Image {
     pub(super) size: u64,
     pub(super) content: Content,
+    /// Whether it stands on another image; what it reads is all in `content` even so.
+    pub(super) layered: bool,
     /// Times that its file was written.
     pub(super) changes: u64,
     /// Clusters written while each bitmap recorded, by name of checkpoint.

@@ -152,6 +152,7 @@ impl World {
             },
             discard: disk.discard,
             stamp: image.map(|image| image.changes.to_string()),
+            layered: image.is_some_and(|image| image.layered),
         }
     }
 
@@ -182,7 +183,7 @@ impl World {
     pub(super) fn stop(&mut self, verb: &'static str, id: MachineId, crashed: bool) -> Result<()> {
         let model = self.machine_mut(verb, id)?;
         model.power = PowerState::ShutOff { crashed };
-        model.backup = None;
+        (model.backup, model.block_job) = (None, None);
         model.agent.stop();
         // As QEMU does, which writes its bitmaps then.
         for path in model.paths() {
@@ -351,7 +352,7 @@ impl Model {
     }
 
     /// That no job stands in a backup's way.
-    fn check_free(&self, verb: &'static str) -> Result<()> {
+    pub(super) fn check_free(&self, verb: &'static str) -> Result<()> {
         if self.backup.is_some() {
             return Err(self.error(verb, Kind::Busy, "another backup is active"));
         }

@@ -12,6 +12,7 @@
 )]
 
 mod libvirt_only;
+mod pulls;
 mod real;
 mod rig;
 mod scenarios;
@@ -103,5 +104,10 @@ async fn all(report: &mut Report<'_>, driver: &str, rig: &dyn Rig) {
         reads_past_the_end_are_refused,
         a_guest_without_an_agent_is_never_frozen,
         many_cycles_leave_nothing_behind,
+    );
+    run_all!(report, driver, rig, pulls:
+        a_disk_is_pulled_off_what_it_stands_on_and_its_bitmaps_tell_only_what_the_guest_wrote,
+        a_pull_that_is_ended_keeps_what_it_has_and_can_be_begun_again,
+        a_pull_and_a_backup_turn_each_other_away,
     );
 }

@@ -106,6 +106,29 @@ impl Rig for RealRig {
         self.libvirt.define(&self.xml(&name, disks)).await.unwrap()
     }
 
+    async fn layered_machine(&self) -> MachineId {
+        let name = format!("m{}", unique());
+        let base = self.image(&name, "base");
+        create_image(&base, "qcow2", &[]);
+        let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
+        assert!(filled.status.success());
+        let backing = base.to_string_lossy().into_owned();
+        create_image(&self.image(&name, "vda"), "qcow2", &["-b", &backing, "-F", "qcow2"]);
+        self.libvirt.define(&self.xml(&name, &[("vda", "qcow2")])).await.unwrap()
+    }
+
+    async fn let_pull_go_on(&self, machine: MachineId, end: bool) {
+        let begun = std::time::Instant::now();
+        loop {
+            let jobs = self.libvirt.block_jobs(machine).await.unwrap();
+            if jobs.first().is_none_or(|job| !end && job.done > 0) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "the pull stands still: {jobs:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     async fn write(&self, machine: MachineId, disk: &str, offset: u64, len: u64, byte: u8) {
         self.io(machine, disk, &format!("write -P {byte} {offset} {len}"));
     }

@@ -24,6 +24,13 @@ pub(crate) trait Rig: Send + Sync {
     /// A new machine, off, whose disks have the given names and formats and are empty.
     async fn machine(&self, disks: &[(&str, &str)]) -> MachineId;
 
+    /// A new machine, off, whose one disk (vda, qcow2) stands on another image: 8 MiB of fives,
+    /// the rest empty.
+    async fn layered_machine(&self) -> MachineId;
+
+    /// Lets a slow pull of that disk go on for a while, or (`end`) to its end.
+    async fn let_pull_go_on(&self, machine: MachineId, end: bool);
+
     /// Writes `len` bytes of `byte` as the guest would.
     async fn write(&self, machine: MachineId, disk: &str, offset: u64, len: u64, byte: u8);
 

@@ -37,6 +37,17 @@ impl Rig for SimulatedRig {
         self.0.define(&xml).await.unwrap()
     }
 
+    async fn layered_machine(&self) -> MachineId {
+        let id = self.machine(&[("vda", "qcow2")]).await;
+        self.0.guest_write(id, &key("vda"), 0, &vec![5; 8 << 20]).unwrap();
+        self.0.set_layered(id, &key("vda"), true).unwrap();
+        id
+    }
+
+    async fn let_pull_go_on(&self, machine: MachineId, end: bool) {
+        self.0.advance_pull(machine, if end { DISK } else { DISK / 4 }).unwrap();
+    }
+
     async fn write(&self, machine: MachineId, disk: &str, offset: u64, len: u64, byte: u8) {
         let data = vec![byte; usize::try_from(len).unwrap()];
         self.0.guest_write(machine, &key(disk), offset, &data).unwrap();

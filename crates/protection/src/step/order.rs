@@ -52,7 +52,9 @@ impl Life {
                 Step { life: Life { flat: Flat::Layered, ..life }, supersedes: true, begins: None }
             }
             Operation::Reverse => {
-                begins(Life { stage: Stage::Reversing { kept: false }, ..life }, Begin::Reverse)
+                // Who wants it replicated wants no pause of before.
+                let stage = Stage::Reversing { kept: false };
+                begins(Life { stage, paused: false, ..life }, Begin::Reverse)
             }
         })
     }

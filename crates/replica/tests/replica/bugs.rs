@@ -223,6 +223,11 @@ fn a_machine_of_an_older_point_that_is_kept_as_if_of_the_newest_is_caught() {
 }
 
 #[test]
+fn a_disk_that_a_machine_got_meanwhile_and_that_is_forgotten_is_caught() {
+    is_caught(Bug::ForgetAdded, crate::own::a_disk_came, &["vdc"]);
+}
+
+#[test]
 fn a_gone_disk_that_keeps_its_space_is_caught() {
     is_caught(Bug::KeepGoneDisks, crate::gone::a_gone_disk, &["still there", "bytes became"]);
 }

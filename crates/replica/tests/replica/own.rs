@@ -1,10 +1,10 @@
 //! A machine that leaves: what it wrote here becomes the newest point, of overlays or of disks
 //! of its own, whole by our reader and by stock tools, wherever that is cut.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use farshore_env::RealFiles;
-use farshore_replica::{Own, Phase, Replica};
+use farshore_replica::{Known, Own, Phase, Replica};
 use farshore_sim::{
     Fate, ManualClock, MemoryFiles, ModelDisk, Replay,
     driver::{self, Driver, check_point},
@@ -24,7 +24,7 @@ fn vda() -> DiskKey {
 }
 
 fn own(id: PointId, root: Option<RootDigest>) -> Own {
-    Own { id, root, definition: b"<domain/>".to_vec(), plain: false }
+    Own { id, root, definition: b"<domain/>".to_vec(), plain: false, disks: Vec::new() }
 }
 
 /// A replica with two points, the machine brought up at the one `back` from the newest, and
@@ -74,14 +74,14 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
         let before = driver.replica.usage().unwrap().images;
         let id = PointId { epoch: 7, number: 9 };
         let agreed = RootDigest([9; 32]);
-        let sealed = driver.replica.fold(&own(id, Some(agreed))).unwrap();
+        let sealed = driver.replica.fold(&own(id, Some(agreed)), BTreeMap::new()).unwrap();
         assert_eq!(sealed, PointRef { id, root: agreed });
         assert!(!store.join("vda.active.qcow2").exists());
         check(&mut driver.replica, &store, sealed, &now);
         let grown = driver.replica.usage().unwrap().images - before;
         assert!(grown <= 6 * CLUSTER, "only what differs is stored, not {grown} bytes");
         // The same once more is nothing, and the points of before are what they were.
-        assert_eq!(driver.replica.fold(&own(id, Some(agreed))).unwrap(), sealed);
+        assert_eq!(driver.replica.fold(&own(id, Some(agreed)), BTreeMap::new()).unwrap(), sealed);
         for (id, want) in &driver.acknowledged {
             check_point(&driver.replica, *id, want).unwrap();
         }
@@ -98,6 +98,112 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
     }
 }
 
+#[test]
+fn an_overlay_that_stands_alone_is_folded_like_any_other_and_leaves_no_second_copy() {
+    for (back, told) in [(0, false), (1, false), (0, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        let (mut driver, now) = brought_up(&store, back);
+        let disks = [vda()];
+        let left = driver.replica.left_to_flatten(&disks).unwrap();
+        assert!((3 * CLUSTER..SIZE).contains(&left), "{left}");
+        assert!(driver.replica.has_room_for(left).unwrap() && !driver.replica.has_room_for(1 << 60).unwrap());
+        let overlay = store.join("vda.active.qcow2");
+        let (fine, said) = tool::run(
+            dir.path(),
+            "qemu-img",
+            &["rebase", "-f", "qcow2", "-b", "", overlay.to_str().unwrap()],
+        );
+        assert!(fine, "{said}");
+        assert_eq!(driver.replica.left_to_flatten(&disks).unwrap(), 0);
+        // It still says on which point it was begun.
+        let Phase::BroughtUp { point } = driver.replica.phase() else { panic!("it was brought up") };
+        driver.replica.check_overlays(point).unwrap();
+        let before = driver.replica.usage().unwrap().images;
+        let id = PointId { epoch: 7, number: 9 };
+        let digests: Vec<_> = (0..30).map(|cluster| Ok(Digest::of(&now.cluster(cluster)))).collect();
+        let known: Known = Box::new(digests.into_iter());
+        let known = told.then_some((vda(), known)).into_iter().collect();
+        let sealed = driver.replica.fold(&own(id, None), known).unwrap();
+        check(&mut driver.replica, &store, sealed, &now);
+        assert!(!overlay.exists());
+        let grown = driver.replica.usage().unwrap().images - before;
+        assert!(grown <= 6 * CLUSTER, "only what differs is stored, not {grown} bytes");
+        for (id, want) in &driver.acknowledged {
+            check_point(&driver.replica, *id, want).unwrap();
+        }
+    }
+}
+
+/// A machine that got a disk and lost one while it ran on overlays: what it was, and its replica.
+struct Changed {
+    driver: Driver,
+    at: PointId,
+    sealed: PointRef,
+    now: Vec<(DiskKey, u64, ModelDisk)>,
+}
+
+fn came_and_went(dir: &Path, format: &str) -> Changed {
+    let store = dir.join("store");
+    let clock = ManualClock::at(1_700_000_000_000);
+    let replica = driver::open(Arc::new(RealFiles), clock, &store, eager()).unwrap();
+    let mut driver = Driver::start(replica, &[SIZE, 6 * CLUSTER]).unwrap();
+    driver.write(&[(0, 0, 300_000, 1), (1, 0, 100_000, 2)]);
+    let at = driver.point().unwrap().id;
+    driver.replica.bring_up(at, Epoch { number: 7, token: 7 }).unwrap();
+    // Another size than a whole number of clusters, and other clusters than ours.
+    let size = 5 * CLUSTER + 4096;
+    let mut added = ModelDisk::default();
+    added.write(CLUSTER + 100, &driver::content(3, 200_000));
+    let (raw, path) = (dir.join("added.raw"), dir.join("added.disk"));
+    fs::write(&raw, added.bytes(size)).unwrap();
+    let (from, to) = (raw.to_str().unwrap(), path.to_str().unwrap());
+    let small: &[&str] = if format == "raw" { &[] } else { &["-o", "cluster_size=4096"] };
+    let args = [&["convert", "-f", "raw", "-O", format][..], small, &[from, to]].concat();
+    let (fine, said) = tool::run(dir, "qemu-img", &args);
+    assert!(fine, "{said}");
+    let vdc: DiskKey = "vdc".parse().unwrap();
+    let disks = vec![(vda(), store.join("vda.active.qcow2")), (vdc.clone(), path.clone())];
+    let own = Own { disks, ..own(PointId { epoch: 7, number: 9 }, None) };
+    let sealed = driver.replica.fold(&own, BTreeMap::new()).unwrap();
+    assert!(path.exists(), "a file that is not ours stays");
+    let now = vec![(vda(), SIZE, driver.now[0].clone()), (vdc, size, added)];
+    Changed { driver, at, sealed, now }
+}
+
+#[test]
+fn a_disk_that_came_meanwhile_is_kept_whole_and_one_that_went_is_in_no_later_point() {
+    for format in ["raw", "qcow2"] {
+        let dir = tempfile::tempdir().unwrap();
+        let Changed { mut driver, at, sealed, now } = came_and_went(dir.path(), format);
+        assert_eq!(driver.replica.reader(sealed.id).unwrap().disks().len(), 2);
+        check_point(&driver.replica, sealed.id, &now).unwrap();
+        check_point(&driver.replica, at, &driver.acknowledged[&at]).unwrap();
+        driver.replica.publish(sealed.id).unwrap();
+        let (store, (_, size, added)) = (dir.path().join("store"), &now[1]);
+        tool::compare(&store, "vdc", &sealed.id.to_string(), added, *size);
+        // The other host goes on from it with all of the disks.
+        let epoch = Epoch { number: 8, token: 8 };
+        driver.replica.begin_session(&epoch, "m").unwrap();
+        let mut driver = Driver::resume(driver.replica, now).unwrap();
+        driver.own(epoch).unwrap();
+        driver.write(&[(0, 5 * CLUSTER, 1000, 6), (1, 0, 1000, 7)]);
+        let next = driver.point().unwrap().id;
+        check_point(&driver.replica, next, &driver.acknowledged[&next]).unwrap();
+        assert_eq!(driver.replica.check_tables().unwrap(), []);
+    }
+}
+
+/// Whether the disk that came is in the point.
+///
+/// # Errors
+/// Where it is not.
+pub(crate) fn a_disk_came() -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let Changed { driver, sealed, now, .. } = came_and_went(dir.path(), "raw");
+    check_point(&driver.replica, sealed.id, &now)
+}
+
 /// What the newest point is after a machine ran at an older one.
 ///
 /// # Errors
@@ -105,7 +211,7 @@ fn what_a_machine_wrote_on_its_overlays_becomes_the_newest_point() {
 pub(crate) fn fold_at_older_point() -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let (mut driver, now) = brought_up(&dir.path().join("store"), 1);
-    let sealed = driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None)).unwrap();
+    let sealed = driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None), BTreeMap::new()).unwrap();
     check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now)])
 }
 
@@ -132,7 +238,7 @@ fn circles_lengthen_no_chain_and_take_no_more_room() {
         let mut now = driver.now[0].clone();
         now.write(131_072, &[u8::try_from(circle).unwrap(); 400_000]);
         let id = PointId { epoch: epoch.number, number: newest.number + 1 };
-        let sealed = driver.replica.fold(&own(id, Some(RootDigest([7; 32])))).unwrap();
+        let sealed = driver.replica.fold(&own(id, Some(RootDigest([7; 32]))), BTreeMap::new()).unwrap();
         check_point(&driver.replica, sealed.id, &[(vda(), SIZE, now.clone())]).unwrap();
         driver.replica.begin_session(&Epoch { number: epoch.number + 1, token: 8 }, "m").unwrap();
         driver = Driver::resume(driver.replica, vec![(vda(), SIZE, now)]).unwrap();
@@ -166,14 +272,14 @@ fn keeping_what_a_machine_wrote_may_be_cut_anywhere() {
     let (before, begun) = (Replay::over(&files), files.log().len());
     let id = PointId { epoch: 7, number: 9 };
     let mut replica = open(&files, &clock).unwrap();
-    let sealed = replica.fold(&own(id, None)).unwrap();
+    let sealed = replica.fold(&own(id, None), BTreeMap::new()).unwrap();
     let mut replay = before;
     for op in &files.log()[begun..] {
         replay.step(op);
         for fate in [Fate::Keep, Fate::Drop] {
             let left = replay.crash(|_| fate);
             let mut replica = open(&left, &clock).unwrap();
-            assert_eq!(replica.fold(&own(id, None)).unwrap(), sealed, "after {op:?}");
+            assert_eq!(replica.fold(&own(id, None), BTreeMap::new()).unwrap(), sealed, "after {op:?}");
             check(&mut replica, Path::new("/nowhere"), sealed, &now);
         }
     }

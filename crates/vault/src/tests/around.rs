@@ -159,6 +159,19 @@ fn notes_of_a_test_failover_are_kept_when_nothing_else_of_it_is() {
     assert!(world.row().drills.last().unwrap().order > record.order, "the newest are kept");
 }
 
+#[test]
+fn a_pause_of_before_a_disaster_does_not_outlast_the_order_to_reverse() {
+    let mut world = protected();
+    world.run(&Command::SetPaused { machine: id(1), paused: true });
+    world.rounds(1);
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    world.order(Operation::Commit);
+    world.order(Operation::Reverse);
+    world.rounds(6);
+    assert!(!world.row().life.paused && world.row().life.wanted().copies, "{:?}", world.row().life);
+}
+
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }

@@ -60,6 +60,7 @@ impl Plan {
         let to = Rewrite {
             id: Some(replica.machine()),
             disks: disks.iter().map(|(disk, path)| (disk.clone(), qcow2(path))).collect(),
+            add_disks: true,
             drop_disks: without_disks.iter().cloned().collect(),
             unplug_others: mapped.is_some() && !comes_home,
             networks: mapped.unwrap_or_else(|| networks(agent)),

@@ -260,6 +260,17 @@ fn runs_isolated(seen: &Seen) -> Result<bool, AgentError> {
 async fn shut_down(agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
     let hypervisor = agent.hypervisor().await?;
+    // One whose processors stand still heeds nothing.
+    if hypervisor.machine(machine).await?.power.is_paused() {
+        if power_off {
+            tracing::warn!(%machine, "it is paused, and is switched off as was ordered");
+            return Ok(hypervisor.destroy(machine).await?);
+        }
+        return Err(AgentError::Request {
+            what: "the machine is paused, and so cannot shut down".to_owned(),
+            advice: "resume it (`virsh resume`), or abort the move and order it with --power-off".to_owned(),
+        });
+    }
     match hypervisor.shut_down(machine, agent.config().shutdown_deadline.0).await {
         Err(error) if error.kind == Kind::Timeout && power_off => {
             tracing::warn!(%machine, "it does not shut down, and is switched off as was ordered");

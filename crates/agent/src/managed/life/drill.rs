@@ -236,6 +236,7 @@ async fn copy_of(
         name: Some(kept.name.clone()),
         id: Some(kept.id),
         disks,
+        add_disks: true,
         drop_disks,
         unplug_others: true,
         all_networks: match network {

@@ -51,6 +51,9 @@ pub struct Station {
     /// A test failover that was begun here.
     #[serde(default)]
     pub drill: Option<DrillKept>,
+    /// Whether disks may be on their way to get everything into their own images.
+    #[serde(default)]
+    pub flattening: bool,
     /// Addresses that networks of this host keep for its cards, because of us.
     #[serde(default)]
     pub addresses: Vec<AddressKept>,
@@ -66,8 +69,15 @@ pub struct Turning {
     pub epoch: Epoch,
     /// Disks of the machine's own, with their files; empty: overlays on the replica.
     pub disks: Vec<(DiskKey, PathBuf)>,
+    /// The disks on which the machine ran, where that were overlays, and others that it got
+    /// meanwhile; empty: nobody knows any more.
+    #[serde(default)]
+    pub ran_on: Vec<(DiskKey, PathBuf)>,
     /// The point that the disks are, where the other host has it.
     pub left: Option<PointRef>,
+    /// The disks at that point, and their sizes in bytes.
+    #[serde(default)]
+    pub sizes: Vec<(DiskKey, u64)>,
     /// Number of the point that keeps what only this host has, and its epoch.
     pub own: (u64, u64),
 }
@@ -89,6 +99,7 @@ impl Station {
             fenced: None,
             autostart: None,
             drill: None,
+            flattening: false,
             addresses: Vec::new(),
             ran_in: None,
         }

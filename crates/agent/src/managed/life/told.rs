@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farshore_control::{Standing, report::Problem, standing::Flattening};
+use farshore_control::{Standing, standing::Flattening};
 use farshore_types::MachineId;
 
 use super::{
@@ -61,19 +61,15 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         cannot: acting.cannot.get(&machine).cloned(),
         adopted: station.turned,
         drill,
-        flattening: flatten.then(cannot_flatten),
+        flattening: flatten.then(|| acting.flattening.get(&machine).cloned().unwrap_or_else(nothing_done)),
         addresses: acting.addressed.get(&machine).map(|last| last.told.clone()).unwrap_or_default(),
+        could_start: acting.looked.get(&machine).map(|looked| looked.told.clone()),
         held_without_witness: acting.held.contains(&machine),
         ..Standing::of(machine)
     }
 }
 
-/// Until an agent can, whoever ordered it is told so, and not left waiting.
-fn cannot_flatten() -> Flattening {
-    let failed = Problem {
-        code: "flatten".to_owned(),
-        what: "this version of the agent does not make disks a machine's own".to_owned(),
-        advice: "stop it (`stop-flatten`), so that replication goes on".to_owned(),
-    };
-    Flattening { done: 0, total: 0, flat: false, failed: Some(failed) }
+/// What is said before anybody has looked.
+fn nothing_done() -> Flattening {
+    Flattening { done: 0, total: 0, flat: false, failed: None }
 }

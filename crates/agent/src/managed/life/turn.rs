@@ -2,14 +2,14 @@
 //! disks of its own are adopted, overlays are folded into the replica they stand on. What only
 //! this host has is kept as a pinned point. This module must never stop a machine.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use farshore_capture::{Definition, Left, digests, newest_known, read_nvram};
 use farshore_control::{Protection, standing::Adopted};
 use farshore_env::OpenMode;
-use farshore_hypervisor::{GuestState, Kind, Machine, definition};
+use farshore_hypervisor::{Disk, GuestState, Kind, Machine, Tracking, definition};
 use farshore_protection::Want;
-use farshore_replica::{Own, Phase, Pin, Replica};
+use farshore_replica::{Known, Own, Phase, Pin, Replica};
 use farshore_types::{DiskKey, MachineId, PointId, PointRef};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,9 @@ use super::{
     station::Turning,
 };
 use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replicas::blocking, source};
+
+/// Disks and their files.
+type Images = Vec<(DiskKey, PathBuf)>;
 
 /// Who holds points that keep what only this host has, and those that a failover can be taken
 /// back to.
@@ -150,7 +153,7 @@ async fn begin(
         return match agent.replicas().get(machine).await? {
             // A machine that was brought up, and that somebody has withdrawn since.
             Some(replica) if replica.run(|store| store.phase()).await != Phase::Receiving => {
-                note(agent, managed, seen, Vec::new(), None).await.map(Some)
+                note(agent, managed, seen, (Vec::new(), Vec::new()), None).await.map(Some)
             }
             _ => Ok(None),
         };
@@ -160,13 +163,14 @@ async fn begin(
     if own_disks_of(agent, seen) == OwnDisks::Strange {
         return Ok(None);
     }
-    let disks = if ours { Vec::new() } else { own_disks(&seen.protection, there) };
+    let had = own_disks(&seen.protection, there)?;
+    let (disks, ran_on) = if ours { (Vec::new(), had) } else { (had, Vec::new()) };
     if !ours && (disks.is_empty() || !adoptable(agent, machine, &disks).await?) {
         return Ok(None);
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
     keep_definition(agent, there)?;
-    let turning = note(agent, managed, seen, disks, found.map(|left| left.point)).await?;
+    let turning = note(agent, managed, seen, (disks, ran_on), found).await?;
     withdraw(agent, machine).await?;
     Ok(Some(turning))
 }
@@ -179,12 +183,21 @@ async fn withdraw(agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
     }
 }
 
-fn own_disks(protection: &Protection, there: &Machine) -> Vec<(DiskKey, PathBuf)> {
+/// The disks that are replicated, and their files. None is left out because it cannot be looked
+/// at just now: the point would lack it.
+fn own_disks(protection: &Protection, there: &Machine) -> Result<Images, AgentError> {
+    let unseen = |disk: &&Disk| matches!(disk.tracking, Tracking::Unknown { .. });
+    if let Some(disk) = there.disks.iter().find(unseen) {
+        return Err(AgentError::Request {
+            what: format!("disk {} of machine '{}' cannot be looked at now", disk.key, there.name),
+            advice: "see to its image; it is looked at again".to_owned(),
+        });
+    }
     let replicated = there
         .disks
         .iter()
         .filter(|disk| disk.tracking.replicates() && !protection.excluded.contains(&disk.key));
-    replicated.filter_map(|disk| Some((disk.key.clone(), disk.path.clone()?))).collect()
+    Ok(replicated.filter_map(|disk| Some((disk.key.clone(), disk.path.clone()?))).collect())
 }
 
 fn covers(left: &Left, disks: &[(DiskKey, PathBuf)]) -> bool {
@@ -219,8 +232,8 @@ async fn note(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
     seen: &Seen,
-    disks: Vec<(DiskKey, PathBuf)>,
-    left: Option<PointRef>,
+    (disks, ran_on): (Images, Images),
+    left: Option<Left>,
 ) -> Result<Turning, AgentError> {
     let machine = seen.protection.machine;
     let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
@@ -233,7 +246,8 @@ async fn note(
     let before = source::Owner::held(agent, machine).map_or(0, |epoch| epoch.number);
     let (known, held) = (newest(known), newest(held));
     let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1);
-    let turning = Turning { epoch: seen.lineage.epoch, disks, left, own };
+    let (left, sizes) = left.map_or((None, Vec::new()), |left| (Some(left.point), left.disks));
+    let turning = Turning { epoch: seen.lineage.epoch, disks, ran_on, left, sizes, own };
     let kept = turning.clone();
     managed
         .change(move |ledger| {
@@ -264,11 +278,13 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
         root: turning.left.map(|left| left.root),
         definition: packed_definition(agent, machine)?,
         plain: replica.is_plain(),
+        disks: turning.ran_on.clone(),
     };
     let sealed = match turning.disks.is_empty() {
         true => {
+            let known = known_of(agent, machine, turning)?;
             let fold = move |store: &mut Replica| {
-                let sealed = store.fold(&own)?;
+                let sealed = store.fold(&own, known)?;
                 store.clear_shelf().map(|()| sealed)
             };
             replica.run(fold).await?
@@ -284,6 +300,21 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
     replica.mark_sealed();
     commands::remove_nvram(agent, machine)?;
     Ok(sealed)
+}
+
+/// The digests of the overlays' disks, where those are a point that the other host has: of one
+/// that was made to stand alone all would have to be read else.
+fn known_of(
+    agent: &Agent,
+    machine: MachineId,
+    turning: &Turning,
+) -> Result<BTreeMap<DiskKey, Known>, AgentError> {
+    let state = source::dir_of(agent, machine);
+    let mut known: BTreeMap<DiskKey, Known> = BTreeMap::new();
+    for (disk, size) in &turning.sizes {
+        known.insert(disk.clone(), Box::new(digests(&agent.files, &state, disk, *size)?));
+    }
+    Ok(known)
 }
 
 /// Each disk's file becomes the base of its image: by the digests that are known where it is a

@@ -18,7 +18,7 @@ use farshore_types::{Epoch, HostId, MachineId};
 use super::world::Pair;
 use crate::world::key;
 
-fn lineage(report: &HostReport, machine: MachineId) -> Option<&Lineage> {
+pub(super) fn lineage(report: &HostReport, machine: MachineId) -> Option<&Lineage> {
     report.lineages.iter().find(|lineage| lineage.machine == machine)
 }
 
@@ -27,12 +27,12 @@ pub(super) fn standing(report: &HostReport, machine: MachineId) -> Option<&Stand
 }
 
 /// A life whose target has points.
-fn replicating(pair: &Pair) -> Life {
+pub(super) fn replicating(pair: &Pair) -> Life {
     let begun = Life::begin(pair.source_id, pair.target_id, Epoch { number: 1, token: 11 });
     Life { copying: Copying::Steady, ..begun }
 }
 
-fn ordered(life: &Life, operation: Operation, power_off: bool) -> Life {
+pub(super) fn ordered(life: &Life, operation: Operation, power_off: bool) -> Life {
     let confirmed = [Confirm::DataLoss, Confirm::MayStillRun].into();
     let order = Order { confirmed, seen: Some(life.version), power_off, ..Order::new(operation, 22) };
     let facts = Facts { known: vec![life.issued], ..Facts::well() };
@@ -48,11 +48,11 @@ impl Pair {
         life
     }
 
-    fn tell(&self, life: &Life) {
+    pub(super) fn tell(&self, life: &Life) {
         self.change(|protection| protection.life = Some(life.clone()));
     }
 
-    async fn power_of(&self, host: HostId) -> Option<PowerState> {
+    pub(super) async fn power_of(&self, host: HostId) -> Option<PowerState> {
         let host = if host == self.source_id { &self.source_host } else { self.target_host() };
         host.machine(self.machine).await.ok().map(|machine| machine.power)
     }
@@ -146,6 +146,29 @@ async fn a_sealed_machine_runs_again_only_when_the_other_side_has_refused_it_for
         })
         .await;
     assert_eq!(lineage(&report, machine).unwrap().epoch.number, 1);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_paused_is_said_to_be_and_is_switched_off_where_that_was_ordered() {
+    let pair = Pair::new().await;
+    let (machine, life) = (pair.machine, pair.living().await);
+    pair.source_host.destroy(machine).await.unwrap();
+    pair.source_host.start(machine, Start::Paused).await.unwrap();
+    let over = ordered(&life, Operation::PlannedFailover, false);
+    pair.tell(&over);
+    let cannot = |report: &HostReport| {
+        let told = standing(report, machine).and_then(|s| s.cannot.clone());
+        told.is_some_and(|problem| problem.what.contains("is paused") && problem.advice.contains("resume"))
+    };
+    pair.vault.until(pair.source_id, "that it is paused", cannot).await;
+    assert_eq!(pair.source_host.calls(Call::Destroy), 1, "only this test's");
+    let aborted = ordered(&over, Operation::Abort, false);
+    let life = Life { stage: Stage::Replicating, ..aborted };
+    pair.tell(&ordered(&life, Operation::PlannedFailover, true));
+    let runs = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(true));
+    pair.vault.until(pair.target_id, "it to run there", runs).await;
+    assert!(pair.replica_equals_model().await);
     pair.end().await;
 }
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod circles;
 mod copying;
 mod cycles;
 mod enabling;
@@ -72,6 +73,8 @@ enum Group {
     Enabling,
     /// Failover and change of recovery point through the API.
     Failing,
+    /// There and home ten times, and home after a disaster.
+    Circles,
     /// Reading a disk that was brought up.
     Reading,
     /// A guest replicated every second, for long.
@@ -89,6 +92,7 @@ impl Group {
             Group::Plane => plane::measure(lab),
             Group::Enabling => enabling::measure(lab),
             Group::Failing => failing::measure(lab),
+            Group::Circles => circles::measure(lab),
             Group::Reading => reading::measure(lab),
             Group::Soak => soak::measure(lab),
         }

@@ -1,7 +1,7 @@
 //! Two sites, each with a server and a host, a vault above them, and a machine that stands still on
 //! the first host: every program one of its own, ordered through the API as an operator does.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use farshore_e2e::{
     host::{Outcome, TestHost},
@@ -13,6 +13,9 @@ use crate::{
     lab::{Lab, text},
     machine::MACHINE,
 };
+
+/// How long a machine may take to shut down.
+pub(crate) const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The sites; everything goes with the directory.
 pub(crate) struct Sites {
@@ -42,6 +45,7 @@ impl Sites {
         let (mut home, mut away) = (host("home", "east")?, host("away", "west")?);
         home.place(&definition(dir.path())?, Start::Paused)?;
         for host in [&mut home, &mut away] {
+            host.configure_more(&format!("shutdown_deadline = '{}s'\n", SHUTDOWN.as_secs()))?;
             host.start_agent()?;
             host.settle()?;
         }

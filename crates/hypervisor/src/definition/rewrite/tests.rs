@@ -92,6 +92,22 @@ fn a_disk_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_disk_that_was_plugged_in_until_the_machine_stops_is_added_behind_the_others() {
+    let disk = "<disk type='file' device='disk'><source file='/a'/><target dev='sda' bus='scsi'/></disk>";
+    let text = format!("<domain type='qemu'><name>a</name><devices>{disk}</devices></domain>");
+    let disks = [(key("sdb"), overlay("/o's")), (key("vda"), overlay("/v"))].into();
+    let to = Rewrite { disks, add_disks: true, ..Rewrite::default() };
+    let out = rewrite(&text, &to).unwrap();
+    assert!(
+        out.contains("<target dev='sdb' bus='scsi'/>") && out.contains("<target dev='vda' bus='virtio'/>")
+    );
+    let found = super::super::machine(&out).unwrap().disks;
+    let found: Vec<_> = found.iter().map(|disk| (disk.key.as_str(), disk.source.path().unwrap())).collect();
+    assert_eq!(found, [("sda", &"/a".into()), ("sdb", &"/o's".into()), ("vda", &"/v".into())]);
+    assert_eq!(rewrite(&out, &Rewrite { disks: to.disks.clone(), ..Rewrite::default() }).unwrap(), out);
+}
+
+#[test]
 fn a_disk_without_driver_or_source_gets_both() {
     let text = "<domain type='qemu'><name>a</name><devices><disk type='file' device='disk'>\
                 <target dev='vda'/></disk></devices></domain>";

@@ -1,0 +1,278 @@
+//! Disks that stand on the replica get everything they read from it into their own images, so
+//! that the machine reads at full speed: a block pull on one disk after the other, while it runs.
+//! What is asked for is looked at again and again: after a crash of the agent the pull that goes
+//! on in the hypervisor is found, and one that went with its machine is begun again; what was
+//! pulled stays. This module must never end a block job that is not ours, and never let overlays
+//! grow until the guest stands still.
+
+use std::{sync::Arc, time::Duration};
+
+use farshore_control::{report::Problem, standing::Flattening};
+use farshore_hypervisor::{BlockJob, Disk, Kind, Machine};
+use farshore_types::{DiskKey, MachineId};
+
+use super::{
+    super::{Managed, ledger::Ledger, locked},
+    look::Seen,
+    turn,
+};
+use crate::{Agent, AgentError};
+
+/// How often it is looked how far it is.
+const POLL: Duration = Duration::from_secs(1);
+/// Pause before what did not go is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// What the hypervisor calls a pull.
+const PULL: &str = "pull";
+
+/// What is next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// All is done.
+    Flat,
+    /// A pull of ours runs.
+    Wait,
+    /// This disk's is to be begun.
+    Begin(DiskKey),
+    /// It does not go on, and why.
+    Stands(Problem),
+}
+
+/// Does the next thing; whether there is more to do. Where nobody asks for it any more, what
+/// runs is ended, and what was copied stays.
+pub(super) async fn settle(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+) -> Result<bool, AgentError> {
+    let machine = seen.protection.machine;
+    let me = managed.host();
+    if !seen.wanted.flatten || seen.wanted.owner != me || seen.lineage.owner != me {
+        if seen.station.flattening {
+            end(agent, seen).await?;
+            note(managed, machine, false).await?;
+        }
+        managed.set_flattening(machine, None);
+        return Ok(false);
+    }
+    let look = Look::now(agent, seen).await?;
+    let (more, pause, failed) = match next(agent, managed, seen, &look).await? {
+        Next::Flat => {
+            note(managed, machine, false).await?;
+            (false, Duration::ZERO, None)
+        }
+        Next::Wait => (true, POLL, None),
+        Next::Begin(disk) => {
+            note(managed, machine, true).await?;
+            match begin(agent, managed, seen, &look, &disk).await? {
+                None => (true, POLL, None),
+                Some(problem) => (true, AGAIN, Some(problem)),
+            }
+        }
+        Next::Stands(problem) => (true, AGAIN, Some(problem)),
+    };
+    let (done, total) = look.progress();
+    managed.set_flattening(machine, Some(Flattening { done, total, flat: !more, failed }));
+    if more {
+        managed.rest(machine, pause).await;
+    }
+    Ok(more)
+}
+
+/// The machine at one look.
+struct Look {
+    there: Option<Machine>,
+    /// Its disks that stand on the replica here.
+    layered: Vec<DiskKey>,
+    jobs: Vec<BlockJob>,
+}
+
+impl Look {
+    /// Jobs before disks: one that ends in between has made its disk stand alone.
+    async fn now(agent: &Agent, seen: &Seen) -> Result<Look, AgentError> {
+        let Some(there) = &seen.there else {
+            return Ok(Look { there: None, layered: Vec::new(), jobs: Vec::new() });
+        };
+        let hypervisor = agent.hypervisor().await?;
+        let jobs = hypervisor.block_jobs(there.id).await?;
+        let there = hypervisor.machine(there.id).await?;
+        Ok(Look { layered: layered(agent, &there), there: Some(there), jobs })
+    }
+
+    /// Bytes done and in all, of all disks that are replicated.
+    fn progress(&self) -> (u64, u64) {
+        let (mut done, mut total) = (0, 0);
+        for disk in self.there.iter().flat_map(|there| &there.disks).filter(|d| d.tracking.replicates()) {
+            let mut jobs = self.jobs.iter().filter(|job| job.what == PULL && job.total > 0);
+            total += disk.size;
+            done += match jobs.find(|job| job.disk == disk.key) {
+                _ if !self.layered.contains(&disk.key) => disk.size,
+                // A job counts in units of its own.
+                Some(job) => {
+                    let part = u128::from(disk.size) * u128::from(job.done) / u128::from(job.total);
+                    u64::try_from(part).unwrap_or(disk.size).min(disk.size)
+                }
+                None => 0,
+            };
+        }
+        (done, total)
+    }
+}
+
+/// The machine's disks that stand on the replica here.
+fn layered(agent: &Agent, there: &Machine) -> Vec<DiskKey> {
+    let dir = agent.replicas().dir_of(there.id);
+    let ours = |disk: &&Disk| disk.layered && disk.path.as_deref().is_some_and(|path| path.starts_with(&dir));
+    there.disks.iter().filter(ours).map(|disk| disk.key.clone()).collect()
+}
+
+async fn next(agent: &Agent, managed: &Managed, seen: &Seen, look: &Look) -> Result<Next, AgentError> {
+    let machine = seen.protection.machine;
+    let Look { there, layered, jobs } = look;
+    let Some(there) = there else {
+        return Ok(stands("gone", "this host does not have the machine", "define it again, or stop this"));
+    };
+    if turn::own_disks_of(agent, seen) == turn::OwnDisks::Strange {
+        let fault = turn::strange(seen).fault();
+        return Ok(stands("strange", fault.what, fault.advice));
+    }
+    let Some(first) = layered.first() else {
+        managed.forget_pull(machine);
+        return Ok(Next::Flat);
+    };
+    if there.power.is_off() {
+        managed.forget_pull(machine);
+        let what = format!("machine '{}' is off: its disks are made its own while it runs", there.name);
+        return Ok(stands(
+            "off",
+            what,
+            "start it, and this goes on; or stop it (`stop-flatten`), so that it is replicated again",
+        ));
+    }
+    if let Some(job) = jobs.iter().find(|job| job.what != PULL || !layered.contains(&job.disk)) {
+        let what = format!("another block job ({}) runs on disk {}", job.what, job.disk);
+        return Ok(stands("busy", what, "it goes on when that has ended"));
+    }
+    if !jobs.is_empty() {
+        return room(agent, seen, 0).await;
+    }
+    if agent.sources().of(machine).is_some() {
+        return Ok(Next::Wait);
+    }
+    // One that was begun, that is not there any more, and that has not come to its end.
+    match managed.forget_pull(machine) {
+        Some(disk) if layered.contains(&disk) => {
+            let what = format!("copying into disk {disk} ended before everything was copied");
+            Ok(stands("ended", what, "see the hypervisor's log for this machine; it is tried again"))
+        }
+        _ => Ok(Next::Begin(first.clone())),
+    }
+}
+
+/// That overlays can grow by so many bytes more without taking what is kept free: a pull that
+/// would fill the storage is ended, since the guest would stand still.
+async fn room(agent: &Agent, seen: &Seen, bytes: u64) -> Result<Next, AgentError> {
+    let Some(replica) = agent.replicas().get(seen.protection.machine).await? else { return Ok(Next::Wait) };
+    if replica.run(move |store| store.has_room_for(bytes)).await? {
+        return Ok(Next::Wait);
+    }
+    end(agent, seen).await?;
+    let what = match bytes {
+        0 => "the storage of the replica is nearly full".to_owned(),
+        bytes => {
+            format!("{bytes} bytes have to be copied, and the storage of the replica does not have them")
+        }
+    };
+    Ok(stands("no-space", what, "make room there, or stop this (`stop-flatten`)"))
+}
+
+async fn begin(
+    agent: &Agent,
+    managed: &Managed,
+    seen: &Seen,
+    look: &Look,
+    disk: &DiskKey,
+) -> Result<Option<Problem>, AgentError> {
+    let machine = seen.protection.machine;
+    let replica = agent.replicas().get_or_create(machine).await?;
+    let disks = look.layered.clone();
+    let left = replica.run(move |store| store.left_to_flatten(&disks)).await?;
+    if let Next::Stands(problem) = room(agent, seen, left).await? {
+        return Ok(Some(problem));
+    }
+    match agent.hypervisor().await?.begin_pull(machine, disk, agent.config().flatten_rate).await {
+        Ok(()) => {
+            tracing::info!(%machine, %disk, left, "its disk is being made its own");
+            locked(&managed.acting).pulls.insert(machine, disk.clone());
+            Ok(None)
+        }
+        Err(error) if error.kind == Kind::Busy => {
+            let (what, advice) = (error.detail, "it goes on when that has ended".to_owned());
+            Ok(Some(Problem { code: "busy".to_owned(), what, advice }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends what runs of it.
+async fn end(agent: &Agent, seen: &Seen) -> Result<(), AgentError> {
+    let Some(there) = seen.there.as_ref().filter(|there| !there.power.is_off()) else { return Ok(()) };
+    let hypervisor = agent.hypervisor().await?;
+    for disk in layered(agent, there) {
+        match hypervisor.end_pull(there.id, &disk).await {
+            // Another tool's job is left alone.
+            Err(error) if error.kind == Kind::Busy => {}
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+fn stands(code: &str, what: impl Into<String>, advice: impl Into<String>) -> Next {
+    Next::Stands(Problem { code: code.to_owned(), what: what.into(), advice: advice.into() })
+}
+
+/// Durable before the first pull begins: whoever comes after a crash ends it where nobody wants
+/// it any more.
+async fn note(managed: &Arc<Managed>, machine: MachineId, flattening: bool) -> Result<(), AgentError> {
+    let note = move |ledger: &mut Ledger| {
+        let station = ledger.station_mut(machine);
+        let new = station.flattening != flattening;
+        station.flattening = flattening;
+        ((), new)
+    };
+    managed.change(note).await
+}
+
+impl Managed {
+    /// How far it is goes with the next usual report; what else is new is told at once.
+    fn set_flattening(&self, machine: MachineId, now: Option<Flattening>) {
+        let state = |at: &Option<Flattening>| at.as_ref().map(|at| (at.flat, at.failed.clone()));
+        let told = state(&now);
+        let mut acting = locked(&self.acting);
+        let before = match now {
+            Some(now) => acting.flattening.insert(machine, now),
+            None => {
+                acting.pulls.remove(&machine);
+                acting.flattening.remove(&machine)
+            }
+        };
+        drop(acting);
+        if state(&before) == told {
+            return;
+        }
+        match told {
+            Some((true, _)) => tracing::info!(%machine, "its disks are its own"),
+            Some((false, Some(why))) => {
+                tracing::warn!(%machine, what = why.what, advice = why.advice, "its disks are not made its own");
+            }
+            _ => {}
+        }
+        self.news.soon.notify_one();
+    }
+
+    /// The disk of which a pull was begun in this run, and not looked for since.
+    fn forget_pull(&self, machine: MachineId) -> Option<DiskKey> {
+        locked(&self.acting).pulls.remove(&machine)
+    }
+}
