@@ -97,14 +97,16 @@ mod tests {
 
     use super::*;
 
-    /// An agent that answers what it is asked to say, after something that nobody had read.
+    /// An agent as qemu-ga is: it complains of the byte by which it is roused, then answers; and
+    /// what nobody has read of earlier answers comes first.
     fn agent(dir: &std::path::Path, deaf: bool) -> PathBuf {
         let path = dir.join("agent");
         let listener = UnixListener::bind(&path).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap());
-            stream.write_all(b"{\"return\": 7}\n").unwrap();
+            stream.write_all(b"{\"return\": \"thawed\"}\n").unwrap();
+            stream.write_all(b"{\"error\": {\"desc\": \"JSON parse error, stray\"}}\n").unwrap();
             let mut asked = Vec::new();
             while lines.read_until(b'\n', &mut asked).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&asked).into_owned();
