@@ -5,7 +5,7 @@ mod read;
 mod rewrite;
 mod tree;
 
-pub use read::{DiskSource, DiskText, MachineText, machine};
+pub use read::{DiskSource, DiskText, MachineText, agent_socket, machine};
 pub use rewrite::{Overlay, Rewrite, rewrite, unplugged_nics, without_secrets};
 pub use tree::{Element, parse};
 

@@ -6,6 +6,7 @@
 //! Debian), which must be able to write the directories of sockets and scratch files. Under
 //! an embedded root that this driver sets up, it runs as this process's user.
 
+mod agent_line;
 mod backup;
 mod checkpoints;
 mod connection;

@@ -89,16 +89,19 @@ pub fn domain_xml(guest: &Guest) -> String {
     definition(guest, MEMORY_MIB, "")
 }
 
-/// The definition of the full guest: with more memory, a channel for its agent, and one by which
-/// the host tells it what to do, a line of its shell at a time, at the socket `orders`.
+/// The definition of the full guest: with more memory, a channel for its agent, and where it is
+/// given one by which the host tells it what to do, a line of its shell at a time, at the socket
+/// `orders`.
 #[must_use]
-pub fn debian_xml(guest: &Guest, orders: &Path) -> String {
-    let orders = escape(&orders.to_string_lossy());
-    let channels = format!(
-        "    <channel type='unix'>
+pub fn debian_xml(guest: &Guest, orders: Option<&Path>) -> String {
+    let agent = "    <channel type='unix'>
       <target type='virtio' name='org.qemu.guest_agent.0'/>
     </channel>
-    <channel type='unix'>
+";
+    let Some(orders) = orders else { return definition(guest, DEBIAN_MEMORY_MIB, agent) };
+    let orders = escape(&orders.to_string_lossy());
+    let channels = format!(
+        "{agent}    <channel type='unix'>
       <source mode='bind' path='{orders}'/>
       <target type='virtio' name='org.farshore.orders.0'/>
     </channel>
@@ -197,7 +200,9 @@ mod tests {
 
     #[test]
     fn the_full_guest_has_a_line_to_its_agent_and_the_demo_guest_has_none() {
-        assert!(debian_xml(&guest(), Path::new("/a/orders")).contains("name='org.qemu.guest_agent.0'/>"));
+        assert!(
+            debian_xml(&guest(), Some(Path::new("/a/orders"))).contains("name='org.qemu.guest_agent.0'/>")
+        );
         assert!(!domain_xml(&guest()).contains("<channel"));
     }
 

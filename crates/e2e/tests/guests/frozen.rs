@@ -93,7 +93,8 @@ struct Frozen {
 
 impl Frozen {
     fn new() -> Frozen {
-        let (mut site, orders) = Site::debian();
+        let mut site = Site::debian(true);
+        let orders = site.console.with_file_name("orders");
         site.start_guest();
         site.away.configure_more("[retention]\npoints_max = 200\n").unwrap();
         site.away.start_agent().unwrap();
@@ -233,14 +234,18 @@ fn a_full_guest_is_frozen_for_its_points_and_thawed_whatever_happens() {
     play.order("/etc/init.d/qemu-guest-agent stop");
     let why = wait("the reason", || play.apps()["fault"].as_str().map(str::to_owned));
     println!("{:?}: {why}", begun.elapsed());
-    assert!(why.contains("not connected") && why.contains("qemu-guest-agent"), "{why}");
+    assert!(why.contains("Guest agent is not responding"), "{why}");
     let told = play.site.source().unwrap().fault;
     assert!(told.as_ref().is_some_and(|fault| fault.contains("crash-consistent only")), "{told:?}");
     for _ in 0..2 {
         assert_eq!(play.site.next_point().consistency, Consistency::Crash, "points go on for what they are");
     }
+    // Where an agent comes while a backup is open, libvirt may never learn of it.
+    wait("a cycle to be open", || play.site.is_cycle_open().then_some(()));
     play.order("/etc/init.d/qemu-guest-agent start");
     play.one_more();
+    let past = play.site.home.log().contains("which answers all the same");
+    println!("{:?}: frozen again; libvirt lost sight of the agent: {past}", begun.elapsed());
     judge(&play.site);
     assert!(!Path::new(&play.mark()).exists());
     println!("{:?}", begun.elapsed());

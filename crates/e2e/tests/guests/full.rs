@@ -31,11 +31,14 @@ fn until_frozen(above: &mut Above) {
 #[test]
 fn a_full_guest_goes_there_and_home_three_times_without_loss() {
     let begun = Instant::now();
-    let mut above = Above::of(Site::debian().0, 2, Some(60), "");
+    let mut above = Above::of(Site::debian(false), 2, Some(60), "");
     above.until("the first point", |life| life.state() == State::Protected);
     for circle in 1..=CIRCLES {
         for operation in [Operation::PlannedFailover, Operation::Failback] {
-            until_frozen(&mut above);
+            // Once on either side; with an agent that starts with its guest that takes a while.
+            if circle == 1 {
+                until_frozen(&mut above);
+            }
             let down = above.move_over(operation);
             println!("{:?}: {operation:?}, circle {circle}, down for {down} ms", begun.elapsed());
             if operation == Operation::PlannedFailover {
@@ -45,7 +48,6 @@ fn a_full_guest_goes_there_and_home_three_times_without_loss() {
         above.order(Operation::Commit, |_| {});
     }
     until_frozen(&mut above);
-    let shut_down = "asked to shut down";
-    assert!(above.site.verdicts().len() == 2 * CIRCLES + 1, "{shut_down} and started each time");
+    assert_eq!(above.site.verdicts().len(), 2 * CIRCLES + 1, "it was started once for each move");
     println!("{:?}", begun.elapsed());
 }

@@ -43,13 +43,14 @@ impl Site {
         Site::with(&image, load, domain_xml)
     }
 
-    /// As [`Site::new`], with the full guest; and the socket by which it is told what to do.
-    pub(crate) fn debian() -> (Site, PathBuf) {
+    /// As [`Site::new`], with the full guest; `ordered`: with a socket `orders` beside its console,
+    /// by which it is told what to do.
+    pub(crate) fn debian(ordered: bool) -> Site {
         let image = farshore_guest::build_debian(&farshore_guest::default_out_dir()).unwrap();
-        let orders = |console: &Path| console.with_file_name("orders");
-        let site = Site::with(&image, Load::default(), |guest| debian_xml(guest, &orders(&guest.console)));
-        let orders = orders(&site.console);
-        (site, orders)
+        Site::with(&image, Load::default(), |guest| {
+            let orders = guest.console.with_file_name("orders");
+            debian_xml(guest, ordered.then_some(&*orders))
+        })
     }
 
     fn with(image: &GuestImage, load: Load, definition: impl FnOnce(&Guest) -> String) -> Site {

@@ -8,6 +8,9 @@ use farshore_types::{DiskKey, MachineId};
 use super::{DefinitionError, Element, parse};
 use crate::{Nic, NicSource};
 
+/// The name of a guest agent's channel.
+const AGENT_CHANNEL: &str = "org.qemu.guest_agent.0";
+
 /// What a machine's definition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineText {
@@ -78,6 +81,16 @@ impl DiskSource {
             DiskSource::None | DiskSource::Other(_) => None,
         }
     }
+}
+
+/// The host's end of the line to a started machine's guest agent, where it is a unix socket.
+#[must_use]
+pub fn agent_socket(text: &str) -> Option<PathBuf> {
+    let root = parse(text).ok()?;
+    let mut channels = root.child("devices")?.children("channel");
+    let agent = |channel: &&Element| channel.child_attribute("target", "name") == Some(AGENT_CHANNEL);
+    let channel = channels.find(agent).filter(|channel| channel.attribute("type") == Some("unix"))?;
+    channel.child_attribute("source", "path").map(PathBuf::from)
 }
 
 /// Reads a machine's definition.
@@ -230,5 +243,20 @@ mod tests {
     fn a_definition_without_a_name_is_refused() {
         assert_eq!(machine("<domain type='kvm'/>"), Err(DefinitionError::Missing { what: "<name>" }));
         assert!(machine("<network/>").is_err());
+    }
+
+    #[test]
+    fn the_line_to_the_agent_is_found_among_other_channels() {
+        let channel = |kind: &str, name: &str, path: &str| {
+            format!(
+                "<channel type='{kind}'><source mode='bind' path='{path}'/><target type='virtio' name='{name}'/></channel>"
+            )
+        };
+        let found =
+            |channels: String| agent_socket(&format!("<domain><devices>{channels}</devices></domain>"));
+        let other = channel("unix", "org.other.0", "/a");
+        assert_eq!(found(other.clone() + &channel("unix", AGENT_CHANNEL, "/b")), Some(PathBuf::from("/b")));
+        assert_eq!(found(other), None);
+        assert_eq!(found(channel("pty", AGENT_CHANNEL, "/c")), None);
     }
 }

@@ -1,14 +1,15 @@
 //! The guest's agent (qemu-ga), asked by commands of its own with a time limit each: libvirt's
 //! calls for the same wait without end for an agent that hangs, and keep all others from it
-//! meanwhile. This module must never decide how long a guest stays frozen.
+//! meanwhile. Where libvirt has lost sight of the agent, it is asked past libvirt. This module must never decide how long a guest stays frozen.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use farshore_types::MachineId;
 use serde::{Deserialize, de::DeserializeOwned};
-use virt::connect::Connect;
+use virt::{connect::Connect, domain::Domain};
 
 use super::{
+    agent_line::AgentLine,
     fault::{Call, Fault},
     lookup,
 };
@@ -44,16 +45,51 @@ fn ask<T: DeserializeOwned>(
 ) -> Call<T> {
     let domain = lookup::started(connection, id)?;
     let secs = i32::try_from(patience.as_secs().max(1)).unwrap_or(i32::MAX);
-    let asked = domain.qemu_agent_command(&format!("{{\"execute\":\"{command}\"}}"), secs, 0);
-    let text = asked.map_err(Fault::from).map_err(|fault| match fault.kind {
-        // libvirt says so of a paused one, too, whose file systems are as they were.
-        Kind::NotRunning if domain.is_active().unwrap_or(true) => {
-            Fault::new(Kind::Timeout, "it is paused, and its guest agent cannot answer")
-                .advise("let the machine run")
-        }
-        _ => fault,
-    })?;
+    let asked = format!("{{\"execute\":\"{command}\"}}");
+    let text = match domain.qemu_agent_command(&asked, secs, 0).map_err(Fault::from) {
+        Ok(text) => text,
+        Err(fault) => match fault.kind {
+            Kind::NoAgent => past_libvirt(&domain, &asked, patience).unwrap_or(Err(fault))?,
+            // libvirt says so of a paused one, too, whose file systems are as they were.
+            Kind::NotRunning if domain.is_active().unwrap_or(true) => {
+                let paused = Fault::new(Kind::Timeout, "it is paused, and its guest agent cannot answer");
+                return Err(paused.advise("let the machine run"));
+            }
+            _ => return Err(fault),
+        },
+    };
     answer(command, &text)
+}
+
+/// Asks the agent itself, where libvirt does not know it; none where it does not answer either.
+fn past_libvirt(domain: &Domain, command: &str, patience: Duration) -> Option<Call<String>> {
+    let answer = AgentLine::open(domain)?.ask(command, patience.max(Duration::from_secs(1)));
+    Some(answer.and_then(refused).map_err(|e| Fault::new(kind_of(&e), format!("its guest agent: {e}"))))
+}
+
+/// An answer that is a refusal, as an error.
+fn refused(answer: String) -> io::Result<String> {
+    let refusal = answer.contains("\"error\"");
+    if refusal { Err(io::Error::other(answer)) } else { Ok(answer) }
+}
+
+fn kind_of(error: &io::Error) -> Kind {
+    let text = error.to_string();
+    match error.kind() {
+        io::ErrorKind::Other if text.contains("frozen state") => Kind::Busy,
+        io::ErrorKind::Other if text.contains("CommandNotFound") || text.contains("disabled") => {
+            Kind::Unsupported
+        }
+        io::ErrorKind::Other => Kind::Other,
+        _ => Kind::Timeout,
+    }
+}
+
+/// Asks the agent to shut the guest down, where libvirt does not know the agent; whether it heard.
+pub(super) fn shut_down_past_libvirt(domain: &Domain) -> bool {
+    let order = "{\"execute\":\"guest-shutdown\",\"arguments\":{\"mode\":\"powerdown\"}}";
+    // It answers nothing to that.
+    AgentLine::open(domain).is_some_and(|mut line| line.say(order).is_ok())
 }
 
 /// What the agent sends.

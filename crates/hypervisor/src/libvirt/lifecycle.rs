@@ -6,7 +6,7 @@ use virt_sys as sys;
 
 use super::{
     fault::{Call, Fault},
-    huge_pages, inventory, lookup,
+    guest_agent, huge_pages, inventory, lookup,
 };
 use crate::{GuestState, Kind, Start, definition};
 
@@ -63,7 +63,8 @@ pub(super) fn suspend(connection: &Connect, id: MachineId) -> Call<()> {
 /// machine is off.
 pub(super) fn ask_agent_to_shut_down(connection: &Connect, id: MachineId) -> Call<bool> {
     let domain = lookup::domain(connection, id)?;
-    Ok(!domain.is_active()? || domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).is_ok())
+    let asked = || domain.shutdown_flags(sys::VIR_DOMAIN_SHUTDOWN_GUEST_AGENT).is_ok();
+    Ok(!domain.is_active()? || asked() || guest_agent::shut_down_past_libvirt(&domain))
 }
 
 /// Presses the guest's power button; does nothing where the machine is off.

@@ -19,6 +19,7 @@ pub(crate) async fn all(report: &mut Report<'_>, rig: &RealRig) {
         what_this_host_cannot_start_is_said_before,
         disks_that_cannot_be_tracked_say_why,
         a_place_that_qemu_cannot_write_is_said_to_be_one,
+        an_agent_that_does_not_run_is_told_as_such,
     );
 }
 
@@ -143,5 +144,25 @@ async fn a_place_that_qemu_cannot_write_is_said_to_be_one(rig: &RealRig) {
     assert!(rig.libvirt.checkpoints(id).await.unwrap().is_empty());
     rig.libvirt.begin_backup(id, &spec(rig, &["vda"], Some("c"), None)).await.unwrap();
     rig.libvirt.end_backup(id).await.unwrap();
+    rig.libvirt.destroy(id).await.unwrap();
+}
+
+async fn an_agent_that_does_not_run_is_told_as_such(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    create_image(&rig.image(&name, "vda"), "qcow2", &[]);
+    let channel =
+        "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel></devices>";
+    let xml = rig.xml(&name, &[("vda", "qcow2")]).replace("</devices>", channel);
+    let id = rig.libvirt.define(&xml).await.unwrap();
+    rig.libvirt.start(id, Start::Running).await.unwrap();
+    let (begun, second) = (std::time::Instant::now(), std::time::Duration::from_secs(1));
+    for error in
+        [rig.libvirt.freeze(id, second).await.unwrap_err(), rig.libvirt.thaw(id, second).await.unwrap_err()]
+    {
+        assert_eq!(error.kind, Kind::NoAgent, "{error}");
+        assert!(error.to_string().contains("not connected"), "{error}");
+    }
+    // Neither by libvirt nor past it is it waited for longer than an agent takes.
+    assert!(begun.elapsed() < 10 * second, "{:?}", begun.elapsed());
     rig.libvirt.destroy(id).await.unwrap();
 }
