@@ -126,6 +126,10 @@ pub struct ProtectionSigns<'a> {
     pub source_silent_ms: u64,
     /// Milliseconds since the target's agent was heard of.
     pub target_silent_ms: u64,
+    /// Whether a test failover is open for longer than it may be.
+    pub drill_overdue: bool,
+    /// Whether both hosts say that the machine runs there, and neither copy is cut off.
+    pub runs_twice: bool,
     /// Whether two owners were found (rule R4).
     pub conflict: bool,
     /// The host in whose maintenance it stands still, by its name.
@@ -140,6 +144,16 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
     if signs.conflict {
         let what = "two owners were issued the same epoch: nothing is replicated".to_owned();
         health.add(Critical, "owner-conflict", what, "declare which of them is the owner");
+    }
+    if signs.runs_twice {
+        let what = "the machine runs on both hosts".to_owned();
+        let advice = "stop the copy that is not wanted; where both are, fail over or declare the winner";
+        health.add(Critical, "runs-twice", what, advice);
+    }
+    if signs.drill_overdue {
+        let what = "a test failover is open for longer than it may be".to_owned();
+        let advice = "it is cleaned up by itself; `farshore protection show` tells what stands against that";
+        health.add(Warning, "drill-overdue", what, advice);
     }
     if let Some(host) = signs.maintenance {
         let what = format!("host '{host}' is in maintenance: no new points are made until that ends");

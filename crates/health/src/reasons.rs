@@ -26,6 +26,13 @@ pub const REASONS: &[Known] = &[
         "critical",
         "two owners were issued one epoch; nothing is replicated",
     ),
+    known("runs-twice", "protection", "critical", "both hosts say that the machine runs there"),
+    known(
+        "drill-overdue",
+        "protection",
+        "warning",
+        "a test failover is open for longer than it may be, and is not cleaned up",
+    ),
     known("failed", "protection", "critical", "replication has stopped and cannot go on without a person"),
     known(
         "resync-needed",

@@ -288,6 +288,11 @@ impl Core {
         Some(facts == Some("running"))
     }
 
+    /// Whether a machine runs on a host by its own word, and not as a copy that was cut off.
+    pub(crate) fn runs_uncut(&self, host: HostId, machine: MachineId) -> bool {
+        self.standing(host, machine).is_some_and(|said| said.runs == Some(true) && !said.fenced)
+    }
+
     /// Whether the target, or the host that its replica is leaving, has anything to start from.
     fn has_whole_point(&self, row: &ProtectionRow) -> bool {
         let keeper = self.leaving(row).map_or(row.target(), |leaving| leaving.host);

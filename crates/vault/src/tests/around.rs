@@ -172,6 +172,29 @@ fn a_pause_of_before_a_disaster_does_not_outlast_the_order_to_reverse() {
     assert!(!world.row().life.paused && world.row().life.wanted().copies, "{:?}", world.row().life);
 }
 
+#[test]
+fn a_machine_that_runs_on_both_hosts_and_a_forgotten_test_failover_are_told() {
+    let mut world = protected();
+    let codes = |world: &mut World| {
+        let at = world.moment();
+        let health = world.core.judge(world.core.protection(id(1)).unwrap(), &at).health;
+        health.reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
+    };
+    assert!(!codes(&mut world).iter().any(|code| code == "runs-twice" || code == "drill-overdue"));
+    let until = world.moment().wall_ms + 60_000;
+    world.order_with(|order| order.until_ms = Some(until), Operation::TestFailover).unwrap();
+    world.rounds(3);
+    // Its host cannot be told to clean it up.
+    let at = world.target();
+    world.wait(61_000);
+    world.round_without(&[at]);
+    assert!(codes(&mut world).contains(&"drill-overdue".to_owned()), "{:?}", codes(&mut world));
+    world.hand(at, id(1)).runs = true;
+    let host = world.hosts[at];
+    world.report(host);
+    assert!(codes(&mut world).contains(&"runs-twice".to_owned()), "{:?}", codes(&mut world));
+}
+
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }

@@ -215,6 +215,8 @@ impl Core {
             faults: replica.map_or(&[], |replica| &replica.faults),
             source_silent_ms: ends.source_silent_ms,
             target_silent_ms: ends.target_silent_ms,
+            drill_overdue: row.life.drill.as_ref().is_some_and(|drill| drill.overdue),
+            runs_twice: row.hosts().iter().all(|host| self.runs_uncut(*host, row.machine)),
             conflict: row.life.rival.is_some()
                 || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
