@@ -44,3 +44,14 @@ pub enum Consistency {
     /// The guest's agent held its file systems frozen while the instant was taken.
     Application,
 }
+
+impl Consistency {
+    /// In a word, for lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Consistency::Crash => "crash",
+            Consistency::Application => "application",
+        }
+    }
+}

@@ -141,14 +141,10 @@ fn point_row(point: &PointLine) -> [String; 6] {
     if point.published {
         note.insert(0, "published".to_owned());
     }
-    let consistency = match point.consistency {
-        farshore_types::Consistency::Crash => "crash",
-        farshore_types::Consistency::Application => "application",
-    };
     [
         point.id.to_string(),
         instant(point.captured_ms),
-        consistency.to_owned(),
+        point.consistency.word().to_owned(),
         bytes(point.changed),
         bytes(point.received),
         note.join(", "),

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use axum::http::Method;
-use farshore_types::Consistency;
 
 use super::{
     operator::{ListArgs, Operator, Query, path},
@@ -63,15 +62,11 @@ pub(super) async fn points(operator: &Operator, args: PointsArgs) -> Result<(), 
 }
 
 fn row(point: &PointView) -> Vec<String> {
-    let consistency = match point.consistency {
-        Consistency::Crash => "crash",
-        Consistency::Application => "application",
-    };
     let pinned: Vec<String> = point.pinned_by.iter().map(|holder| format!("pinned by {holder}")).collect();
     vec![
         point.id.to_string(),
         show::time(point.age_ms),
-        consistency.to_owned(),
+        point.consistency.word().to_owned(),
         show::size(point.changed),
         show::size(point.received),
         pinned.join(", "),

@@ -31,13 +31,18 @@ async fn another_process_cannot_take_the_embedded_host(rig: &RealRig) {
     assert!(!other.status.success() && said.contains("Failed to acquire pid file"), "{said}");
 }
 
-async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
-    let name = format!("m{}", unique());
-    let base = rig.image(&name, "base");
+/// The path of an image with 8 MiB in it, for others to stand on.
+fn filled_base(rig: &RealRig, name: &str) -> String {
+    let base = rig.image(name, "base");
     create_image(&base, "qcow2", &[]);
     let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
     assert!(filled.status.success());
-    let backing = base.to_string_lossy().into_owned();
+    base.to_string_lossy().into_owned()
+}
+
+async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    let backing = filled_base(rig, &name);
     create_image(&rig.image(&name, "vda"), "qcow2", &["-b", &backing, "-F", "qcow2"]);
     let id = rig.libvirt.define(&rig.xml(&name, &[("vda", "qcow2")])).await.unwrap();
     rig.libvirt.start(id, Start::Running).await.unwrap();
@@ -53,11 +58,7 @@ async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
 /// QEMU 10.0 dies where it is asked for its block nodes at the moment at which a pull ends.
 async fn a_machine_that_is_looked_at_while_its_pulls_end_lives(rig: &RealRig) {
     let name = format!("m{}", unique());
-    let base = rig.image(&name, "base");
-    create_image(&base, "qcow2", &[]);
-    let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
-    assert!(filled.status.success());
-    let backing = base.to_string_lossy().into_owned();
+    let backing = filled_base(rig, &name);
     let disks = ["vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg", "vdh"];
     for disk in disks {
         create_image(&rig.image(&name, disk), "qcow2", &["-b", &backing, "-F", "qcow2"]);
