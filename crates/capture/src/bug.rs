@@ -25,6 +25,8 @@ pub enum Bug {
     TrustsLostThaw,
     /// A guest that was left frozen is not looked at.
     ForgetsFrozen,
+    /// Disks are made a machine's own whatever room there is.
+    FillsStorage,
 }
 
 #[cfg(feature = "deliberate-bugs")]
@@ -39,6 +41,7 @@ fn wanted() -> Option<Bug> {
         Bug::ThawsEarly,
         Bug::TrustsLostThaw,
         Bug::ForgetsFrozen,
+        Bug::FillsStorage,
     ];
     let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();
     all.into_iter().find(|bug| format!("{bug:?}") == wanted)

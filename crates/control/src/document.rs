@@ -148,6 +148,10 @@ pub struct Protection {
     /// The addresses that the guest's network cards should have, on each side.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<CardAddress>,
+    /// The name of another host that runs a machine of the same identity at the same time:
+    /// nothing is replicated until only one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
     /// Its life, whole, of which each host does what [`Life::wanted`] says, and from which the
     /// fields above are derived; none: a vault of before wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,8 @@ mod flat;
 mod frozen;
 #[path = "guests/full.rs"]
 mod full;
+#[path = "guests/glass.rs"]
+mod glass;
 #[path = "guests/handed.rs"]
 mod handed;
 #[path = "guests/ledger.rs"]

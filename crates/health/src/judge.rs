@@ -128,8 +128,9 @@ pub struct ProtectionSigns<'a> {
     pub target_silent_ms: u64,
     /// Whether a test failover is open for longer than it may be.
     pub drill_overdue: bool,
-    /// Whether both hosts say that the machine runs there, and neither copy is cut off.
-    pub runs_twice: bool,
+    /// The hosts on which the machine runs at the same time, no copy of it cut off, by their
+    /// names; fewer than two where it does not run twice.
+    pub runs_on: &'a [String],
     /// Whether two owners were found (rule R4).
     pub conflict: bool,
     /// The host in whose maintenance it stands still, by its name.
@@ -145,9 +146,10 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
         let what = "two owners were issued the same epoch: nothing is replicated".to_owned();
         health.add(Critical, "owner-conflict", what, "declare which of them is the owner");
     }
-    if signs.runs_twice {
-        let what = "the machine runs on both hosts".to_owned();
-        let advice = "stop the copy that is not wanted; where both are, fail over or declare the winner";
+    if signs.runs_on.len() > 1 {
+        let hosts = signs.runs_on.iter().map(|host| format!("'{host}'")).collect::<Vec<_>>().join(" and ");
+        let what = format!("the machine runs on hosts {hosts} at the same time: nothing is replicated");
+        let advice = "stop the one that is not wanted; a copy that is to stay needs a UUID of its own";
         health.add(Critical, "runs-twice", what, advice);
     }
     if signs.drill_overdue {

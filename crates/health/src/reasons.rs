@@ -26,7 +26,7 @@ pub const REASONS: &[Known] = &[
         "critical",
         "two owners were issued one epoch; nothing is replicated",
     ),
-    known("runs-twice", "protection", "critical", "both hosts say that the machine runs there"),
+    known("runs-twice", "protection", "critical", "the machine runs on two hosts at the same time: neither is replicated"),
     known(
         "drill-overdue",
         "protection",

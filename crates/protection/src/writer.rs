@@ -1,5 +1,5 @@
-//! Who may write a replica, of several that come (rule R4), and machines that run twice. This
-//! module must never know how a session comes about.
+//! Who may write a replica, of several that come (rule R4). This module must never know how a
+//! session comes about.
 
 use farshore_ownership::Lineage;
 use farshore_types::{Epoch, EpochOrder, HostId};
@@ -61,15 +61,4 @@ pub fn admit(lineage: &Lineage, held: Option<&Writer>, coming: &Writer) -> Admis
         std::cmp::Ordering::Equal if bug::is(Bug::AdmitsTwins) => Admission::TakesOver,
         std::cmp::Ordering::Equal => Admission::Conflict,
     }
-}
-
-/// What is told of a machine by how many hosts say that it runs there: of one that runs twice
-/// neither is replicated.
-#[must_use]
-pub fn runs_twice(hosts: &[HostId]) -> Option<Reason> {
-    let [first, second, ..] = hosts else { return None };
-    let what =
-        format!("the machine of one identity runs on hosts {first} and {second}: neither is replicated");
-    let advice = "stop the one that is not wanted; a copy must be given an identity of its own";
-    (first != second).then(|| Reason::new("runs-twice", what, advice))
 }

@@ -10,10 +10,13 @@ mod publish;
 mod report;
 mod requests;
 mod tables;
+mod twins;
 mod view;
 
+use std::collections::BTreeMap;
+
 use farshore_control::{Learning, Term};
-use farshore_types::{HostId, VaultId};
+use farshore_types::{HostId, MachineId, VaultId};
 use thiserror::Error;
 
 use crate::{
@@ -92,6 +95,8 @@ pub enum Bug {
 pub struct Core {
     pub(crate) tables: Tables,
     pub(crate) watch: Watch,
+    /// Machines that may run twice. In memory only: they are seen again.
+    suspects: BTreeMap<MachineId, twins::Suspect>,
     #[cfg(feature = "deliberate-bugs")]
     bug: Option<Bug>,
 }
@@ -140,6 +145,7 @@ impl Core {
         Core {
             tables,
             watch: Watch::default(),
+            suspects: BTreeMap::new(),
             #[cfg(feature = "deliberate-bugs")]
             bug: None,
         }

@@ -21,5 +21,6 @@ mod random;
 mod requests;
 mod scale;
 mod transactions;
+mod twins;
 mod watch;
 mod world;

@@ -145,11 +145,12 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
     let mut pause = RETRY.0;
     loop {
         match next(agent, managed, machine).await {
-            Ok(true) => {
+            Ok(Step::Done) => {
                 pause = RETRY.0;
                 managed.urge();
             }
-            Ok(false) => {
+            Ok(Step::Goes) => pause = RETRY.0,
+            Ok(Step::Nothing) => {
                 managed.set_doing(machine, None);
                 managed.set_cannot(machine, None);
                 return;
@@ -165,37 +166,48 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
     }
 }
 
-/// Does the next thing; whether there was one.
-async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<bool, AgentError> {
-    let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
+/// What a look at a machine came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Something was done that somebody may wait for: all is looked at again.
+    Done,
+    /// Something goes on that takes long, and was looked at: it is looked at again.
+    Goes,
+    /// There is nothing to do.
+    Nothing,
+}
+
+/// Does the next thing, if there is one.
+async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<Step, AgentError> {
+    let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(Step::Nothing) };
     managed.own_autostart(agent, &seen).await?;
     start::note_run(agent, managed, &seen).await?;
     if start::finish(managed, &seen).await? {
-        return Ok(true);
+        return Ok(Step::Done);
     }
     if turn::is_due(&seen, managed.host()) {
         managed.set_doing(machine, Some("making the disks that are here the replica"));
         turn::turn(agent, managed, &seen).await?;
-        return Ok(true);
+        return Ok(Step::Done);
     }
     clear_shelf(agent, &seen).await?;
     turn::let_go(agent, managed, &seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
     if managed.act(agent, &seen, what).await? {
-        return Ok(true);
+        return Ok(Step::Done);
     }
     drill::settle(agent, managed, &seen).await;
     addresses::settle(agent, managed, &seen).await;
     startable::settle(agent, managed, &seen).await;
     if flatten::settle(agent, managed, &seen).await? {
-        return Ok(true);
+        return Ok(Step::Goes);
     }
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;
     }
-    Ok(false)
+    Ok(Step::Nothing)
 }
 
 /// Once a failover is committed, nobody goes back to overlays that were put aside for its choices.

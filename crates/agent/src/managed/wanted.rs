@@ -113,6 +113,10 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
     if ledger.host().is_some_and(|host| host.maintenance && !host.machines_go_on) {
         return rest(SourcePhase::Paused);
     }
+    if let Some(host) = &protection.twin {
+        let why = format!("host '{host}' runs a machine of the same identity at the same time");
+        return rest(SourcePhase::Waiting { why });
+    }
     match (intent(protection), protection.initial) {
         (Intent::Pause, _) => rest(SourcePhase::Paused),
         (Intent::Replicate, InitialCopy::NotBefore { at_ms }) if !seeded && now_ms < at_ms => {

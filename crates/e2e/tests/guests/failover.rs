@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// A guest that two sites protect from each other, and who orders.
-struct Operated {
-    site: Site,
-    above: Plane,
+pub(crate) struct Operated {
+    pub(crate) site: Site,
+    pub(crate) above: Plane,
 }
 
 impl Operated {
-    fn new() -> Operated {
+    pub(crate) fn new() -> Operated {
         let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
         let above = above(&site);
         site.start_guest();
@@ -42,19 +42,19 @@ impl Operated {
         operated
     }
 
-    fn order(&self, args: &[&str]) -> String {
+    pub(crate) fn order(&self, args: &[&str]) -> String {
         let begun = Instant::now();
         let said = self.above.operate(args).unwrap_or_else(|why| panic!("{args:?}: {why}"));
         println!("farshore {} ({:?})", args.join(" "), begun.elapsed());
         said
     }
 
-    fn shown(&self) -> Value {
+    pub(crate) fn shown(&self) -> Value {
         self.above.json(&["protection", "show", MACHINE]).unwrap()
     }
 
     /// Orders a move without loss: the guest goes on from its very last record there.
-    fn moved(&self, args: &[&str]) -> Verdict {
+    pub(crate) fn moved(&self, args: &[&str]) -> Verdict {
         self.site.until_guest_goes_on();
         let boots = self.site.verdicts().len();
         let verdict = self.verdict_of(args);
@@ -76,7 +76,7 @@ impl Operated {
         verdict
     }
 
-    fn until_replicated(&self) {
+    pub(crate) fn until_replicated(&self) {
         wait("replication", || {
             let protection = self.above.protection(MACHINE)?;
             (protection["state"] == "replicating" && protection["rpo_ms"].as_u64() < Some(20_000))

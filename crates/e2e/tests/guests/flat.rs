@@ -5,12 +5,14 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use farshore_control::standing::Flattening;
+use farshore_guest::Load;
 use farshore_protection::{Flat, Operation, State};
 use serde_json::Value;
 
 use crate::{
     handed::{Above, IDS},
-    site::wait,
+    site::{Site, wait},
+    small_disk::SmallDisk,
 };
 
 /// Slow enough that one can come in between.
@@ -81,4 +83,58 @@ fn a_guest_gets_disks_of_its_own_while_it_writes_and_goes_home_with_nothing_lost
     let left = above.size(IDS[1]);
     println!("{left} bytes afterwards, {layered} before, {flat} with disks of its own");
     assert!(left < layered + first_copy / 4, "no second copy stays: {left}, and {layered} before");
+}
+
+/// MiB of the storage of replicas: what an agent keeps free there, and more than the guest has.
+const STORAGE: u64 = 600;
+/// Bytes left to the guest's own writes: less than its disks have, and more than it writes while it
+/// is looked at.
+const LITTLE: u64 = 12 << 20;
+/// For how long.
+const LOOKED_AT: Duration = Duration::from_secs(10);
+
+fn no_space(above: &mut Above) {
+    wait("that the room does not do", || {
+        above.hear();
+        above.flattening()?.failed.filter(|failed| failed.code == "no-space")
+    });
+}
+
+#[test]
+fn where_disks_of_its_own_would_fill_the_storage_the_guest_keeps_what_room_there_is() {
+    let site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+    let storage = SmallDisk::mount(&site.dir.path().join("disk"), &site.away.dir.join("replicas"), STORAGE);
+    let mut above = Above::of(site, 1, None, "");
+    above.until("the first point", |life| life.state() == State::Protected);
+    above.move_over(Operation::PlannedFailover);
+    above.order(Operation::Commit, |_| {});
+    above.next_point();
+
+    storage.fill_but(LITTLE);
+    above.order(Operation::Flatten, |_| {});
+    no_space(&mut above);
+    std::thread::sleep(LOOKED_AT);
+    above.site.until_guest_goes_on();
+    assert!(stands_on(&above, "vda").is_some(), "nothing was begun");
+    // It begins by itself where there is room, and is ended where others take that away.
+    above.site.away.kill_agent();
+    above.site.away.configure_more(RATE).unwrap();
+    above.site.away.start_agent().unwrap();
+    storage.clear();
+    further(&mut above, 0);
+    storage.fill_but(LITTLE);
+    no_space(&mut above);
+    above.site.until_guest_goes_on();
+    assert!(stands_on(&above, "vda").is_some(), "it was ended");
+
+    // The test is tested: where nobody looks at the room, the guest stands still.
+    above.site.away.kill_agent();
+    above.site.away.set_environment(&[("FARSHORE_BUG", "FillsStorage")]);
+    above.site.away.start_agent().unwrap();
+    wait("the storage to be full", || (storage.free() == 0).then_some(()));
+    wait("the guest to stand still, which catches it", || {
+        let last = above.site.last_known();
+        std::thread::sleep(LOOKED_AT / 2);
+        (above.site.last_known() == last).then_some(())
+    });
 }

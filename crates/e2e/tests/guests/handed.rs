@@ -124,6 +124,7 @@ impl Above {
             networks: BTreeMap::new(),
             networks_back: BTreeMap::new(),
             addresses: Vec::new(),
+            twin: None,
             life: Some(self.life.clone()),
         }
     }

@@ -34,7 +34,7 @@ impl Life {
             return Answer::no("flattening", "the machine's disks are being flattened", "wait, or stop that");
         }
         if let Some(against) = &facts.source.stands_against {
-            let what = format!("the source's host could not keep the replica then: {against}");
+            let what = format!("the source's host is not ready for it: {against}");
             return Answer::no("source-not-ready", what, "see to that first");
         }
         let missing = source_is_there(facts).or_else(|| self.target_is_there(facts));

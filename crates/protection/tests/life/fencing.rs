@@ -12,7 +12,7 @@ use farshore_protection::{
         Act, Answered, AtBoot, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
         on_claim, witness,
     },
-    writer::{Admission, Writer, admit, runs_twice},
+    writer::{Admission, Writer, admit},
 };
 
 const MACHINE: MachineId = MachineId(Uuid::from_u128(9));
@@ -280,10 +280,4 @@ fn the_host_to_which_a_machine_was_moved_is_let_in_once_it_is_assigned() {
     held.hear(&epoch(5), moved);
     assert_eq!(admit(&held, Some(&writer(HERE, 3, 1)), &coming), Admission::TakesOver);
     assert!(matches!(admit(&held, Some(&coming), &writer(HERE, 3, 1)), Admission::Refused(_)));
-}
-
-#[test]
-fn one_identity_that_runs_twice_is_told_and_neither_is_replicated() {
-    assert_eq!(runs_twice(&[HERE]), None);
-    assert_eq!(runs_twice(&[HERE, THERE]).unwrap().code, "runs-twice");
 }

@@ -89,6 +89,7 @@ impl Core {
             leaving: None,
             addresses,
             drills,
+            twin: None,
         });
         Ok(())
     }

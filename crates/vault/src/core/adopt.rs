@@ -174,6 +174,7 @@ impl Core {
             leaving: None,
             addresses: body.addresses.clone(),
             drills: known.map(|row| row.drills.clone()).unwrap_or_default(),
+            twin: known.and_then(|row| row.twin),
         };
         self.tables.protections.put(row);
         self.adopt_lineage(&Lineage::new(machine, body.epoch, body.source.host), None, at);

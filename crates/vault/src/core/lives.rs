@@ -264,7 +264,9 @@ impl Core {
         let row = self.tables.hosts.get(&host).filter(|row| !row.removed);
         let reachable = row.is_some() && self.silence(host, at).is_none();
         let maintenance = row.filter(|row| row.maintenance);
-        let stands_against = maintenance.map(|row| format!("host '{}' is in maintenance", row.name));
+        let stands_against = maintenance
+            .map(|row| format!("host '{}' is in maintenance", row.name))
+            .or_else(|| self.twin_stands_against(host, machine));
         let looked = self.standing(host, machine).and_then(|standing| standing.could_start.as_ref());
         let against = looked.filter(|looked| !looked.could()).map(|looked| {
             let each = looked.against.iter().map(|problem| format!("{}; {}", problem.what, problem.advice));
@@ -276,6 +278,13 @@ impl Core {
             stands_against,
             could_not_start: against,
         }
+    }
+
+    /// While a machine runs twice, nobody knows which of the two is to be moved by plan.
+    fn twin_stands_against(&self, host: HostId, machine: MachineId) -> Option<String> {
+        let row = self.tables.protections.get(&machine).filter(|row| row.source() == host)?;
+        let twin = self.host_name(row.twin?);
+        Some(format!("host '{twin}' runs a machine of the same identity at the same time"))
     }
 
     /// Whether a machine runs on a host, as far as the host says that.

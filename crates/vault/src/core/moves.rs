@@ -22,7 +22,7 @@ impl Core {
 
     /// Whether the inventory that is known of a host is the one that it has now: what comes
     /// from a backup is not.
-    fn has_said_what_is_on_it(&self, host: HostId) -> bool {
+    pub(super) fn has_said_what_is_on_it(&self, host: HostId) -> bool {
         let Some(known) = self.tables.hosts.get(&host).map(|row| row.inventory_digest.as_str()) else {
             return false;
         };

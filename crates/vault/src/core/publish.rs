@@ -164,6 +164,7 @@ impl Core {
             networks: self.networks_between(row.source(), row.target()),
             networks_back: self.networks_between(row.target(), row.source()),
             addresses: row.addresses.clone(),
+            twin: row.twin.map(|host| self.host_name(host)),
             life: Some(row.life.clone()),
         })
     }

@@ -190,6 +190,7 @@ impl Core {
         self.end_learning(at);
         self.see_to_deletions(at);
         self.see_to_times(at);
+        self.see_to_twins(at);
         self.protect_new_machines(at);
         self.drop_old_operations(at);
         self.drop_old_jobs(at);

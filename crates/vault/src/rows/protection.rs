@@ -57,6 +57,10 @@ pub struct ProtectionRow {
     /// Test failovers that were cleaned up, the last [`DRILLS_KEPT`] of them, the newest last.
     #[serde(default)]
     pub drills: Vec<DrillRecord>,
+    /// Another host, none of its two, that runs a machine of the same identity at the same time:
+    /// nothing is replicated meanwhile.
+    #[serde(default)]
+    pub twin: Option<HostId>,
 }
 
 /// Test failovers that are remembered of each protection.
@@ -235,6 +239,8 @@ struct Kept {
     addresses: Vec<CardAddress>,
     #[serde(default)]
     drills: Vec<DrillRecord>,
+    #[serde(default)]
+    twin: Option<HostId>,
 }
 
 impl From<Kept> for ProtectionRow {
@@ -262,6 +268,7 @@ impl From<Kept> for ProtectionRow {
             ended: kept.ended,
             leaving: kept.leaving,
             addresses: kept.addresses,
+            twin: kept.twin,
             drills: kept.drills,
         }
     }

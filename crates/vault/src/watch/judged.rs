@@ -216,12 +216,23 @@ impl Core {
             source_silent_ms: ends.source_silent_ms,
             target_silent_ms: ends.target_silent_ms,
             drill_overdue: row.life.drill.as_ref().is_some_and(|drill| drill.overdue),
-            runs_twice: row.hosts().iter().all(|host| self.runs_uncut(*host, row.machine)),
+            runs_on: &self.runs_at_once(row),
             conflict: row.life.rival.is_some()
                 || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
         });
         Judged { source, replica, newest, newest_application, health }
+    }
+
+    /// The hosts on which its machine runs, where those are more than one.
+    fn runs_at_once(&self, row: &ProtectionRow) -> Vec<String> {
+        let ends = row.hosts().into_iter().filter(|host| self.runs_uncut(*host, row.machine));
+        let mut hosts: Vec<HostId> = ends.collect();
+        if let Some(twin) = row.twin {
+            hosts.retain(|host| *host == row.source());
+            hosts.push(twin);
+        }
+        hosts.into_iter().map(|host| self.host_name(host)).collect()
     }
 
     /// The host in whose maintenance a protection stands still, by its name.

@@ -7,6 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use farshore_capture::bug::{self, Bug};
 use farshore_control::{report::Problem, standing::Flattening};
 use farshore_hypervisor::{BlockJob, Disk, Kind, Machine};
 use farshore_types::{DiskKey, MachineId};
@@ -38,8 +39,8 @@ enum Next {
     Stands(Problem),
 }
 
-/// Does the next thing; whether there is more to do. Where nobody asks for it any more, what
-/// runs is ended, and what was copied stays.
+/// Does the next thing; whether it goes on, and is to be looked at again. Where nobody asks for it
+/// any more, what runs is ended, and what was copied stays.
 pub(super) async fn settle(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
@@ -173,7 +174,7 @@ async fn next(agent: &Agent, managed: &Managed, seen: &Seen, look: &Look) -> Res
 /// would fill the storage is ended, since the guest would stand still.
 async fn room(agent: &Agent, seen: &Seen, bytes: u64) -> Result<Next, AgentError> {
     let Some(replica) = agent.replicas().get(seen.protection.machine).await? else { return Ok(Next::Wait) };
-    if replica.run(move |store| store.has_room_for(bytes)).await? {
+    if replica.run(move |store| store.has_room_for(bytes)).await? || bug::is(Bug::FillsStorage) {
         return Ok(Next::Wait);
     }
     end(agent, seen).await?;

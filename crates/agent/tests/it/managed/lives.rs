@@ -1,5 +1,7 @@
 //! A protection's whole life with a restart after every step, and a bring-up under a vault.
 
+use std::time::Duration;
+
 use farshore_agent::control::{BringUp, PointChoice, Reply, Request, StartChoice};
 use farshore_control::{
     Intent,
@@ -91,5 +93,20 @@ async fn a_bring_up_asks_the_source_and_connects_what_the_vault_has_mapped() {
     };
     pair.vault.until(pair.target_id, "it was brought up", up).await;
     pair.source_phase("superseded", |phase| matches!(phase, SourcePhase::Failed { .. })).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_also_runs_on_another_host_is_not_replicated_until_it_does_not() {
+    let pair = Pair::new().await;
+    pair.living().await;
+    pair.change(|protection| protection.twin = Some("n2".to_owned()));
+    let held = |phase: &SourcePhase| matches!(phase, SourcePhase::Waiting { why } if why.contains("'n2'"));
+    pair.source_phase("held back", held).await;
+    let newest = pair.newest().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pair.newest().await, newest);
+    pair.change(|protection| protection.twin = None);
+    pair.newest_above(newest).await;
     pair.end().await;
 }

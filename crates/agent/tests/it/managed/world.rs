@@ -183,6 +183,7 @@ impl Pair {
             networks: BTreeMap::new(),
             networks_back: BTreeMap::new(),
             addresses: Vec::new(),
+            twin: None,
             life: None,
         }
     }

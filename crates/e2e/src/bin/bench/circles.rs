@@ -37,7 +37,7 @@ const PLACES: u64 = 1 << 30;
 pub(crate) fn measure(lab: &Lab) -> Outcome<Vec<Row>> {
     let mut circles = Circles::new(lab)?;
     let mut rows = circles.planned()?;
-    rows.push(circles.after_a_disaster()?);
+    rows.extend(circles.after_a_disaster()?);
     Ok(rows)
 }
 
@@ -46,6 +46,8 @@ struct Circles {
     piece: PathBuf,
     apart: PathBuf,
     written: u64,
+    /// Bytes of the disk with files that it began with.
+    files: u64,
 }
 
 impl Circles {
@@ -65,7 +67,8 @@ impl Circles {
             fs::write(path, noise).map_err(text)?;
         }
         sites.plane.quietly(&["protect", MACHINE])?;
-        let circles = Circles { sites, piece, apart, written: 0 };
+        let files = fs::metadata(&files).map_err(text)?.blocks() * 512;
+        let circles = Circles { sites, piece, apart, written: 0, files };
         circles.until_replicating()?;
         Ok(circles)
     }
@@ -158,7 +161,7 @@ impl Circles {
         allocated(dir)
     }
 
-    fn after_a_disaster(&mut self) -> Outcome<Row> {
+    fn after_a_disaster(&mut self) -> Outcome<Vec<Row>> {
         self.write()?;
         self.sites.plane.quietly(&["pause", MACHINE])?;
         until("replication to pause", || self.shown().is_ok_and(|shown| shown["state"] == "paused"))?;
@@ -170,17 +173,21 @@ impl Circles {
         let failover = ["protection", "failover", MACHINE, "--unplanned"];
         self.sites.plane.quietly(&[&failover[..], &confirmed].concat())?;
         Machine::attach(&self.sites.home)?.write(&self.apart, PLACES * 2, APART)?;
-        let before = self.sent_by_away();
+        let before = self.by_away("sent");
         self.sites.home.start_agent()?;
+        self.sites.home.settle()?;
+        let read_before = [self.read_by_home()?, self.by_away("read")];
         self.sites.plane.quietly(&["protection", "commit", MACHINE])?;
         let begun = Instant::now();
         until("home to be heard of", || {
             self.sites.plane.quietly(&["protection", "reverse", MACHINE]).is_ok()
         })?;
         self.until_replicating()?;
-        let (took, sent) = (begun.elapsed(), self.sent_by_away().saturating_sub(before));
-        println!("    reversed in {took:?}, {} sent", mib(sent));
-        Ok(Row {
+        let (took, sent) = (begun.elapsed(), self.by_away("sent").saturating_sub(before));
+        let home = self.read_by_home()?.saturating_sub(read_before[0]);
+        let away = self.by_away("read").saturating_sub(read_before[1]);
+        println!("    reversed in {took:?}, {} sent; read: {}, {}", mib(sent), mib(home), mib(away));
+        let sent = Row {
             measure: "reverse after an unplanned failover, 10 GiB disk, 50 MiB written on each side"
                 .to_owned(),
             ours: format!("{} in {}", mib(sent), secs(took)),
@@ -188,12 +195,32 @@ impl Circles {
             figure: format!("{:.2} ×", over_bytes(sent, 2 * APART)),
             reach: "≤ 110 MiB",
             reached: Some(sent <= 110 << 20),
-        })
+        };
+        // What each of them has: the files, what the circles wrote, and its own writes.
+        let data = self.files + 2 * WRITTEN + APART;
+        let most = home.max(away);
+        let read = Row::ratio(
+            "… read for that by home and by the other side, against the data of the disk",
+            (format!("{}, {}", mib(home), mib(away)), mib(data)),
+            over_bytes(most, data),
+            ("each once", 1.1),
+        );
+        Ok(vec![sent, read])
     }
 
-    fn sent_by_away(&self) -> u64 {
+    /// A sum that the agent of the other side has kept since it replicates the machine.
+    fn by_away(&self, what: &str) -> u64 {
         let source = self.sites.away.source().ok();
-        source.and_then(|source| source.details["totals"]["sent"].as_u64()).unwrap_or(0)
+        source.and_then(|source| source.details["totals"][what].as_u64()).unwrap_or(0)
+    }
+
+    /// Bytes that the agent of home has read since it began to run, by the system's count: files
+    /// and nothing of the network.
+    fn read_by_home(&self) -> Outcome<u64> {
+        let pid = self.sites.home.agent_pid().ok_or("no agent")?;
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).map_err(text)?;
+        let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).ok_or("no count of reads")?;
+        line.parse().map_err(text)
     }
 }
 
