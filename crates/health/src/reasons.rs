@@ -26,7 +26,19 @@ pub const REASONS: &[Known] = &[
         "critical",
         "two owners were issued one epoch; nothing is replicated",
     ),
-    known("runs-twice", "protection", "critical", "the machine runs on two hosts at the same time: neither is replicated"),
+    known(
+        "runs-nowhere",
+        "protection",
+        "critical",
+        "it is sealed for the other side, which does not take it",
+    ),
+    known("held-after-boot", "protection", "critical", "its host has booted, and nobody says who owns it"),
+    known(
+        "runs-twice",
+        "protection",
+        "critical",
+        "the machine runs on two hosts at the same time: neither is replicated",
+    ),
     known(
         "drill-overdue",
         "protection",

@@ -168,6 +168,7 @@ impl Vault {
             source: seen(self.life.source),
             target: seen(self.life.target),
             whole_point: target.is_some_and(|told| told.whole_point),
+            not_current: None,
             known,
         }
     }
@@ -229,7 +230,7 @@ fn document(doc: &Doc) -> Document {
         networks: Default::default(),
         networks_back: Default::default(),
         addresses: Vec::new(),
-            twin: None,
+        twin: None,
         life: Some(doc.life.clone()),
     };
     Document::new(
