@@ -176,6 +176,12 @@ impl Hypervisor for Libvirt {
         self.host.call("remove a network", None, CALL_DEADLINE, remove).await
     }
 
+    async fn reserved_address(&self, network: &str, card: &str) -> Result<Option<IpAddr>> {
+        let (network, card) = (network.to_owned(), card.to_owned());
+        let reserved = move |c: &_| networks::reserved(c, &network, &card);
+        self.host.call("look for an address", None, CALL_DEADLINE, reserved).await
+    }
+
     async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()> {
         let (network, card) = (network.to_owned(), card.to_owned());
         let reserve = move |c: &_| networks::reserve(c, &network, &card, address);
