@@ -15,7 +15,7 @@ use farshore_types::{Epoch, PointRef};
 use tokio::time::timeout;
 
 use super::{
-    super::{Managed, ledger::Ledger, locked},
+    super::{Managed, ledger::Ledger, locked, room::Room},
     letters::Refuses,
     look::{Seen, left},
     start, turn,
@@ -85,7 +85,7 @@ impl Managed {
     /// minute that a machine with an open backup is off. A guest that takes longer goes on being
     /// replicated.
     async fn shut_down(&self, agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), AgentError> {
-        let hurry = locked(&self.rooms).get(&seen.protection.machine).map(|room| room.pace());
+        let hurry = locked(&self.rooms).get(&seen.protection.machine).map(Room::pace);
         let still = match &hurry {
             Some(hurry) => timeout(CYCLE_ENDS, hurry.still()).await.ok(),
             None => None,
