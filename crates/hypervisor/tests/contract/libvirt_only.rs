@@ -1,6 +1,6 @@
 //! What only a real hypervisor can show.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use farshore_hypervisor::{Hypervisor, Kind, PowerState, Start, Tracking};
 
@@ -40,6 +40,25 @@ fn filled_base(rig: &RealRig, name: &str) -> String {
     base.to_string_lossy().into_owned()
 }
 
+/// A block device over a file, until dropped.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    /// None where this system gives us none.
+    fn of(file: &Path) -> Option<LoopDevice> {
+        std::fs::File::create(file).unwrap().set_len(DISK).unwrap();
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        let name = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        made.status.success().then_some(LoopDevice(name))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").args(["--detach", &self.0]).status());
+    }
+}
+
 async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
     let name = format!("m{}", unique());
     let backing = filled_base(rig, &name);
@@ -63,7 +82,17 @@ async fn a_machine_that_is_looked_at_while_its_pulls_end_lives(rig: &RealRig) {
     for disk in disks {
         create_image(&rig.image(&name, disk), "qcow2", &["-b", &backing, "-F", "qcow2"]);
     }
-    let xml = rig.xml(&name, &disks.map(|disk| (disk, "qcow2")));
+    let mut xml = rig.xml(&name, &disks.map(|disk| (disk, "qcow2")));
+    // And a disk whose size no image's header tells.
+    let device = LoopDevice::of(&rig.image(&name, "device"));
+    if let Some(device) = &device {
+        let disk = format!(
+            "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='{}'/>\
+             <target dev='vdi' bus='virtio'/></disk></devices>",
+            device.0
+        );
+        xml = xml.replace("</devices>", &disk);
+    }
     let id = rig.libvirt.define(&xml).await.unwrap();
     rig.libvirt.start(id, Start::Running).await.unwrap();
     for disk in disks {
