@@ -10,6 +10,7 @@ mod agent_line;
 mod backup;
 mod checkpoints;
 mod connection;
+mod device;
 mod embed;
 mod events;
 mod export;

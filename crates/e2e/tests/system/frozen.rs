@@ -236,6 +236,21 @@ async fn a_backup_that_begins_too_late_meets_a_thawed_guest() {
     assert!(is_honest(&world).await);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_that_held_and_gave_no_point_is_told() {
+    let mut world = seeded(2 * S).await;
+    world.settings.apps.set(None);
+    world.start();
+    world.until("the first copy", |s| s.last_point.is_some()).await;
+    world.host.fail(Operation::BeginBackup, 1, Kind::Timeout);
+    world.settings.apps.set(Some(3600 * S));
+    let why = fault(&mut world).await;
+    assert!(why.contains("was frozen, and then the cycle failed"), "{why}");
+    assert_eq!((world.status().apps.made, world.status().apps.failed), (0, 1));
+    assert!(thaws(&world).await);
+    world.check_newest().await;
+}
+
 /// Somebody in the guest thaws one of its file systems while the backup begins.
 async fn thawed_within() -> World {
     let mut world = seeded(20 * S).await;

@@ -350,3 +350,34 @@ fn failed(
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn what_an_overdue_call_must_come_before_is_turned_away_until_it_ends() {
+        let host = Host::open("test:///default").await.unwrap();
+        let id = MachineId(uuid::Uuid::nil());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let hang = move |_: &Connect| ended.recv().map_or(Ok(()), Ok);
+        assert_eq!(host.call("freeze", Some(id), SOON, hang).await.unwrap_err().kind, Kind::Timeout);
+        let ask = async |but| host.call_regardless("ask", id, OPEN_DEADLINE, but, |_| Ok(())).await;
+        assert_eq!(ask(Some("freeze")).await.unwrap_err().kind, Kind::Busy);
+        // What is late and over since does not stand for it.
+        let slow = |_: &Connect| {
+            std::thread::sleep(3 * SOON);
+            Ok(())
+        };
+        assert!(host.call_regardless("thaw", id, SOON, None, slow).await.is_err());
+        tokio::time::sleep(10 * SOON).await;
+        assert_eq!(ask(Some("freeze")).await.unwrap_err().kind, Kind::Busy);
+        assert!(ask(None).await.is_ok());
+        drop(end);
+        while ask(Some("freeze")).await.is_err() {
+            tokio::time::sleep(SOON).await;
+        }
+    }
+}

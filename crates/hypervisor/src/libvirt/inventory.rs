@@ -1,7 +1,7 @@
 //! A host and its machines as libvirt describes them. This module must never change anything.
 
 use std::{
-    fs::{File, Metadata},
+    fs::File,
     io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -13,6 +13,7 @@ use virt::{connect::Connect, domain::Domain};
 use virt_sys as sys;
 
 use super::{
+    device,
     fault::{Call, Fault},
     ffi, lookup,
 };
@@ -90,13 +91,14 @@ fn describe_once(domain: &Domain) -> Call<Machine> {
     // A running machine's disks are those it uses now, which may differ from the next start's.
     let now = if power.is_off() { text.clone() } else { domain.get_xml_desc(0)? };
     let now = definition::machine(&now)?;
-    let started = !power.is_off();
-    let pulled = || started && is_pulled(domain, &now.disks);
+    let off = power.is_off();
+    let pulled = || !off && is_pulled(domain, &now.disks);
+    let disk = |disk| describe_disk(domain, disk, off, &pulled);
     Ok(Machine {
         id: lookup::id_of(domain)?,
         name: domain.get_name()?,
         power,
-        disks: now.disks.iter().map(|disk| describe_disk(domain, disk, &pulled)).collect::<Call<_>>()?,
+        disks: now.disks.iter().map(disk).collect::<Call<_>>()?,
         nics: now.nics,
         definition: text,
         autostart: domain.get_autostart()?,
@@ -162,7 +164,7 @@ fn is_pulled(domain: &Domain, disks: &[DiskText]) -> bool {
     disks.iter().filter(content).any(|disk| !matches!(ffi::block_job(domain, disk.key.as_str()), Ok(None)))
 }
 
-fn describe_disk(domain: &Domain, disk: &DiskText, pulled: &impl Fn() -> bool) -> Call<Disk> {
+fn describe_disk(domain: &Domain, disk: &DiskText, off: bool, pulled: &impl Fn() -> bool) -> Call<Disk> {
     let has_content = !matches!(disk.source, DiskSource::None);
     let ask = || match size_in_image(disk) {
         Some(size) if disk.format == "qcow2" || pulled() => Ok(size),
@@ -183,7 +185,7 @@ fn describe_disk(domain: &Domain, disk: &DiskText, pulled: &impl Fn() -> bool) -
         None => (0, tracking(disk)),
     };
     Ok(Disk {
-        stamp: disk.source.path().and_then(|path| stamp(path)),
+        stamp: disk.source.path().and_then(|path| stamp(path, off)),
         layered: disk.format == "qcow2" && disk.source.path().is_some_and(|path| is_layered(path)),
         path: disk.source.path().cloned(),
         key: disk.key.clone(),
@@ -194,9 +196,13 @@ fn describe_disk(domain: &Domain, disk: &DiskText, pulled: &impl Fn() -> bool) -
     })
 }
 
-/// What differs once a file is written, or is another one. A device node tells nothing.
-fn stamp(path: &Path) -> Option<String> {
-    let m = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+/// What differs once a file or device is written, or is another one. Of a device that is in use
+/// nothing is asked: it would have to be flushed for that.
+fn stamp(path: &Path, off: bool) -> Option<String> {
+    let m = std::fs::metadata(path).ok()?;
+    if !m.is_file() {
+        return off.then(|| device::stamp(path, &m)).flatten();
+    }
     let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
     Some(format!("{}:{}:{}:{modified:?}:{changed:?}", m.dev(), m.ino(), m.size()))
 }
