@@ -1,10 +1,9 @@
 //! Guests that a killed agent may have left frozen, of machines that are replicated or not:
 //! each is thawed until it is certain. This module must never freeze one.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use farshore_capture::{is_marked_frozen, thaw_left};
-use farshore_types::MachineId;
+use farshore_capture::Unthawed;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Agent, AgentError};
@@ -12,44 +11,71 @@ use crate::{Agent, AgentError};
 /// How often a guest is looked at again.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The machines that may stand frozen, and where their replications keep their state.
-fn marked(agent: &Agent) -> Vec<(MachineId, PathBuf)> {
-    let dir = agent.config().state_dir.join("sources");
-    let names = agent.files.list(&dir).unwrap_or_default();
-    let states = names.iter().filter_map(|name| Some((name.parse().ok()?, dir.join(name))));
-    states.filter(|(_, state)| is_marked_frozen(&*agent.files, state)).collect()
-}
+/// What is left of an agent's freezes.
+#[derive(Default)]
+pub(crate) struct Left(Vec<Unthawed>);
 
-/// Thaws what stands frozen, as far as that can be done now. Whether there was anything to thaw.
-///
-/// # Errors
-/// The last of what stood in the way; the others were seen to all the same.
-pub(crate) async fn look(agent: &Agent) -> Result<bool, AgentError> {
-    thaw(agent, marked(agent)).await
-}
+impl Left {
+    /// What is there now.
+    pub(crate) fn find(agent: &Agent) -> Left {
+        let mut left = Left::default();
+        left.add(agent);
+        left
+    }
 
-async fn thaw(agent: &Agent, machines: Vec<(MachineId, PathBuf)>) -> Result<bool, AgentError> {
-    let (mut thawed, mut last) = (false, None);
-    for (id, state) in machines {
-        let hypervisor = agent.hypervisor().await?;
-        match thaw_left(&*hypervisor, &*agent.files, &state, id).await {
-            Ok(true) => {
-                tracing::warn!(machine = %id, "thawed: an agent that was killed had frozen it for a point");
-                thawed = true;
-            }
-            Ok(false) => {}
-            Err(error) => last = Some(error),
+    /// Adds what has come since.
+    pub(crate) fn add(&mut self, agent: &Agent) {
+        let dir = agent.config().state_dir.join("sources");
+        for name in agent.files.list(&dir).unwrap_or_default() {
+            let found = name.parse().ok().and_then(|id| Unthawed::find(&*agent.files, &dir.join(name), id));
+            self.0.extend(found.filter(|found| !self.0.iter().any(|known| known.is(found))));
         }
     }
-    last.map_or(Ok(thawed), |error| Err(error.into()))
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks at each once, all at a time: one that does not answer keeps nothing from the others.
+    /// What is certain goes from the list.
+    ///
+    /// # Errors
+    /// The last of what stood in the way.
+    pub(crate) async fn thaw(&mut self, agent: &Agent) -> Result<(), AgentError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let hypervisor = agent.hypervisor().await?;
+        let mut looks = tokio::task::JoinSet::new();
+        for mut one in std::mem::take(&mut self.0) {
+            let (hypervisor, files) = (Arc::clone(&hypervisor), Arc::clone(&agent.files));
+            looks.spawn(async move { (one.thaw(&*hypervisor, &*files).await, one) });
+        }
+        let mut last = Ok(());
+        while let Some(look) = looks.join_next().await {
+            let Ok((certain, one)) = look else { continue };
+            match certain {
+                Ok(true) => {
+                    tracing::warn!(machine = %one.machine(), "thawed: an agent that was killed may have left it frozen");
+                    continue;
+                }
+                Ok(false) => {}
+                Err(error) => last = Err(error.into()),
+            }
+            self.0.push(one);
+        }
+        last
+    }
 }
 
 /// Sees to what was left before this agent began, until it is certain.
 pub(crate) fn begin(agent: &Arc<Agent>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
-    let (agent, left) = (Arc::clone(agent), marked(agent));
+    let (agent, mut left) = (Arc::clone(agent), Left::find(agent));
     let see_to_it = async move {
-        while let Err(error) = thaw(&agent, left.clone()).await {
-            tracing::warn!(error = error.fault().what, "a guest may stand frozen: it is tried again");
+        while !left.is_empty() {
+            if let Err(error) = left.thaw(&agent).await {
+                tracing::warn!(error = error.fault().what, "a guest may stand frozen: it is tried again");
+            }
             tokio::time::sleep(PAUSE).await;
         }
     };

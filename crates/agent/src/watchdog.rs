@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, ChildStdin, Command},
 };
 
-use crate::{Agent, AgentError, Config, lock::Lock, replicas::blocking, thaw};
+use crate::{Agent, AgentError, Config, lock::Lock, replicas::blocking, thaw::Left};
 
 /// What the agent says before it ends in good order.
 const GOODBYE: &[u8] = b"goodbye\n";
@@ -28,8 +28,11 @@ const CLEAN_LOOKS: u32 = 3;
 /// Looks that must find another agent in charge: the one that just died may still be
 /// closing its files, its lock after the pipe between us.
 const HELD_LOOKS: u32 = 6;
-/// Most looks: a host that cannot be mended by then needs a person.
+/// Most looks: a host that cannot be mended by then needs a person. A guest that may stand frozen
+/// is never given up.
 const LOOKS_MAX: u32 = 240;
+/// How often such a guest is looked at from then on.
+const PAUSE_LATER: Duration = Duration::from_secs(5);
 /// How long an agent that ends looks for what is left.
 const LAST_LOOK: Duration = Duration::from_secs(10);
 /// How long the watchdog is waited for when it is dismissed.
@@ -85,9 +88,10 @@ async fn is_clean(agent: &Agent) -> bool {
     if !agent.has_hypervisor() {
         return true;
     }
+    let mut left = Left::default();
     let look = async {
         for _ in 0..CLEAN_LOOKS {
-            match mend(agent).await {
+            match mend_but(agent, &mut left).await {
                 Ok(false) => return true,
                 // Mended: looked at again.
                 Ok(true) => {}
@@ -129,34 +133,41 @@ fn last_words() -> Vec<u8> {
     said
 }
 
-async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
-    let (mut clean, mut held, mut last) = (0, 0, None);
-    for _ in 0..LOOKS_MAX {
-        // A new agent mends this by itself, and the host admits only one of us.
-        if Lock::attempt(&RealFiles, &agent.config().state_dir)?.is_none() {
-            held += 1;
-            if held == HELD_LOOKS {
-                return Ok(());
+/// Mends what a dead agent left, until there is nothing more, or a new agent is in charge.
+///
+/// # Errors
+/// What keeps it from mending, where that does not pass.
+pub async fn mend_until_clean(agent: &Agent) -> Result<(), AgentError> {
+    let (mut clean, mut held, mut left) = (0, 0, Left::default());
+    for looks in 1.. {
+        let done = match Lock::attempt(&RealFiles, &agent.config().state_dir) {
+            // A new agent mends this by itself, and the host admits only one of us.
+            Ok(None) => {
+                held += 1;
+                if held == HELD_LOOKS {
+                    return Ok(());
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
+            Ok(Some(_)) => mend_but(agent, &mut left).await,
+            Err(error) => Err(error),
+        };
         held = 0;
-        match mend(agent).await {
-            Ok(false) => clean += 1,
-            Ok(true) => clean = 0,
-            Err(error) if is_hopeless(&error) => return Err(error),
-            Err(error) => {
-                tracing::warn!(error = error.fault().what, "not mended yet");
-                (clean, last) = (0, Some(error));
-            }
-        }
+        clean = if matches!(done, Ok(false)) { clean + 1 } else { 0 };
         if clean == CLEAN_LOOKS {
             return Ok(());
         }
-        tokio::time::sleep(PAUSE).await;
+        let late = looks >= LOOKS_MAX;
+        match done {
+            Err(error) if left.is_empty() && (late || is_hopeless(&error)) => return Err(error),
+            Ok(_) if left.is_empty() && late => return Ok(()),
+            Err(error) => tracing::warn!(error = error.fault().what, "not mended yet"),
+            Ok(_) => {}
+        }
+        tokio::time::sleep(if late { PAUSE_LATER } else { PAUSE }).await;
     }
-    last.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Whether looking again cannot help.
@@ -168,18 +179,38 @@ fn is_hopeless(error: &AgentError) -> bool {
     matches!(kind, Some(Kind::Invalid | Kind::Unsupported | Kind::Denied))
 }
 
-/// Looks at every machine once; whether there was anything to mend.
+/// Looks at every machine once; whether there was anything to mend, or may be.
 ///
 /// # Errors
-/// What the hypervisor reports; what was mended before stays so.
+/// The last of what the hypervisor reports; everything else was seen to all the same.
 pub async fn mend(agent: &Agent) -> Result<bool, AgentError> {
+    mend_but(agent, &mut Left::default()).await
+}
+
+/// So, where some guests are known already that may stand frozen. They are thawed at the same time
+/// as all else is seen to: neither waits for the other, and of both, some may not answer for long.
+async fn mend_but(agent: &Agent, left: &mut Left) -> Result<bool, AgentError> {
+    left.add(agent);
+    let frozen = !left.is_empty();
+    let (thawed, mended) = tokio::join!(left.thaw(agent), mend_machines(agent));
+    let mended = mended?;
+    thawed?;
+    Ok(mended || frozen)
+}
+
+async fn mend_machines(agent: &Agent) -> Result<bool, AgentError> {
     let hypervisor = agent.hypervisor().await?;
-    let mut mended = false;
+    let (mut mended, mut last) = (false, None);
     for machine in hypervisor.machines().await? {
-        mended |= mend_machine(agent, &hypervisor, &machine).await?;
+        match mend_machine(agent, &hypervisor, &machine).await {
+            Ok(did) => mended |= did,
+            Err(error) => {
+                tracing::warn!(machine = machine.name, error = error.fault().what, "cannot be mended now");
+                last = Some(error);
+            }
+        }
     }
-    // After all else: a guest that does not answer takes time, and keeps nothing from the others.
-    Ok(mended | thaw::look(agent).await?)
+    last.map_or(Ok(mended), Err)
 }
 
 async fn mend_machine(

@@ -25,6 +25,8 @@ pub enum Bug {
     TrustsLostThaw,
     /// A guest that was left frozen is not looked at.
     ForgetsFrozen,
+    /// A freeze that nobody waits for any more is taken for one that never comes.
+    ForgetsLateFreeze,
     /// Disks are made a machine's own whatever room there is.
     FillsStorage,
 }
@@ -41,6 +43,7 @@ fn wanted() -> Option<Bug> {
         Bug::ThawsEarly,
         Bug::TrustsLostThaw,
         Bug::ForgetsFrozen,
+        Bug::ForgetsLateFreeze,
         Bug::FillsStorage,
     ];
     let wanted = std::env::var("FARSHORE_BUG").unwrap_or_default();

@@ -7,32 +7,31 @@
 //! must never know what happens at the instant.
 
 mod mark;
+mod unthawed;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use farshore_env::Files;
-use farshore_hypervisor::{Hypervisor, Kind};
+use farshore_hypervisor::{Hypervisor, HypervisorError, Kind};
 use farshore_types::MachineId;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
-    CaptureError, Parts, Status,
+    Parts, Status,
     bug::{self, Bug},
 };
+pub use unthawed::Unthawed;
 
 /// How much longer than its own limit an answer is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Least time that the guest gets for its hook and for freezing.
 const ASK_LEAST: Duration = Duration::from_secs(2);
-
-/// How long an answer to "are you frozen?" is waited for.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Pauses between looks at a guest that may stand frozen, in milliseconds; then the last one
 /// again and again.
@@ -80,6 +79,9 @@ struct Guest {
     machine: MachineId,
 }
 
+/// A freeze that was asked for: it goes on where nobody waits for it any more.
+type Freezing = JoinHandle<Result<u32, HypervisorError>>;
+
 /// Freezes and thaws one machine's guest.
 pub(crate) struct Freezer {
     guest: Guest,
@@ -87,6 +89,8 @@ pub(crate) struct Freezer {
     status: watch::Sender<Status>,
     /// Sees to it that the guest is thawed, while that is not certain.
     keeper: Option<JoinHandle<()>>,
+    /// Whether what came of the last try was never answered.
+    lost: bool,
 }
 
 impl Freezer {
@@ -96,14 +100,17 @@ impl Freezer {
         let guest = Guest { hypervisor, files, state: places.state.clone(), machine: *machine };
         let most = (settings.frequency() / 2).max(ASK_LEAST);
         let limits = FreezeLimits { ask: settings.freeze.ask.min(most), ..settings.freeze };
-        Freezer { guest, limits, status, keeper: None }
+        Freezer { guest, limits, status, keeper: None, lost: false }
     }
 
     /// Sees to it that a guest is thawed which a killed agent, or a cycle that was dropped, may
     /// have left frozen. Does not wait for that.
     pub(crate) fn see_to_leftovers(&mut self) {
-        if !self.is_unsure() && mark::is_there(&*self.guest.files, &self.guest.state) {
-            self.keep();
+        if self.is_unsure() {
+            return;
+        }
+        if let Some(left) = Unthawed::find(&*self.guest.files, &self.guest.state, self.guest.machine) {
+            self.keep(left, None);
         }
     }
 
@@ -112,7 +119,7 @@ impl Freezer {
     pub(crate) async fn around<T>(&mut self, instant: impl Future<Output = T>) -> (T, Frozen) {
         let asked = Instant::now();
         let (done, mut frozen) = match self.freeze().await {
-            Ok(count) => self.hold(count, asked, instant).await,
+            Ok((count, left)) => self.hold(count, left, asked, instant).await,
             Err(why) => (instant.await, Frozen { held: Err(why), took_ms: None }),
         };
         if bug::is(Bug::LabelsAnyFreeze) {
@@ -122,44 +129,60 @@ impl Freezer {
     }
 
     /// How many file systems are frozen now.
-    async fn freeze(&mut self) -> Result<u32, String> {
+    async fn freeze(&mut self) -> Result<(u32, Unthawed), String> {
         if self.is_unsure() {
             return Err("whether the guest was thawed after the last try is not known yet".to_owned());
         }
-        let Guest { hypervisor, files, state, machine } = &self.guest;
-        mark::write(&**files, state).map_err(|e| e.to_string())?;
+        let Guest { hypervisor, files, state, machine } = self.guest.clone();
+        let mut left = Unthawed::begin(&*files, &state, machine).map_err(|e| e.to_string())?;
         let ask = self.limits.ask;
-        let why = match timeout(ask + GRACE, hypervisor.freeze(*machine, ask)).await {
-            Ok(Ok(0)) => "the guest has no file system that can be frozen".to_owned(),
-            Ok(Ok(count)) => return Ok(count),
-            Ok(Err(error)) if is_without_effect(error.kind) => {
-                self.unmark();
-                return Err(error.to_string());
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!(
+        let mut freezing: Freezing = tokio::spawn(async move { hypervisor.freeze(machine, ask).await });
+        let was_lost = std::mem::replace(&mut self.lost, true);
+        let Ok(ended) = timeout(ask + GRACE, &mut freezing).await else {
+            self.keep(left, Some(freezing));
+            return Err(format!(
                 "the guest was not frozen within {} s: look at what its freeze hook, or a disk of it, waits for",
                 ask.as_secs()
-            ),
+            ));
         };
-        self.keep();
+        let answer = ended.map_err(|panic| HypervisorError::new("freeze", Kind::Other, panic.to_string()));
+        let answer = answer.flatten();
+        left.hear(&answer);
+        self.lost = answer.as_ref().is_err_and(|error| !is_without_effect(error.kind));
+        let why = match answer {
+            Ok(0) => "the guest has no file system that can be frozen".to_owned(),
+            Ok(count) => return Ok((count, left)),
+            // Right after a try of ours that was not answered, what holds it may be just that.
+            Err(error) if is_without_effect(error.kind) && !(was_lost && error.kind == Kind::Busy) => {
+                self.unmark(left);
+                return Err(error.to_string());
+            }
+            Err(error) => error.to_string(),
+        };
+        self.keep(left, None);
         Err(why)
     }
 
-    async fn hold<T>(&mut self, count: u32, asked: Instant, instant: impl Future<Output = T>) -> (T, Frozen) {
+    async fn hold<T>(
+        &mut self,
+        count: u32,
+        left: Unthawed,
+        asked: Instant,
+        instant: impl Future<Output = T>,
+    ) -> (T, Frozen) {
         let mut instant = pin!(instant);
         if bug::is(Bug::ThawsEarly) {
-            let held = self.thaw(count).await;
+            let held = self.thaw(count, left).await;
             return (instant.await, Frozen { held, took_ms: Some(millis(asked.elapsed())) });
         }
         match timeout(self.limits.hold, &mut instant).await {
             Ok(done) => {
-                let held = self.thaw(count).await;
+                let held = self.thaw(count, left).await;
                 let took_ms = (!self.is_unsure()).then(|| millis(asked.elapsed()));
                 (done, Frozen { held, took_ms })
             }
             Err(_) => {
-                self.keep();
+                self.keep(left, None);
                 let why = format!(
                     "the backup had not begun when the guest had stood frozen for {} s, and it was thawed before: \
                      look what keeps the host busy",
@@ -171,13 +194,13 @@ impl Freezer {
     }
 
     /// Thaws the guest; whether it was frozen until then.
-    async fn thaw(&mut self, count: u32) -> Result<(), String> {
+    async fn thaw(&mut self, count: u32, left: Unthawed) -> Result<(), String> {
         let patience = self.limits.thaw;
         let answer =
             timeout(patience + GRACE, self.guest.hypervisor.thaw(self.guest.machine, patience)).await;
         let why = match answer {
             Ok(Ok(thawed)) if thawed >= count => {
-                self.unmark();
+                self.unmark(left);
                 return Ok(());
             }
             Ok(Ok(thawed)) => format!(
@@ -192,19 +215,18 @@ impl Freezer {
                 )
             }
         };
-        if bug::is(Bug::TrustsLostThaw) {
-            self.unmark();
-            return Err(why);
+        match bug::is(Bug::TrustsLostThaw) {
+            true => self.unmark(left),
+            false => self.keep(left, None),
         }
-        self.keep();
         Err(why)
     }
 
     /// The guest is thawed for certain.
-    fn unmark(&mut self) {
-        if let Err(error) = mark::clear(&*self.guest.files, &self.guest.state, None) {
+    fn unmark(&mut self, left: Unthawed) {
+        if let Err(error) = left.clear(&*self.guest.files) {
             tracing::warn!(%error, "the guest is thawed, and the mark of its freeze stays: it is looked at again");
-            self.keep();
+            self.keep(left, None);
         }
     }
 
@@ -213,18 +235,31 @@ impl Freezer {
         self.keeper.as_ref().is_some_and(|keeper| !keeper.is_finished())
     }
 
-    fn keep(&mut self) {
-        self.keeper = Some(tokio::spawn(keep(self.guest.clone(), self.status.clone())));
+    fn keep(&mut self, left: Unthawed, freezing: Option<Freezing>) {
+        self.keeper = Some(tokio::spawn(keep(self.guest.clone(), left, freezing, self.status.clone())));
     }
 }
 
-/// Thaws a guest until it is certain; tells where that takes long.
-async fn keep(guest: Guest, status: watch::Sender<Status>) {
+/// Thaws a guest until it is certain, which it is not before the freeze has ended; tells where
+/// that takes long.
+async fn keep(
+    guest: Guest,
+    mut left: Unthawed,
+    mut freezing: Option<Freezing>,
+    status: watch::Sender<Status>,
+) {
     let begun = Instant::now();
     for turn in 0.. {
-        let Guest { hypervisor, files, state, machine } = &guest;
-        match thaw_left(&**hypervisor, &**files, state, *machine).await {
-            Ok(_) => break,
+        let Guest { hypervisor, files, machine, .. } = &guest;
+        // Before the guest is asked: what it says then is of after the freeze.
+        if let Some(ended) = freezing.take_if(|freezing| freezing.is_finished())
+            && let Ok(answer) = ended.await
+        {
+            left.hear(&answer);
+        }
+        match left.thaw(&**hypervisor, &**files).await {
+            Ok(true) => break,
+            Ok(false) => {}
             Err(error) if begun.elapsed() >= TELL_AFTER => {
                 tracing::error!(%machine, %error, "the guest may stand frozen");
                 status.send_modify(|s| s.apps.unthawed = Some(error.to_string()));
@@ -235,49 +270,6 @@ async fn keep(guest: Guest, status: watch::Sender<Status>) {
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     status.send_if_modified(|s| s.apps.unthawed.take().is_some());
-}
-
-/// Thaws a guest that a cycle may have left frozen, where the mark of that is there, asks it
-/// whether it is thawed, and takes the mark away. `state` is where the machine's replication
-/// keeps its state. Returns whether there was a mark.
-///
-/// # Errors
-/// [`CaptureError`]; the mark stays, and whoever comes next tries again.
-pub async fn thaw_left(
-    hypervisor: &dyn Hypervisor,
-    files: &dyn Files,
-    state: &Path,
-    id: MachineId,
-) -> Result<bool, CaptureError> {
-    let Some(ours) = mark::read(files, state)? else { return Ok(false) };
-    if bug::is(Bug::ForgetsFrozen) {
-        return Ok(false);
-    }
-    // Thawed, and then asked again: an answer may have been lost, and an earlier request be done
-    // only now.
-    for _ in 0..2 {
-        match hypervisor.is_frozen(id, LOOK).await {
-            Ok(true) => drop(hypervisor.thaw(id, LOOK).await),
-            Ok(false) => {
-                mark::clear(files, state, Some(ours.as_slice()))?;
-                return Ok(true);
-            }
-            // What stood still is gone with the guest.
-            Err(e) if matches!(e.kind, Kind::NotRunning | Kind::NoSuchMachine) => {
-                mark::clear(files, state, Some(ours.as_slice()))?;
-                return Ok(true);
-            }
-            Err(e) => return Err(CaptureError::Frozen { machine: id, why: e.to_string() }),
-        }
-    }
-    Err(CaptureError::Frozen { machine: id, why: "it says that it is still frozen".to_owned() })
-}
-
-/// Whether the mark of a freeze is there: the guest may stand frozen. `state` is where the
-/// machine's replication keeps its state.
-#[must_use]
-pub fn is_marked_frozen(files: &dyn Files, state: &Path) -> bool {
-    mark::is_there(files, state)
 }
 
 /// Whether a freeze that failed with it has not frozen anything, and will not.

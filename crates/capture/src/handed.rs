@@ -13,7 +13,7 @@ use crate::{
     CaptureError,
     cycle::{checkpoint_name, scratch_path},
     map::{DigestMap, Record, digests_name},
-    replicator::{has_sizes, stamps},
+    replicator::is_as_left,
 };
 
 /// The point at which a machine's disks were left here.
@@ -37,16 +37,8 @@ pub fn left_at(
 ) -> Result<Option<Left>, CaptureError> {
     let map = DigestMap::open(Arc::clone(files), state)?;
     let record = map.record();
-    let whole = record.off && record.scan.is_none() && record.sealed == record.point;
-    let same = machine.power.is_off()
-        && !record.stamps.is_empty()
-        && record.stamps == stamps(machine)
-        && has_sizes(machine, record);
-    let told = record.stamps.iter().all(|(_, stamp)| stamp.is_some());
-    Ok(record
-        .point
-        .filter(|_| whole && same && told)
-        .map(|point| Left { point, disks: record.disks.clone() }))
+    let whole = record.sealed == record.point && is_as_left(machine, record);
+    Ok(record.point.filter(|_| whole).map(|point| Left { point, disks: record.disks.clone() }))
 }
 
 /// The newest point that the replication of a machine has sealed, or may have: what the

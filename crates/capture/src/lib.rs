@@ -36,7 +36,7 @@ mod watch;
 pub use apps::AppFrequency;
 pub use definition::{Definition, DefinitionError, read_nvram};
 pub use error::CaptureError;
-pub use freeze::{FreezeLimits, is_marked_frozen, thaw_left};
+pub use freeze::{FreezeLimits, Unthawed};
 pub use handed::{Learning, Left, digests, left_at, newest_known, take_checkpoint};
 pub use hurry::{Hurry, Still};
 pub use replicator::Replicator;

@@ -245,7 +245,7 @@ impl Replicator {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }
         let off = machine.power.is_off();
-        if off && self.looked && self.is_as_left(&machine) {
+        if self.looked && is_as_left(&machine, self.map.record()) {
             self.show(Activity::Off);
             return Ok(Turn::Rest);
         }
@@ -266,12 +266,6 @@ impl Replicator {
             }
         }
         result
-    }
-
-    /// Whether a machine that is off has not run since its last point.
-    fn is_as_left(&self, machine: &Machine) -> bool {
-        let record = self.map.record();
-        record.off && record.scan.is_none() && record.stamps == stamps(machine) && has_sizes(machine, record)
     }
 
     /// Notes what the disks' files look like now that the last point has all of them.
@@ -519,14 +513,23 @@ fn resynced(record: &Record, before: u64) -> u64 {
     if record.scan.is_none() && record.point.is_some() { record.resync } else { before }
 }
 
-pub(crate) fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
+/// Whether a machine is off, and has not been written since its last point as far as every disk of
+/// it can tell.
+pub(crate) fn is_as_left(machine: &Machine, record: &Record) -> bool {
+    let now = stamps(machine);
+    let told = !now.is_empty() && now.iter().all(|(_, stamp)| stamp.is_some());
+    let whole = record.off && record.scan.is_none();
+    machine.power.is_off() && whole && told && record.stamps == now && has_sizes(machine, record)
+}
+
+fn stamps(machine: &Machine) -> Vec<(DiskKey, Option<String>)> {
     let replicated = machine.disks.iter().filter(|d| d.tracking.replicates());
     replicated.map(|d| (d.key.clone(), d.stamp.clone())).collect()
 }
 
 /// Whether the disks of the last element have the sizes that they had then: a stamp that was taken
 /// when somebody had resized one already would not tell.
-pub(crate) fn has_sizes(machine: &Machine, record: &Record) -> bool {
+fn has_sizes(machine: &Machine, record: &Record) -> bool {
     let now = |key: &DiskKey| machine.disk(key).map(|disk| disk.size.next_multiple_of(512));
     record.disks.iter().all(|(key, size)| now(key) == Some(*size))
 }

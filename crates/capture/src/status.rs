@@ -90,9 +90,9 @@ pub struct AppPoints {
     pub wanted: bool,
     /// Points that were made so.
     pub made: u64,
-    /// Points that were to be so, and are crash-consistent.
+    /// Tries that came to none.
     pub failed: u64,
-    /// Why the last one of these is, with advice; none where the last try came to one.
+    /// Why the last of these did, with advice; none where the last try came to one.
     pub fault: Option<String>,
     /// Milliseconds that the guest stood frozen at most, the last time.
     pub frozen_ms: Option<u64>,

@@ -270,8 +270,10 @@ fn add_consistency(health: &mut Health, signs: &ProtectionSigns<'_>) {
         None => "there is no application-consistent point".to_owned(),
     };
     // While no points are made at all, none of these is: that has reasons of its own.
-    let behind = signs.app_age_ms.map(|age| age.saturating_sub(signs.age_ms.unwrap_or(age)));
-    let late = behind.is_some_and(|behind| behind > every_ms.saturating_mul(2).saturating_add(APP_GRACE_MS));
+    // Where there has never been one, it has been awaited since it was enabled.
+    let age = signs.app_age_ms.unwrap_or(signs.enabled_ms);
+    let behind = age.saturating_sub(signs.age_ms.unwrap_or(age));
+    let late = behind > every_ms.saturating_mul(2).saturating_add(APP_GRACE_MS);
     match signs.app_fault {
         Some(why) => {
             let what = format!("points are crash-consistent only, {newest}: {why}");

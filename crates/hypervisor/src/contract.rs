@@ -250,7 +250,7 @@ pub trait Hypervisor: Send + Sync {
     /// asked for before.
     ///
     /// # Errors
-    /// As for [`thaw`](Self::thaw).
+    /// As for [`thaw`](Self::thaw); [`crate::Kind::Busy`] where a freeze is overdue that may still come.
     async fn is_frozen(&self, id: MachineId, patience: Duration) -> Result<bool>;
 
     /// What happens on the host from now on. A receiver that lags loses the oldest events:

@@ -10,6 +10,7 @@ mod agent_line;
 mod backup;
 mod checkpoints;
 mod connection;
+mod device;
 mod embed;
 mod events;
 mod export;
@@ -52,6 +53,8 @@ const SHUTDOWN_POLL: Duration = Duration::from_millis(100);
 const AGENT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often the power button is pressed.
 const PRESS_EVERY: Duration = Duration::from_secs(15);
+/// What the call is named that freezes a guest.
+const FREEZE: &str = "freeze";
 
 /// A host whose machines libvirt runs.
 pub struct Libvirt {
@@ -248,19 +251,20 @@ impl Hypervisor for Libvirt {
 
     async fn freeze(&self, id: MachineId, patience: Duration) -> Result<u32> {
         let freeze = move |c: &_| guest_agent::freeze(c, id, patience);
-        self.host.call("freeze", Some(id), guest_agent::deadline(patience), freeze).await
+        self.host.call(FREEZE, Some(id), guest_agent::deadline(patience), freeze).await
     }
 
     async fn thaw(&self, id: MachineId, patience: Duration) -> Result<u32> {
         // Never turned away because an earlier call hangs: the guest stands still meanwhile.
         let thaw = move |c: &_| guest_agent::thaw(c, id, patience);
-        self.host.call_regardless("thaw", id, guest_agent::deadline(patience), thaw).await
+        self.host.call_regardless("thaw", id, guest_agent::deadline(patience), None, thaw).await
     }
 
     async fn is_frozen(&self, id: MachineId, patience: Duration) -> Result<bool> {
         let ask = move |c: &_| guest_agent::is_frozen(c, id, patience);
         let deadline = guest_agent::deadline(patience);
-        self.host.call_regardless("see whether it is frozen:", id, deadline, ask).await
+        // What the guest says while a freeze is still on its way would be of before that.
+        self.host.call_regardless("see whether it is frozen:", id, deadline, Some(FREEZE), ask).await
     }
 
     fn events(&self) -> broadcast::Receiver<Event> {

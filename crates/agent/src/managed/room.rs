@@ -63,6 +63,8 @@ struct Work {
     news: Arc<News>,
     hurry: Hurry,
     stop: CancellationToken,
+    /// Kept from one replication to the next, with what came of the last tries.
+    apps: AppFrequency,
 }
 
 impl Room {
@@ -85,6 +87,7 @@ impl Room {
             news,
             hurry: hurry.clone(),
             stop: stop.clone(),
+            apps: AppFrequency::default(),
         };
         Room { role, shown, hurry, stop, work: tokio::spawn(work.run()) }
     }
@@ -188,7 +191,7 @@ impl Work {
         locked(&self.shown).begin(wanted.epoch);
         let rate = RateLimit::new(None);
         let gate = ResyncGate::default();
-        let apps = AppFrequency::default();
+        let apps = self.apps.clone();
         follow_calendar(&self.agent, wanted, &rate, &gate);
         follow_policy(wanted, &apps);
         let orders = Orders {

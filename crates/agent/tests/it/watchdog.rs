@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farshore_agent::watchdog::{Watchdog, mend};
+use farshore_agent::watchdog::{Watchdog, mend, mend_until_clean};
 use farshore_hypervisor::{
     BackupDisk, BackupMode, BackupSpec, Hypervisor, JobState, Kind, PowerState, Start, simulated::Operation,
 };
@@ -103,20 +103,70 @@ async fn a_watchdog_is_dismissed_only_where_nothing_is_left() {
     assert!(matches!(world.host.job(id).await.unwrap(), JobState::Backup { .. }));
 }
 
+/// A started machine whose guest has an agent and stands frozen, and the mark of that.
+async fn frozen(world: &World, name: &str) -> (farshore_types::MachineId, std::path::PathBuf) {
+    let id = world.host.add_machine(name, &[("vda", 1 << 20)]).await.unwrap();
+    world.host.start(id, Start::Running).await.unwrap();
+    world.host.set_guest_agent(id, true).unwrap();
+    world.host.freeze(id, Duration::from_secs(1)).await.unwrap();
+    let state = world.agent.config().state_dir.join("sources").join(id.to_string());
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("frozen"), "x").unwrap();
+    (id, state.join("frozen"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_thawed_whatever_keeps_others_and_they_are_mended_whatever_keeps_it() {
+    let world = World::new().await;
+    let theirs = backup(&world, "a-hangs", world.agent.config().runtime_dir.join("hangs")).await;
+    let (guest, _) = frozen(&world, "guest").await;
+    let gate = world.host.hold(Operation::EndBackup);
+    let agent = world.agent.clone();
+    let mending = tokio::spawn(async move { mend(&agent).await });
+    while world.host.stands_frozen(guest).unwrap() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(gate);
+    assert!(mending.await.unwrap().unwrap());
+    assert_eq!(world.host.job(theirs).await.unwrap(), JobState::None);
+
+    // The first one fails; so does the thaw.
+    let ids = [("a1", "one"), ("b2", "two")];
+    for (name, dir) in ids {
+        backup(&world, name, world.agent.config().runtime_dir.join(dir)).await;
+    }
+    let (guest, _) = frozen(&world, "guest2").await;
+    world.host.fail(Operation::EndBackup, 1, Kind::Timeout);
+    world.host.fail(Operation::IsFrozen, 1, Kind::Timeout);
+    assert!(mend(&world.agent).await.is_err());
+    let second = world.host.find("b2").await.unwrap().id;
+    assert_eq!(world.host.job(second).await.unwrap(), JobState::None);
+    assert!(world.host.stands_frozen(guest).unwrap());
+    assert!(mend(&world.agent).await.unwrap());
+    assert!(!world.host.stands_frozen(guest).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchdog_gives_up_what_cannot_be_mended_but_never_a_guest_that_may_stand_frozen() {
+    let world = World::new().await;
+    world.host.fail(Operation::Machines, 1, Kind::Denied);
+    assert!(mend_until_clean(&world.agent).await.is_err());
+
+    let (guest, mark) = frozen(&world, "guest").await;
+    for nth in 1..=2 {
+        world.host.fail(Operation::Machines, nth, Kind::Denied);
+        world.host.fail(Operation::IsFrozen, nth, Kind::Timeout);
+    }
+    mend_until_clean(&world.agent).await.unwrap();
+    assert!(!world.host.stands_frozen(guest).unwrap() && !mark.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_was_left_frozen_is_thawed_and_one_frozen_by_others_is_left_alone() {
     let world = World::new().await;
-    let mut ids = Vec::new();
-    for name in ["ours", "theirs"] {
-        let id = world.host.add_machine(name, &[("vda", 1 << 20)]).await.unwrap();
-        world.host.start(id, Start::Running).await.unwrap();
-        world.host.set_guest_agent(id, true).unwrap();
-        world.host.freeze(id, Duration::from_secs(1)).await.unwrap();
-        ids.push(id);
-    }
-    let state = world.agent.config().state_dir.join("sources").join(ids[0].to_string());
-    std::fs::create_dir_all(&state).unwrap();
-    std::fs::write(state.join("frozen"), "x").unwrap();
+    let (ours, mark) = frozen(&world, "ours").await;
+    let (theirs, not_there) = frozen(&world, "theirs").await;
+    std::fs::remove_file(not_there).unwrap();
     // A machine that is gone is no reason to look for ever.
     let gone = world.agent.config().state_dir.join("sources").join(uuid::Uuid::nil().to_string());
     std::fs::create_dir_all(&gone).unwrap();
@@ -125,7 +175,7 @@ async fn a_guest_that_was_left_frozen_is_thawed_and_one_frozen_by_others_is_left
     world.host.fail(Operation::IsFrozen, 1, Kind::Timeout);
     assert!(mend(&world.agent).await.is_err(), "it is not known yet");
     assert!(mend(&world.agent).await.unwrap());
-    assert!(!world.host.stands_frozen(ids[0]).unwrap() && world.host.stands_frozen(ids[1]).unwrap());
-    assert!(!state.join("frozen").exists() && !gone.join("frozen").exists());
+    assert!(!world.host.stands_frozen(ours).unwrap() && world.host.stands_frozen(theirs).unwrap());
+    assert!(!mark.exists() && !gone.join("frozen").exists());
     assert!(!mend(&world.agent).await.unwrap(), "nothing is left to do");
 }

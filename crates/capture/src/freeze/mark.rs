@@ -18,20 +18,16 @@ fn path(state: &Path) -> PathBuf {
     state.join(MARK)
 }
 
-pub(super) fn is_there(files: &dyn Files, state: &Path) -> bool {
-    files.open(&path(state), OpenMode::Read).is_ok()
-}
-
-/// Sets the mark, durably.
-pub(super) fn write(files: &dyn Files, state: &Path) -> Result<(), CaptureError> {
-    let path = path(state);
+/// Sets the mark, durably; what is in it.
+pub(super) fn write(files: &dyn Files, state: &Path) -> Result<Vec<u8>, CaptureError> {
+    let (path, mark) = (path(state), Uuid::new_v4().simple().to_string().into_bytes());
     let write = || {
         let file = files.open(&path, OpenMode::Truncate)?;
-        file.write_at(Uuid::new_v4().simple().to_string().as_bytes(), 0)?;
+        file.write_at(&mark, 0)?;
         file.sync()?;
         files.sync_dir(state)
     };
-    write().map_err(|source| CaptureError::State { what: "writing", path: path.clone(), source })
+    write().map(|()| mark.clone()).map_err(|source| CaptureError::State { what: "writing", path: path.clone(), source })
 }
 
 /// What is in the mark; none: it is not there.
@@ -50,12 +46,10 @@ pub(super) fn read(files: &dyn Files, state: &Path) -> Result<Option<Vec<u8>>, C
     }
 }
 
-/// Takes the mark away, where it is the given one, or any.
-pub(super) fn clear(files: &dyn Files, state: &Path, ours: Option<&[u8]>) -> Result<(), CaptureError> {
+/// Takes the mark away, where it is the given one.
+pub(super) fn clear(files: &dyn Files, state: &Path, ours: &[u8]) -> Result<(), CaptureError> {
     let path = path(state);
-    if let Some(ours) = ours
-        && read(files, state)?.as_deref() != Some(ours)
-    {
+    if read(files, state)?.as_deref() != Some(ours) {
         return Ok(());
     }
     let clear = || {

@@ -25,20 +25,27 @@ impl Replicator {
     /// A cycle that was to be application-consistent is over; the point it made, where it did.
     pub(super) fn froze(&mut self, frozen: Frozen, report: Option<&CycleReport>) {
         let now = self.parts.clock.monotonic();
-        let made = frozen.held.is_ok() && report.is_some_and(|report| report.point);
-        if made {
-            self.due.made(now);
-        } else {
-            self.due.failed(now);
-        }
-        if let Err(why) = &frozen.held {
-            tracing::warn!(machine = %self.parts.machine, why, "the point is crash-consistent, and was to be application-consistent");
+        let fault = frozen.held.err().or_else(|| match report {
+            Some(report) if report.point => None,
+            Some(_) => Some(
+                "the guest was frozen, and then the cycle was too large for one point: lower the copy \
+                 frequency, or look what slows the link"
+                    .to_owned(),
+            ),
+            None => Some("the guest was frozen, and then the cycle failed: see why it is tried again".to_owned()),
+        });
+        match &fault {
+            None => self.due.made(now),
+            Some(why) => {
+                tracing::warn!(machine = %self.parts.machine, why, "no application-consistent point came of a try");
+                self.due.failed(now);
+            }
         }
         self.status.send_modify(|s| {
-            s.apps.made += u64::from(made);
-            s.apps.failed += u64::from(frozen.held.is_err());
+            s.apps.made += u64::from(fault.is_none());
+            s.apps.failed += u64::from(fault.is_some());
             s.apps.frozen_ms = frozen.took_ms.or(s.apps.frozen_ms);
-            s.apps.fault = frozen.held.err();
+            s.apps.fault = fault;
         });
     }
 }

@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use farshore_capture::{
-    AppFrequency, FreezeLimits, Status,
+    AppFrequency, FreezeLimits, Status, Unthawed,
     bug::{Bug, plant},
 };
 use farshore_e2e::world::World;
+use farshore_env::RealFiles;
 use farshore_hypervisor::{Kind, simulated::Operation};
 use farshore_types::Consistency;
 
@@ -41,6 +42,13 @@ async fn thaws(world: &World) -> bool {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     false
+}
+
+/// Waits until it is certain that nothing of ours stands frozen.
+async fn until_unmarked(world: &World) {
+    while world.state_dir().join("frozen").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn until_frozen(world: &World) {
@@ -110,6 +118,72 @@ async fn a_freeze_that_hangs_costs_a_point_no_more_than_its_limit() {
     assert!(thaws(&world).await && is_honest(&world).await);
 }
 
+/// A freeze that comes when nobody waits for it any more, and the guest has said in between that
+/// it is thawed.
+async fn late_freeze() -> World {
+    let mut world = seeded(2 * S).await;
+    world.settings.apps.set(Some(3600 * S));
+    let gate = world.host.hold(Operation::Freeze);
+    world.start();
+    fault(&mut world).await;
+    while world.host.calls(Operation::IsFrozen) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(gate);
+    while !world.host.stands_frozen(world.machine).unwrap() && world.host.calls(Operation::Thaw) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_that_comes_after_the_guest_said_that_it_is_thawed_is_thawed_again() {
+    let world = late_freeze().await;
+    assert!(thaws(&world).await && is_honest(&world).await);
+    until_unmarked(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_a_guest_right_after_a_try_that_was_not_answered_is_ours() {
+    let mut world = seeded(2 * S).await;
+    world.host.fail(Operation::Freeze, 1, Kind::Timeout);
+    world.start();
+    fault(&mut world).await;
+    world.settings.apps.set(None);
+    until_unmarked(&world).await;
+    world.host.freeze_one(world.machine, true).unwrap();
+    world.settings.apps.set(Some(3600 * S));
+    assert!(thaws(&world).await && is_honest(&world).await);
+    until_unmarked(&world).await;
+    // But what holds it after that is somebody else's.
+    world.host.freeze_one(world.machine, true).unwrap();
+    let failed = world.status().apps.failed;
+    world.settings.apps.set(Some(1800 * S));
+    world.until("one more that failed", |s| s.apps.failed > failed).await;
+    assert!(!thaws(&world).await);
+}
+
+/// A freeze of a killed agent may still come: libvirt's daemon has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agents_mark_goes_only_when_no_freeze_can_come_and_never_another_ones() {
+    let world = seeded(2 * S).await;
+    let (dir, mark) = (tempfile::tempdir().unwrap(), |text: &str| text.as_bytes().to_vec());
+    let path = dir.path().join("frozen");
+    std::fs::write(&path, mark("one")).unwrap();
+    let mut left = Unthawed::find(&RealFiles, dir.path(), world.machine).unwrap();
+    assert!(!left.thaw(&world.host, &RealFiles).await.unwrap(), "thawed, but for how long?");
+    assert!(path.exists());
+    world.host.freeze_one(world.machine, true).unwrap();
+    assert!(left.thaw(&world.host, &RealFiles).await.unwrap());
+    assert!(!path.exists() && !world.host.stands_frozen(world.machine).unwrap());
+
+    world.host.freeze_one(world.machine, true).unwrap();
+    std::fs::write(&path, mark("two")).unwrap();
+    assert!(left.thaw(&world.host, &RealFiles).await.unwrap(), "its own is done");
+    assert!(path.exists() && world.host.stands_frozen(world.machine).unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_freeze_that_came_too_late_is_thawed_again() {
     let mut world = seeded(2 * S).await;
@@ -160,6 +234,21 @@ async fn a_backup_that_begins_too_late_meets_a_thawed_guest() {
     let why = fault(&mut world).await;
     assert!(why.contains("0.3 s") && why.contains("busy"), "{why}");
     assert!(is_honest(&world).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_that_held_and_gave_no_point_is_told() {
+    let mut world = seeded(2 * S).await;
+    world.settings.apps.set(None);
+    world.start();
+    world.until("the first copy", |s| s.last_point.is_some()).await;
+    world.host.fail(Operation::BeginBackup, 1, Kind::Timeout);
+    world.settings.apps.set(Some(3600 * S));
+    let why = fault(&mut world).await;
+    assert!(why.contains("was frozen, and then the cycle failed"), "{why}");
+    assert_eq!((world.status().apps.made, world.status().apps.failed), (0, 1));
+    assert!(thaws(&world).await);
+    world.check_newest().await;
 }
 
 /// Somebody in the guest thaws one of its file systems while the backup begins.
@@ -256,6 +345,10 @@ async fn deliberate_bugs_of_freezing_are_caught() {
     world.settings.apps.set(None);
     world.next_point().await;
     assert!(!thaws(&world).await, "a guest that stays frozen");
+    drop(planted);
+
+    let planted = plant(Bug::ForgetsLateFreeze);
+    assert!(!thaws(&late_freeze().await).await, "a freeze that comes late");
     drop(planted);
 
     let planted = plant(Bug::ForgetsFrozen);

@@ -100,8 +100,8 @@ pub struct Disk {
     pub tracking: Tracking,
     /// Whether what the guest discards is given back to the host.
     pub discard: bool,
-    /// Differs from an earlier look's wherever the image may have been written since; none
-    /// where that cannot be told. To be compared, not read.
+    /// Differs from an earlier look's, at which the machine was off as it is now, wherever the image
+    /// may have been written since; none where that cannot be told. To be compared, not read.
     pub stamp: Option<String>,
     /// Whether it reads what its own image does not have from another one below.
     pub layered: bool,

@@ -4,12 +4,13 @@
 //! module must never be used while libvirt has the agent: the line takes one at a time.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use socket2::{SockAddr, Socket, Type};
 use virt::domain::Domain;
 
 use crate::definition;
@@ -35,8 +36,8 @@ impl AgentLine {
         line
     }
 
-    fn at(path: &PathBuf) -> Option<AgentLine> {
-        let mut line = AgentLine(UnixStream::connect(path).ok()?);
+    fn at(path: &Path) -> Option<AgentLine> {
+        let mut line = AgentLine(connect(path).ok()?);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let number = since.subsec_nanos();
         let ask = format!("{{\"execute\":\"guest-sync-delimited\",\"arguments\":{{\"id\":{number}}}}}");
@@ -54,20 +55,19 @@ impl AgentLine {
     }
 
     /// Gives a command, and its answer where it comes in time.
-    pub(super) fn ask(&mut self, command: &str, patience: Duration) -> std::io::Result<String> {
+    pub(super) fn ask(&mut self, command: &str, patience: Duration) -> io::Result<String> {
         self.say(command)?;
         let answer = self.hear(Instant::now() + patience)?;
         Ok(String::from_utf8_lossy(&answer).trim().to_owned())
     }
 
     /// Gives a command.
-    pub(super) fn say(&mut self, command: &str) -> std::io::Result<()> {
-        self.0.set_write_timeout(Some(SYNC))?;
+    pub(super) fn say(&mut self, command: &str) -> io::Result<()> {
         self.0.write_all(format!("{command}\n").as_bytes())
     }
 
     /// The next line.
-    fn hear(&mut self, until: Instant) -> std::io::Result<Vec<u8>> {
+    fn hear(&mut self, until: Instant) -> io::Result<Vec<u8>> {
         let (mut heard, mut byte) = (Vec::new(), [0]);
         while heard.len() < ANSWER_MAX {
             let left = until.saturating_duration_since(Instant::now());
@@ -88,11 +88,21 @@ impl AgentLine {
     }
 }
 
+/// Connects, for which one has to wait where others stand in line already; neither that nor any
+/// write afterwards takes longer than [`SYNC`].
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let line = Socket::new(socket2::Domain::UNIX, Type::STREAM, None)?;
+    line.set_write_timeout(Some(SYNC))?;
+    line.connect(&SockAddr::unix(path)?)?;
+    Ok(line.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
         io::{BufRead, BufReader},
         os::unix::net::UnixListener,
+        path::PathBuf,
     };
 
     use super::*;
@@ -132,5 +142,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(AgentLine::at(&agent(dir.path(), true)).is_none());
         assert!(AgentLine::at(&dir.path().join("nowhere")).is_none());
+    }
+
+    #[test]
+    fn a_line_that_others_wait_at_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let line = Socket::new(socket2::Domain::UNIX, Type::STREAM, None).unwrap();
+        line.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        line.listen(0).unwrap();
+        let begun = Instant::now();
+        let _first = connect(&path).unwrap();
+        assert!(AgentLine::at(&path).is_none(), "one waits already");
+        assert!(begun.elapsed() < 5 * SYNC);
     }
 }

@@ -3,7 +3,6 @@
 //! module must never know what a call does.
 
 use std::{
-    collections::HashMap,
     fs::File,
     path::Path,
     sync::{
@@ -43,8 +42,8 @@ struct Shared {
     /// Set by libvirt's close callback: the next call opens anew.
     broken: Arc<AtomicBool>,
     events: broadcast::Sender<Event>,
-    /// Calls that missed their deadline and still run, by machine.
-    overdue: Mutex<HashMap<MachineId, &'static str>>,
+    /// Calls that missed their deadline and still run.
+    overdue: Mutex<Vec<(MachineId, &'static str)>>,
 }
 
 /// A connection and the listening on it, which ends when this is dropped.
@@ -114,7 +113,7 @@ impl Host {
             connection: Mutex::new(None),
             broken: Arc::new(AtomicBool::new(false)),
             events: broadcast::channel(EVENT_QUEUE).0,
-            overdue: Mutex::new(HashMap::new()),
+            overdue: Mutex::new(Vec::new()),
         });
         let host = Host { shared };
         host.call("connect to the hypervisor", None, OPEN_DEADLINE, |_| Ok(())).await?;
@@ -133,21 +132,26 @@ impl Host {
         deadline: Duration,
         call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
     ) -> Result<T> {
-        if let Some(error) = machine.and_then(|id| self.turned_away(operation, id)) {
+        if let Some(error) = machine.and_then(|id| self.turned_away(operation, id, |_| true)) {
             return Err(error);
         }
         self.run(operation, machine, deadline, call).await
     }
 
-    /// As [`call`](Self::call), also where an earlier call for the machine is overdue.
+    /// As [`call`](Self::call), also where an earlier call for the machine is overdue, but one that
+    /// is called `but`.
     pub(super) async fn call_regardless<T: Send + 'static>(
         &self,
         operation: &'static str,
         machine: MachineId,
         deadline: Duration,
+        but: Option<&'static str>,
         call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(operation, Some(machine), deadline, call).await
+        match self.turned_away(operation, machine, |overdue| Some(overdue) == but) {
+            Some(error) => Err(error),
+            None => self.run(operation, Some(machine), deadline, call).await,
+        }
     }
 
     /// An error that names the machine as people do.
@@ -163,8 +167,14 @@ impl Host {
         fault.err().unwrap_or_else(|| HypervisorError::new(operation, kind, ""))
     }
 
-    fn turned_away(&self, operation: &'static str, machine: MachineId) -> Option<HypervisorError> {
-        let overdue = *lock(&self.shared.overdue).get(&machine)?;
+    fn turned_away(
+        &self,
+        operation: &'static str,
+        machine: MachineId,
+        by: impl Fn(&'static str) -> bool,
+    ) -> Option<HypervisorError> {
+        let overdue = lock(&self.shared.overdue);
+        let overdue = overdue.iter().find(|(of, what)| *of == machine && by(what))?.1;
         let detail = format!("libvirt has still not answered an earlier attempt to {overdue} it");
         let error = HypervisorError::new(operation, Kind::Busy, detail).of(machine);
         Some(error.advise(
@@ -179,7 +189,8 @@ impl Host {
         deadline: Duration,
         call: impl FnOnce(&Connect) -> Call<T> + Send + 'static,
     ) -> Result<T> {
-        let watch = Arc::new(Watch { shared: Arc::clone(&self.shared), machine, done: Mutex::new(false) });
+        let (shared, stage) = (Arc::clone(&self.shared), Mutex::new(Stage::Running));
+        let watch = Arc::new(Watch { shared, machine, operation, stage });
         let thread = tokio::task::spawn_blocking({
             let watch = Arc::clone(&watch);
             move || {
@@ -192,7 +203,7 @@ impl Host {
             Ok(Ok(answer)) => answer,
             Ok(Err(panic)) => Err(failed(operation, machine, Kind::Other, panic.to_string())),
             Err(_) => {
-                watch.late(operation);
+                watch.late();
                 let detail = format!("libvirt did not answer within {} s", deadline.as_secs());
                 Err(failed(operation, machine, Kind::Timeout, detail))
             }
@@ -249,28 +260,38 @@ impl Shared {
     }
 }
 
-/// One call: who, and whether it has come back.
+/// One call: who, and how far it is.
 struct Watch {
     shared: Arc<Shared>,
     machine: Option<MachineId>,
-    done: Mutex<bool>,
+    operation: &'static str,
+    stage: Mutex<Stage>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Running,
+    Late,
+    Done,
 }
 
 impl Watch {
     fn finished(&self) {
-        let mut done = lock(&self.done);
-        *done = true;
-        if let Some(machine) = self.machine {
-            // Only a late call has an entry; a call that was let through regardless may clear
-            // another's, which costs one more thread at worst.
-            lock(&self.shared.overdue).remove(&machine);
+        let mut stage = lock(&self.stage);
+        if let (Stage::Late, Some(machine)) = (*stage, self.machine) {
+            let mut overdue = lock(&self.shared.overdue);
+            if let Some(at) = overdue.iter().position(|of| *of == (machine, self.operation)) {
+                overdue.swap_remove(at);
+            }
         }
+        *stage = Stage::Done;
     }
 
-    fn late(&self, operation: &'static str) {
-        let done = lock(&self.done);
-        if let (false, Some(machine)) = (*done, self.machine) {
-            lock(&self.shared.overdue).insert(machine, operation);
+    fn late(&self) {
+        let mut stage = lock(&self.stage);
+        if let (Stage::Running, Some(machine)) = (*stage, self.machine) {
+            lock(&self.shared.overdue).push((machine, self.operation));
+            *stage = Stage::Late;
         }
     }
 }
@@ -328,4 +349,35 @@ fn failed(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn what_an_overdue_call_must_come_before_is_turned_away_until_it_ends() {
+        let host = Host::open("test:///default").await.unwrap();
+        let id = MachineId(uuid::Uuid::nil());
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let hang = move |_: &Connect| ended.recv().map_or(Ok(()), Ok);
+        assert_eq!(host.call("freeze", Some(id), SOON, hang).await.unwrap_err().kind, Kind::Timeout);
+        let ask = async |but| host.call_regardless("ask", id, OPEN_DEADLINE, but, |_| Ok(())).await;
+        assert_eq!(ask(Some("freeze")).await.unwrap_err().kind, Kind::Busy);
+        // What is late and over since does not stand for it.
+        let slow = |_: &Connect| {
+            std::thread::sleep(3 * SOON);
+            Ok(())
+        };
+        assert!(host.call_regardless("thaw", id, SOON, None, slow).await.is_err());
+        tokio::time::sleep(10 * SOON).await;
+        assert_eq!(ask(Some("freeze")).await.unwrap_err().kind, Kind::Busy);
+        assert!(ask(None).await.is_ok());
+        drop(end);
+        while ask(Some("freeze")).await.is_err() {
+            tokio::time::sleep(SOON).await;
+        }
+    }
 }

@@ -43,7 +43,7 @@ fn ask<T: DeserializeOwned>(
     command: &str,
     patience: Duration,
 ) -> Call<T> {
-    let domain = lookup::started(connection, id)?;
+    let domain = started(connection, id)?;
     let secs = i32::try_from(patience.as_secs().max(1)).unwrap_or(i32::MAX);
     let asked = format!("{{\"execute\":\"{command}\"}}");
     let text = match domain.qemu_agent_command(&asked, secs, 0).map_err(Fault::from) {
@@ -59,6 +59,21 @@ fn ask<T: DeserializeOwned>(
         },
     };
     answer(command, &text)
+}
+
+/// The machine, started. One whose state is kept in a file is as it was then when it goes on: what
+/// stood frozen still does.
+fn started(connection: &Connect, id: MachineId) -> Call<Domain> {
+    let domain = lookup::domain(connection, id)?;
+    if domain.is_active()? {
+        return Ok(domain);
+    }
+    let saved = domain.has_managed_save(0)? || lookup::is_saved(domain.get_state()?);
+    Err(match saved {
+        true => Fault::new(Kind::Timeout, "its state is saved, and its guest agent cannot answer")
+            .advise("let the machine run"),
+        false => Fault::new(Kind::NotRunning, "it is not running"),
+    })
 }
 
 /// Asks the agent itself, where libvirt does not know it; none where it does not answer either.

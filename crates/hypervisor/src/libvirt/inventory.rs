@@ -1,8 +1,8 @@
 //! A host and its machines as libvirt describes them. This module must never change anything.
 
 use std::{
-    fs::{File, Metadata},
-    io::Read,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
     time::Duration,
@@ -13,6 +13,7 @@ use virt::{connect::Connect, domain::Domain};
 use virt_sys as sys;
 
 use super::{
+    device,
     fault::{Call, Fault},
     ffi, lookup,
 };
@@ -90,12 +91,14 @@ fn describe_once(domain: &Domain) -> Call<Machine> {
     // A running machine's disks are those it uses now, which may differ from the next start's.
     let now = if power.is_off() { text.clone() } else { domain.get_xml_desc(0)? };
     let now = definition::machine(&now)?;
-    let pulled = !power.is_off() && is_pulled(domain, &now.disks);
+    let off = power.is_off();
+    let pulled = || !off && is_pulled(domain, &now.disks);
+    let disk = |disk| describe_disk(domain, disk, off, &pulled);
     Ok(Machine {
         id: lookup::id_of(domain)?,
         name: domain.get_name()?,
         power,
-        disks: now.disks.into_iter().map(|disk| describe_disk(domain, disk, pulled)).collect::<Call<_>>()?,
+        disks: now.disks.iter().map(disk).collect::<Call<_>>()?,
         nics: now.nics,
         definition: text,
         autostart: domain.get_autostart()?,
@@ -161,14 +164,15 @@ fn is_pulled(domain: &Domain, disks: &[DiskText]) -> bool {
     disks.iter().filter(content).any(|disk| !matches!(ffi::block_job(domain, disk.key.as_str()), Ok(None)))
 }
 
-fn describe_disk(domain: &Domain, disk: DiskText, pulled: bool) -> Call<Disk> {
+fn describe_disk(domain: &Domain, disk: &DiskText, off: bool, pulled: &impl Fn() -> bool) -> Call<Disk> {
     let has_content = !matches!(disk.source, DiskSource::None);
-    let ask = || match size_in_image(&disk).filter(|_| pulled) {
-        Some(size) => Ok(size),
-        None => domain.get_block_info(disk.key.as_str(), 0).map(|info| info.capacity).map_err(Fault::from),
+    let ask = || match size_in_image(disk) {
+        Some(size) if disk.format == "qcow2" || pulled() => Ok(size),
+        None if pulled() => Err(Fault::new(Kind::Busy, "its size cannot be told while layers are pulled")),
+        _ => domain.get_block_info(disk.key.as_str(), 0).map(|info| info.capacity).map_err(Fault::from),
     };
     let (size, tracking) = match has_content.then(ask) {
-        Some(Ok(size)) => (size, tracking(&disk)),
+        Some(Ok(size)) => (size, tracking(disk)),
         Some(Err(fault)) if matches!(fault.kind, Kind::NotRunning | Kind::Connection | Kind::Timeout) => {
             return Err(fault);
         }
@@ -176,25 +180,29 @@ fn describe_disk(domain: &Domain, disk: DiskText, pulled: bool) -> Call<Disk> {
         // that is locked, a storage that is away for a moment) may be back at the next look.
         Some(Err(fault)) => {
             let unknown = || unknown(&format!("its image cannot be opened: {}", fault.detail));
-            (0, left_out_by_definition(&disk).unwrap_or_else(unknown))
+            (0, left_out_by_definition(disk).unwrap_or_else(unknown))
         }
-        None => (0, tracking(&disk)),
+        None => (0, tracking(disk)),
     };
     Ok(Disk {
-        stamp: disk.source.path().and_then(|path| stamp(path)),
+        stamp: disk.source.path().and_then(|path| stamp(path, off)),
         layered: disk.format == "qcow2" && disk.source.path().is_some_and(|path| is_layered(path)),
         path: disk.source.path().cloned(),
-        key: disk.key,
-        format: disk.format,
+        key: disk.key.clone(),
+        format: disk.format.clone(),
         size,
         tracking,
         discard: disk.discard,
     })
 }
 
-/// What differs once a file is written, or is another one. A device node tells nothing.
-fn stamp(path: &Path) -> Option<String> {
-    let m = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+/// What differs once a file or device is written, or is another one. Of a device that is in use
+/// nothing is asked: it would have to be flushed for that.
+fn stamp(path: &Path, off: bool) -> Option<String> {
+    let m = std::fs::metadata(path).ok()?;
+    if !m.is_file() {
+        return off.then(|| device::stamp(path, &m)).flatten();
+    }
     let (modified, changed) = ((m.mtime(), m.mtime_nsec()), (m.ctime(), m.ctime_nsec()));
     Some(format!("{}:{}:{}:{modified:?}:{changed:?}", m.dev(), m.ino(), m.size()))
 }
@@ -259,12 +267,13 @@ fn qcow2_version(path: &Path) -> std::io::Result<Option<u32>> {
 
 /// A disk's size by its image alone; none where that does not tell.
 fn size_in_image(disk: &DiskText) -> Option<u64> {
-    let path = disk.source.path()?;
+    let mut file = File::open(disk.source.path()?).ok()?;
     if disk.format == "raw" {
-        return std::fs::metadata(path).ok().filter(Metadata::is_file).map(|about| about.len());
+        // Of a device, its file's own size says nothing.
+        return file.seek(SeekFrom::End(0)).ok();
     }
     let mut head = [0; 32];
-    File::open(path).ok()?.read_exact(&mut head).ok()?;
+    file.read_exact(&mut head).ok()?;
     let size = u64::from_be_bytes(head[24..].try_into().ok()?);
     (disk.format == "qcow2" && head[..4] == QCOW2_MAGIC).then_some(size)
 }

@@ -3,6 +3,7 @@
 use farshore_types::MachineId;
 use uuid::Uuid;
 use virt::{connect::Connect, domain::Domain};
+use virt_sys as sys;
 
 use super::fault::{Call, Fault};
 use crate::Kind;
@@ -15,6 +16,11 @@ pub(super) fn domain(connection: &Connect, id: MachineId) -> Call<Domain> {
 pub(super) fn started(connection: &Connect, id: MachineId) -> Call<Domain> {
     let domain = domain(connection, id)?;
     if domain.is_active()? { Ok(domain) } else { Err(Fault::new(Kind::NotRunning, "it is not running")) }
+}
+
+/// Whether a machine in that state went off by its state being saved.
+pub(super) fn is_saved((state, reason): (sys::virDomainState, i32)) -> bool {
+    state == sys::VIR_DOMAIN_SHUTOFF && u32::try_from(reason) == Ok(sys::VIR_DOMAIN_SHUTOFF_SAVED)
 }
 
 pub(super) fn id_of(domain: &Domain) -> Call<MachineId> {

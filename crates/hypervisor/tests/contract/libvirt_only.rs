@@ -1,6 +1,6 @@
 //! What only a real hypervisor can show.
 
-use std::process::Command;
+use std::{io::Write, path::Path, process::Command};
 
 use farshore_hypervisor::{Hypervisor, Kind, PowerState, Start, Tracking};
 
@@ -16,6 +16,7 @@ pub(crate) async fn all(report: &mut Report<'_>, rig: &RealRig) {
         another_process_cannot_take_the_embedded_host,
         a_block_job_in_the_way_is_named,
         a_machine_that_is_looked_at_while_its_pulls_end_lives,
+        a_block_device_tells_whether_it_was_written_while_its_machine_is_off,
         what_this_host_cannot_start_is_said_before,
         disks_that_cannot_be_tracked_say_why,
         a_place_that_qemu_cannot_write_is_said_to_be_one,
@@ -38,6 +39,37 @@ fn filled_base(rig: &RealRig, name: &str) -> String {
     let filled = Command::new("qemu-io").args(["-c", "write -P 5 0 8M"]).arg(&base).output().unwrap();
     assert!(filled.status.success());
     base.to_string_lossy().into_owned()
+}
+
+/// A block device over a file, until dropped.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    /// None where this system gives us none.
+    fn of(file: &Path) -> Option<LoopDevice> {
+        std::fs::File::create(file).unwrap().set_len(DISK).unwrap();
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        let name = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        made.status.success().then_some(LoopDevice(name))
+    }
+}
+
+impl LoopDevice {
+    /// A machine's definition with it as a disk `vdi`.
+    fn added_to(&self, xml: &str) -> String {
+        let disk = format!(
+            "<disk type='block' device='disk'><driver name='qemu' type='raw'/><source dev='{}'/>\
+             <target dev='vdi' bus='virtio'/></disk></devices>",
+            self.0
+        );
+        xml.replace("</devices>", &disk)
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").args(["--detach", &self.0]).status());
+    }
 }
 
 async fn a_block_job_in_the_way_is_named(rig: &RealRig) {
@@ -63,7 +95,12 @@ async fn a_machine_that_is_looked_at_while_its_pulls_end_lives(rig: &RealRig) {
     for disk in disks {
         create_image(&rig.image(&name, disk), "qcow2", &["-b", &backing, "-F", "qcow2"]);
     }
-    let xml = rig.xml(&name, &disks.map(|disk| (disk, "qcow2")));
+    let mut xml = rig.xml(&name, &disks.map(|disk| (disk, "qcow2")));
+    // And a disk whose size no image's header tells.
+    let device = LoopDevice::of(&rig.image(&name, "device"));
+    if let Some(device) = &device {
+        xml = device.added_to(&xml);
+    }
     let id = rig.libvirt.define(&xml).await.unwrap();
     rig.libvirt.start(id, Start::Running).await.unwrap();
     for disk in disks {
@@ -88,6 +125,37 @@ fn pull_slowly(domain: &virt::domain::Domain) {
     // SAFETY: a live domain and a text that outlives the call.
     let begun = unsafe { virt_sys::virDomainBlockPull(domain.as_ptr(), c"vda".as_ptr(), 1, 0) };
     assert_eq!(begun, 0);
+}
+
+async fn a_block_device_tells_whether_it_was_written_while_its_machine_is_off(rig: &RealRig) {
+    let name = format!("m{}", unique());
+    let Some(device) = LoopDevice::of(&rig.image(&name, "device")) else {
+        println!("there is no loop device here: nothing was looked at");
+        return;
+    };
+    let id = rig.libvirt.define(&device.added_to(&rig.xml(&name, &[]))).await.unwrap();
+    let stamp = async || {
+        let disk = rig.libvirt.machine(id).await.unwrap().disk(&key("vdi")).unwrap().clone();
+        assert_eq!(disk.size, DISK);
+        disk.stamp
+    };
+    let before = stamp().await;
+    assert!(before.is_some() && stamp().await == before);
+    // As for a cycle: it is read, and not written.
+    rig.libvirt.start(id, Start::Paused).await.unwrap();
+    rig.libvirt.begin_backup(id, &spec(rig, &["vdi"], None, None)).await.unwrap();
+    rig.libvirt.end_backup(id).await.unwrap();
+    assert_eq!(stamp().await, None, "while it is in use");
+    rig.libvirt.destroy(id).await.unwrap();
+    assert_eq!(stamp().await, before);
+    // The same bytes again, still in the host's memory.
+    std::fs::OpenOptions::new().write(true).open(&device.0).unwrap().write_all(&[0; 4096]).unwrap();
+    let written = stamp().await;
+    assert!(written.is_some() && written != before, "{written:?}");
+    rig.libvirt.start(id, Start::Running).await.unwrap();
+    rig.write(id, "vdi", 0, CLUSTER, 3).await;
+    rig.libvirt.destroy(id).await.unwrap();
+    assert_ne!(stamp().await, written, "the guest wrote");
 }
 
 async fn what_this_host_cannot_start_is_said_before(rig: &RealRig) {

@@ -143,7 +143,8 @@ struct Changed {
     now: Vec<(DiskKey, u64, ModelDisk)>,
 }
 
-fn came_and_went(dir: &Path, format: &str) -> Changed {
+/// `device`: the disk that came is a block device, where this system has one for us.
+fn came_and_went(dir: &Path, format: &str, device: bool) -> Changed {
     let store = dir.join("store");
     let clock = ManualClock::at(1_700_000_000_000);
     let replica = driver::open(Arc::new(RealFiles), clock, &store, eager()).unwrap();
@@ -163,7 +164,9 @@ fn came_and_went(dir: &Path, format: &str) -> Changed {
     let (fine, said) = tool::run(dir, "qemu-img", &args);
     assert!(fine, "{said}");
     let vdc: DiskKey = "vdc".parse().unwrap();
-    let disks = vec![(vda(), store.join("vda.active.qcow2")), (vdc.clone(), path.clone())];
+    let device = device.then(|| tool::LoopDevice::of(&path)).flatten();
+    let image = device.as_ref().map_or(path.clone(), |device| device.0.clone());
+    let disks = vec![(vda(), store.join("vda.active.qcow2")), (vdc.clone(), image)];
     let own = Own { disks, ..own(PointId { epoch: 7, number: 9 }, None) };
     let sealed = driver.replica.fold(&own, BTreeMap::new()).unwrap();
     assert!(path.exists(), "a file that is not ours stays");
@@ -173,9 +176,9 @@ fn came_and_went(dir: &Path, format: &str) -> Changed {
 
 #[test]
 fn a_disk_that_came_meanwhile_is_kept_whole_and_one_that_went_is_in_no_later_point() {
-    for format in ["raw", "qcow2"] {
+    for (format, device) in [("raw", false), ("qcow2", false), ("raw", true), ("qcow2", true)] {
         let dir = tempfile::tempdir().unwrap();
-        let Changed { mut driver, at, sealed, now } = came_and_went(dir.path(), format);
+        let Changed { mut driver, at, sealed, now } = came_and_went(dir.path(), format, device);
         assert_eq!(driver.replica.reader(sealed.id).unwrap().disks().len(), 2);
         check_point(&driver.replica, sealed.id, &now).unwrap();
         check_point(&driver.replica, at, &driver.acknowledged[&at]).unwrap();
@@ -200,7 +203,7 @@ fn a_disk_that_came_meanwhile_is_kept_whole_and_one_that_went_is_in_no_later_poi
 /// Where it is not.
 pub(crate) fn a_disk_came() -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
-    let Changed { driver, sealed, now, .. } = came_and_went(dir.path(), "raw");
+    let Changed { driver, sealed, now, .. } = came_and_went(dir.path(), "raw", false);
     check_point(&driver.replica, sealed.id, &now)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -70,4 +70,22 @@ pub(crate) fn compare(dir: &Path, disk: &str, point: &str, model: &ModelDisk, si
     // Stock `convert` shows a point as far as the active tables reach.
     let len = read.len().min(usize::try_from(size).unwrap());
     assert!(read[..len] == model.bytes(size)[..len], "{image}: point {point} differs by stock tools");
+}
+
+/// A block device over a file, until dropped.
+pub(crate) struct LoopDevice(pub(crate) PathBuf);
+
+impl LoopDevice {
+    /// None where this system gives us none.
+    pub(crate) fn of(file: &Path) -> Option<LoopDevice> {
+        let made = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
+        let name = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        made.status.success().then(|| LoopDevice(name.into()))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        drop(Command::new("losetup").arg("--detach").arg(&self.0).status());
+    }
 }
