@@ -26,7 +26,12 @@ pub const REASONS: &[Known] = &[
         "critical",
         "two owners were issued one epoch; nothing is replicated",
     ),
-    known("runs-twice", "protection", "critical", "the machine runs on two hosts at the same time: neither is replicated"),
+    known(
+        "runs-twice",
+        "protection",
+        "critical",
+        "the machine runs on two hosts at the same time: neither is replicated",
+    ),
     known(
         "drill-overdue",
         "protection",

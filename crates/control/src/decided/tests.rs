@@ -46,7 +46,7 @@ fn body(limit: u64, intent: Intent) -> Body {
         networks: BTreeMap::new(),
         networks_back: BTreeMap::new(),
         addresses: Vec::new(),
-            twin: None,
+        twin: None,
         life: None,
     }))
 }

@@ -229,7 +229,7 @@ fn document(doc: &Doc) -> Document {
         networks: Default::default(),
         networks_back: Default::default(),
         addresses: Vec::new(),
-            twin: None,
+        twin: None,
         life: Some(doc.life.clone()),
     };
     Document::new(

@@ -135,7 +135,7 @@ fn protection(machine: MachineId, source: &Host, target: &Host) -> Body {
         networks: [].into(),
         networks_back: [].into(),
         addresses: Vec::new(),
-            twin: None,
+        twin: None,
         life: None,
     }))
 }

@@ -72,6 +72,8 @@ impl Core {
             let seen = self.observed_of(host);
             seen.is_some_and(|seen| seen.mono_ms.saturating_sub(seen.age_ms) > suspect.since_ms)
         };
-        at.mono_ms.saturating_sub(suspect.since_ms) >= CONFIRM_MS && again(row.source()) && again(suspect.host)
+        at.mono_ms.saturating_sub(suspect.since_ms) >= CONFIRM_MS
+            && again(row.source())
+            && again(suspect.host)
     }
 }

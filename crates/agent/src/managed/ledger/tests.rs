@@ -59,7 +59,7 @@ fn protection(epoch: Epoch, source: HostId) -> Body {
         networks: BTreeMap::new(),
         networks_back: BTreeMap::new(),
         addresses: Vec::new(),
-            twin: None,
+        twin: None,
         life: None,
     }))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use farshore_control::{
     Protection,
-    ownership::{Lineage, Seal, Witness},
+    ownership::{Heard, Lineage, Seal, Witness},
 };
 use farshore_link::{Caller, LinkError, ask};
 use farshore_protection::fence;
@@ -29,13 +29,15 @@ enum Letter {
     /// Which is the highest epoch that you know? The text is a number that only this question
     /// has, in hexadecimal digits.
     Witness(MachineId, String),
+    /// A person has brought the machine up here without the vault, by this epoch.
+    Took(MachineId, Epoch),
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Told {
-    /// The seal is kept, durably.
+    /// What was told is kept, durably.
     Kept,
     /// The seal of the epoch is refused for good.
     Refuses(Epoch),
@@ -92,6 +94,20 @@ impl Managed {
         }
     }
 
+    /// Tells the other host that this one has taken the machine; when this returns, it has that
+    /// durably, and starts it no more.
+    pub(super) async fn tell_taken(
+        &self,
+        agent: &Agent,
+        machine: MachineId,
+        epoch: Epoch,
+    ) -> Result<(), AgentError> {
+        match self.write(agent, machine, &Letter::Took(machine, epoch)).await? {
+            Told::Kept => Ok(()),
+            other => Err(strange(&other)),
+        }
+    }
+
     async fn write(&self, agent: &Agent, machine: MachineId, letter: &Letter) -> Result<Told, AgentError> {
         let (target, wire) = {
             let ledger = self.ledger();
@@ -119,13 +135,14 @@ impl Managed {
         })?;
         let machine = match &letter {
             Letter::Sealed(seal) => seal.machine,
-            Letter::Refused(machine, _) | Letter::Witness(machine, _) => *machine,
+            Letter::Refused(machine, _) | Letter::Witness(machine, _) | Letter::Took(machine, _) => *machine,
         };
         let (lineage, from) = self.judge_writer(peer, machine)?;
         let told = match letter {
             Letter::Sealed(seal) => self.keep_seal(&lineage, from, seal).await?,
             Letter::Refused(_, next) if lineage.refused.contains(&next) => Told::Refuses(next),
             Letter::Refused(..) => Told::Knows(lineage.epoch, lineage.owner),
+            Letter::Took(_, epoch) => self.keep_taken(machine, epoch, from).await?,
             Letter::Witness(_, nonce) => {
                 let number = u128::from_str_radix(&nonce, 16).unwrap_or(0);
                 Told::Highest(nonce, fence::witness(&lineage, number).epoch)
@@ -155,6 +172,28 @@ impl Managed {
         let lineage = ledger.lineage(machine).cloned();
         let lineage = lineage.ok_or_else(|| no(format!("nothing is known of machine {machine}")))?;
         Ok((lineage, other.host))
+    }
+
+    async fn keep_taken(
+        self: &Arc<Self>,
+        machine: MachineId,
+        epoch: Epoch,
+        from: HostId,
+    ) -> Result<Told, Refusal> {
+        let keep = move |ledger: &mut Ledger| {
+            let heard = ledger.hear(machine, &epoch, from);
+            let held = ledger.lineage(machine).map(|held| (held.epoch, held.owner, held.conflict));
+            (held, matches!(heard, Heard::Superseded | Heard::Conflict))
+        };
+        let held = self
+            .change(keep)
+            .await
+            .map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
+        Ok(match held {
+            Some((held, owner, None)) if (held, owner) == (epoch, from) => Told::Kept,
+            Some((held, owner, _)) => Told::Knows(held, owner),
+            None => Told::Knows(epoch, from),
+        })
     }
 
     async fn keep_seal(
