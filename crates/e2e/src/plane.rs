@@ -35,6 +35,8 @@ pub struct Plane {
     dir: PathBuf,
     show: Show,
     places: Places,
+    /// Where operators are: at the vault that they order.
+    desk: String,
     running: Vec<(String, Child)>,
     /// Opens the authority's key, as the vault showed it once.
     recovery: String,
@@ -60,6 +62,7 @@ impl Plane {
             dir: dir.to_owned(),
             show,
             places,
+            desk: "vault".to_owned(),
             running: Vec::new(),
             recovery: String::new(),
         };
@@ -104,6 +107,7 @@ impl Plane {
     pub fn promote(&mut self, site: &str, name: &str) -> Outcome<()> {
         self.configure(name, "")?;
         let (site, recovery) = (self.config(site), self.recovery.clone());
+        self.desk = name.to_owned();
         self.at(name, &["vault", "promote", "--site-config", &site, "--recovery-key", &recovery])?;
         self.start(name, &["vault", "serve"])?;
         until("the promoted vault to answer", || self.quietly(&["site", "list"]).is_ok())
@@ -201,7 +205,7 @@ impl Plane {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        self.command_at("vault", args)
+        self.command_at(&self.desk, args)
     }
 
     fn command_at(&self, name: &str, args: &[&str]) -> Command {

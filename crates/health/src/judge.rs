@@ -131,6 +131,10 @@ pub struct ProtectionSigns<'a> {
     /// The hosts on which the machine runs at the same time, no copy of it cut off, by their
     /// names; fewer than two where it does not run twice.
     pub runs_on: &'a [String],
+    /// Why the machine runs nowhere, where it was sealed for the other side, which does not take it.
+    pub runs_nowhere: Option<&'a str>,
+    /// The host that holds it after a boot because nobody says who owns it, by its name.
+    pub held_on: Option<&'a str>,
     /// Whether two owners were found (rule R4).
     pub conflict: bool,
     /// The host in whose maintenance it stands still, by its name.
@@ -151,6 +155,20 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
         let what = format!("the machine runs on hosts {hosts} at the same time: nothing is replicated");
         let advice = "stop the one that is not wanted; a copy that is to stay needs a UUID of its own";
         health.add(Critical, "runs-twice", what, advice);
+    }
+    if let Some(why) = signs.runs_nowhere {
+        let advice = "complete the move or abort it; take it back where the other side is lost";
+        health.add(
+            Critical,
+            "runs-nowhere",
+            format!("the machine is sealed, and runs nowhere: {why}"),
+            advice,
+        );
+    }
+    if let Some(host) = signs.held_on {
+        let what = format!("host '{host}' has booted and holds the machine: nobody says who owns it");
+        let advice = "see to the other site; where it does not run there, `farshore-agent start-held` there";
+        health.add(Critical, "held-after-boot", what, advice);
     }
     if signs.drill_overdue {
         let what = "a test failover is open for longer than it may be".to_owned();

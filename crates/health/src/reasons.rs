@@ -27,6 +27,13 @@ pub const REASONS: &[Known] = &[
         "two owners were issued one epoch; nothing is replicated",
     ),
     known(
+        "runs-nowhere",
+        "protection",
+        "critical",
+        "it is sealed for the other side, which does not take it",
+    ),
+    known("held-after-boot", "protection", "critical", "its host has booted, and nobody says who owns it"),
+    known(
         "runs-twice",
         "protection",
         "critical",

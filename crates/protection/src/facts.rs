@@ -16,6 +16,10 @@ pub struct Facts {
     /// Whether the target holds a whole recovery point, or disks of its own of which the
     /// machine ran.
     pub whole_point: bool,
+    /// What keeps the target from getting the machine's last state now: cycles that fail, a replica
+    /// that is damaged. Nothing is moved by plan then.
+    #[serde(default)]
+    pub not_current: Option<String>,
     /// Epochs that hosts hold durably, or that the vault knows from elsewhere.
     #[serde(default)]
     pub known: Vec<Epoch>,
@@ -60,6 +64,7 @@ impl Facts {
             source: seen(true),
             target: seen(false),
             whole_point: true,
+            not_current: None,
             known: Vec::new(),
         }
     }

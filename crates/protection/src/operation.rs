@@ -257,6 +257,9 @@ pub struct Order {
     /// For flattening: when; none: now.
     #[serde(default)]
     pub at_ms: Option<u64>,
+    /// For an unplanned failover: the host that is meant, where somebody names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<HostId>,
     /// For a conflict: who wins.
     #[serde(default)]
     pub winner: Option<HostId>,
@@ -291,6 +294,7 @@ impl Order {
             point_age: None,
             notes: None,
             at_ms: None,
+            to: None,
             winner: None,
         }
     }

@@ -89,8 +89,12 @@ fn all_facts(life: &Life) -> Vec<Facts> {
         for target in seens(&well.target) {
             for whole_point in [false, true] {
                 for speaks in [Speaks::Yes, Speaks::Learning, Speaks::Superseded] {
-                    let (source, target) = (source.clone(), target.clone());
-                    all.push(Facts { speaks, source, target, whole_point, known: Vec::new() });
+                    for not_current in [None, Some("cycles fail".to_owned())] {
+                        let (source, target) = (source.clone(), target.clone());
+                        let facts =
+                            Facts { speaks, source, target, whole_point, not_current, ..Facts::well() };
+                        all.push(facts);
+                    }
                 }
             }
         }

@@ -13,10 +13,8 @@ mod tables;
 mod twins;
 mod view;
 
-use std::collections::BTreeMap;
-
 use farshore_control::{Learning, Term};
-use farshore_types::{HostId, MachineId, VaultId};
+use farshore_types::{HostId, VaultId};
 use thiserror::Error;
 
 use crate::{
@@ -95,8 +93,6 @@ pub enum Bug {
 pub struct Core {
     pub(crate) tables: Tables,
     pub(crate) watch: Watch,
-    /// Machines that may run twice. In memory only: they are seen again.
-    suspects: BTreeMap<MachineId, twins::Suspect>,
     #[cfg(feature = "deliberate-bugs")]
     bug: Option<Bug>,
 }
@@ -145,7 +141,6 @@ impl Core {
         Core {
             tables,
             watch: Watch::default(),
-            suspects: BTreeMap::new(),
             #[cfg(feature = "deliberate-bugs")]
             bug: None,
         }

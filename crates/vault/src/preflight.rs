@@ -200,11 +200,21 @@ impl<'a> Look<'a> {
         *self.roles.entry(target).or_default() += 1;
     }
 
-    /// The machine on the one host that has it.
+    /// The machine on the one host that has it: that which runs it, whatever was brought up where
+    /// by a protection of before; where none runs it, that which owns it.
     fn home(&mut self, machine: MachineId) -> Option<&'a MachineRow> {
         let core = self.core;
-        let on = core.tables.machines.rows().filter(|row| row.facts.id == machine);
-        let homes: Vec<&MachineRow> = on.filter(|row| row.facts.brought_up_at.is_none()).collect();
+        let on: Vec<&MachineRow> =
+            core.tables.machines.rows().filter(|row| row.facts.id == machine).collect();
+        let owner = core.tables.epochs.get(&machine).map(|row| row.owner);
+        let those = |is: &dyn Fn(&MachineRow) -> bool| {
+            let those: Vec<&MachineRow> = on.iter().copied().filter(|row| is(row)).collect();
+            Some(those).filter(|those| !those.is_empty())
+        };
+        let homes = those(&|row| row.facts.power != "off")
+            .or_else(|| those(&|row| Some(row.host) == owner))
+            .or_else(|| those(&|row| row.facts.brought_up_at.is_none()))
+            .unwrap_or_default();
         match homes.as_slice() {
             [home] => Some(*home),
             [] => {
@@ -228,8 +238,10 @@ impl<'a> Look<'a> {
             self.error("protected-already", what, "leave it out, or disable it first");
         }
         if core.tables.epochs.get(&machine).is_some_and(|row| row.conflict.is_some()) {
-            let what = format!("two hosts own machine '{}' by the same epoch", row.facts.name);
-            self.error("epoch-conflict", what, "declare which of them is the winner");
+            let (name, host) = (&row.facts.name, core.host_name(row.host));
+            let what =
+                format!("two hosts owned machine '{name}' by the same epoch: now it is host '{host}'s");
+            self.warning("epoch-conflict", what, "what the other one wrote is kept as a point");
         }
     }
 

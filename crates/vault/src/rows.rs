@@ -15,5 +15,5 @@ pub use job::{About, JobRow};
 pub use protection::{DRILLS_KEPT, DrillRecord, Ended, EpochRow, Leaving, ProtectionRow, ReplicaFate};
 pub use vault::{
     DocumentRow, HeadRow, LearningRow, NetworkMapRow, ObservedRow, OperationRow, PolicyRow, RequestRow,
-    StorageMapRow, TokenRow, TrustRow,
+    StorageMapRow, SuspectRow, TokenRow, TrustRow,
 };

@@ -7,6 +7,7 @@ mod bulk;
 mod commands;
 mod courses;
 mod failover;
+mod guards;
 mod hand;
 mod jobs;
 mod kills;

@@ -168,6 +168,7 @@ impl Vault {
             source: seen(self.life.source),
             target: seen(self.life.target),
             whole_point: target.is_some_and(|told| told.whole_point),
+            not_current: None,
             known,
         }
     }

@@ -114,6 +114,12 @@ fn kept(site: &Site, id: PointId) -> bool {
     site.points().iter().any(|point| point.id == id)
 }
 
+/// The last record of a point that the other host keeps.
+pub(crate) fn last_of(site: &Site, point: &PointLine) -> u64 {
+    let found = Judge::default().read(site, point).unwrap();
+    found.unwrap_or_else(|| panic!("point {} is not kept", point.id)).last
+}
+
 /// Judges both disks of a point, raw.
 pub(crate) fn whole(vda: &PathBuf, vdb: &PathBuf) -> Result<Seen, String> {
     let ledger = fs::read(vdb).unwrap();

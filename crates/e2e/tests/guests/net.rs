@@ -9,7 +9,7 @@ use std::{
 use farshore_e2e::plane::Places;
 
 /// The parts, each at the address that ends with its place here.
-const PARTS: [&str; 5] = ["vault", "east", "west", "home", "away"];
+const PARTS: [&str; 6] = ["vault", "east", "west", "home", "away", "promoted"];
 /// Before what is this network's own, in the rules that each packet meets.
 const LOCAL_RULE: &str = "100";
 /// Before that: what vanishes.
@@ -77,12 +77,30 @@ impl Net {
         self.between("del", one, other);
     }
 
+    /// From now on nothing arrives at any of `those` that is not sent by one of them.
+    pub(crate) fn cut_off(&self, those: &[&str]) {
+        across(those).for_each(|(one, other)| self.cut(one, other));
+    }
+
+    /// Ends that.
+    pub(crate) fn join_again(&self, those: &[&str]) {
+        across(those).for_each(|(one, other)| self.heal(one, other));
+    }
+
     fn between(&self, verb: &str, one: &str, other: &str) {
         for (at, from) in [(one, other), (other, one)] {
             let from = Net::address(from);
             must(&["-n", &self.namespace(at), "rule", verb, "pref", CUT_RULE, "from", &from, "blackhole"]);
         }
     }
+}
+
+/// Pairs of one of `those` and one of the others.
+fn across<'a>(those: &'a [&'a str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let others = move |one: &'a str| {
+        PARTS.into_iter().filter(|other| !those.contains(other)).map(move |other| (one, other))
+    };
+    those.iter().flat_map(move |one| others(one))
 }
 
 impl Drop for Net {

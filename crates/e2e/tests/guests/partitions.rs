@@ -2,15 +2,13 @@
 //! both sides: vault, two site servers, two agents, a guest. Whatever is cut above the agents,
 //! replication goes on; what is cut between them costs time; after it all is current.
 
-use std::path::Path;
-
 use farshore_e2e::plane::Plane;
 use farshore_guest::Load;
 
 use crate::{
     net::Net,
-    site::{MACHINE, Site, program, wait},
-    vault::newest,
+    site::{MACHINE, Site, wait},
+    vault::{above_at, newest},
 };
 
 /// The vault knows a point that was made after it could hear again.
@@ -46,12 +44,7 @@ fn every_pair_of_parts_is_cut_in_turn_and_all_is_current_afterwards() {
     let mut site = Site::new(Load::default());
     site.home.live_in(&net.namespace("home"), &Net::address("home")).unwrap();
     site.away.live_in(&net.namespace("away"), &Net::address("away")).unwrap();
-    let farshore = Path::new(env!("CARGO_BIN_EXE_test-farshore"));
-    let mut above = Plane::on(farshore, program(), site.dir.path(), |_, _| {}, net.places()).unwrap();
-    for (name, host) in [("east", &site.home), ("west", &site.away)] {
-        above.add_site(name).unwrap();
-        above.enrol(host, name).unwrap();
-    }
+    let above = above_at(&site, net.places());
     site.start_guest();
     site.home.start_agent().unwrap();
     site.away.start_agent().unwrap();

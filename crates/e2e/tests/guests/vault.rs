@@ -4,7 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
-use farshore_e2e::plane::Plane;
+use farshore_e2e::plane::{Places, Plane};
 use farshore_guest::Load;
 use farshore_types::PointId;
 use serde_json::Value;
@@ -13,8 +13,13 @@ use crate::site::{MACHINE, Site, program, wait};
 
 /// A vault with two sites, their servers running, and a host enrolled at each.
 pub(crate) fn above(site: &Site) -> Plane {
+    above_at(site, Places::new())
+}
+
+/// The same, in places of their own.
+pub(crate) fn above_at(site: &Site, places: Places) -> Plane {
     let farshore = Path::new(env!("CARGO_BIN_EXE_test-farshore"));
-    let mut plane = Plane::new(farshore, program(), site.dir.path(), |_, _| {}).unwrap();
+    let mut plane = Plane::on(farshore, program(), site.dir.path(), |_, _| {}, places).unwrap();
     for (name, host) in [("east", &site.home), ("west", &site.away)] {
         plane.add_site(name).unwrap();
         plane.enrol(host, name).unwrap();

@@ -40,8 +40,12 @@ pub(crate) enum FailoverCommand {
         #[arg(long, requires = "unplanned")]
         point: Option<String>,
         /// Tries to stop the machine and to send the rest first; goes on without where that fails.
-        #[arg(long, requires = "unplanned")]
+        #[arg(long, requires = "unplanned", conflicts_with = "point")]
         try_to_stop: bool,
+        /// The host that is meant: asked for where it would go back from where it was just failed
+        /// over to.
+        #[arg(long, requires = "unplanned", value_name = "HOST")]
+        to: Option<String>,
         /// Switches the machine off where it does not shut down by itself.
         #[arg(long, conflicts_with = "unplanned")]
         power_off: bool,
@@ -216,8 +220,8 @@ pub(super) async fn run(operator: &Operator, command: FailoverCommand) -> Result
             let one = One { machine, waiting };
             order(operator, one, "planned-failover", "is being moved", &PlannedOrder { power_off }).await
         }
-        C::Failover { machine, point, try_to_stop, accepted, waiting, .. } => {
-            let body = UnplannedOrder { point, try_to_stop, confirm: accepted.confirm() };
+        C::Failover { machine, point, try_to_stop, to, accepted, waiting, .. } => {
+            let body = UnplannedOrder { point, try_to_stop, to, confirm: accepted.confirm() };
             let one = One { machine, waiting };
             order(operator, one, "unplanned-failover", "is being failed over", &body).await
         }

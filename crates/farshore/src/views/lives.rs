@@ -180,6 +180,9 @@ pub struct UnplannedOrder {
     pub point: Option<String>,
     /// Tries to stop the machine and to send the rest first; where that fails, it goes on without.
     pub try_to_stop: bool,
+    /// Name or id of the host that is meant; none: the other side, whichever that is, but not back
+    /// from where it was just failed over to.
+    pub to: Option<String>,
     /// What is known and accepted.
     pub confirm: Vec<Confirm>,
 }

@@ -2,7 +2,7 @@
 
 use super::{source_is_there, waits_for_resync};
 use crate::{
-    Answer, Confirm, Contest, Copying, DrillPhase, Facts, Flat, Kind, Life, Phase, Stage, Why,
+    Answer, Confirm, Contest, Copying, DrillPhase, Facts, Flat, Kind, Life, Phase, Seen, Stage, Why,
     bug::{self, Bug},
 };
 
@@ -38,7 +38,10 @@ impl Life {
             return Answer::no("source-not-ready", what, "see to that first");
         }
         let missing = source_is_there(facts).or_else(|| self.target_is_there(facts));
-        missing.or_else(|| cannot_start_there(facts)).unwrap_or_else(Answer::yes)
+        missing
+            .or_else(|| not_current(facts))
+            .or_else(|| cannot_start_there(facts))
+            .unwrap_or_else(Answer::yes)
     }
 
     /// Wherever the target holds one whole point, whatever else is under way.
@@ -48,7 +51,9 @@ impl Life {
             let advice = "wait for the first one; if the source is lost, there is nothing to fail over to";
             return Answer::no("no-point", what, advice);
         }
-        if let Some(missing) = self.target_is_there(facts) {
+        // That it is in maintenance, say, does not outweigh a disaster.
+        let anyhow = Facts { target: Seen { stands_against: None, ..facts.target.clone() }, ..facts.clone() };
+        if let Some(missing) = self.target_is_there(&anyhow) {
             return missing;
         }
         Answer::Allowed { confirm: confirms(facts.source.runs) }
@@ -174,6 +179,14 @@ impl Life {
 fn confirms(runs_elsewhere: Option<bool>) -> Vec<Confirm> {
     let may = (runs_elsewhere != Some(false)).then_some(Confirm::MayStillRun);
     [Confirm::DataLoss].into_iter().chain(may).collect()
+}
+
+/// A machine that was shut down for a last cycle which cannot come would run nowhere.
+fn not_current(facts: &Facts) -> Option<Answer> {
+    let why = facts.not_current.as_ref().filter(|_| !bug::is(Bug::MovesBlindly))?;
+    let what = format!("the target could not get the machine's last state: {why}");
+    let advice = "see to that first; where the source is lost, fail over unplanned";
+    Some(Answer::no("not-current", what, advice))
 }
 
 /// Found out before the machine is shut down, not after.

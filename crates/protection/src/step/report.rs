@@ -36,9 +36,7 @@ impl Life {
             }
             Event::Adopted { had_disks } => life.adopted(*had_disks),
             Event::DrillRuns | Event::DrillOverdue | Event::DrillGone => life.drill_is(&report.event),
-            Event::FlattenBegun if matches!(life.flat, Flat::Scheduled { .. }) => {
-                life.flat = Flat::Flattening;
-            }
+            Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
             Event::Owned { epoch, owner, alone, twice } => {
                 step.supersedes = life.owned(*epoch, *owner, (*alone, *twice));
@@ -51,6 +49,12 @@ impl Life {
             | Event::Flattened => {}
         }
         step
+    }
+
+    /// Not while it is on its way: a block job would run beneath the hand-over.
+    fn may_begin_to_flatten(&self) -> bool {
+        let stays = matches!(self.stage, Stage::Replicating | Stage::Committed);
+        stays && matches!(self.flat, Flat::Scheduled { .. })
     }
 
     fn was_stopped(&mut self) {
@@ -195,7 +199,7 @@ impl Life {
         let clear = self.issued.order_of(&epoch) == EpochOrder::Newer && self.rival.is_none();
         if clear && owner == self.target && (alone || bug::is(Bug::AdoptsBlindly)) {
             self.turn(epoch);
-            (self.copying, self.flat) = (Copying::Off, Flat::Layered);
+            (self.copying, self.before, self.flat) = (Copying::Off, Copying::Off, Flat::Layered);
             self.stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: BTreeSet::new() };
         } else if clear && owner == self.source {
             self.own(epoch);

@@ -117,22 +117,13 @@ impl Core {
             return Err(Problem::unavailable("learning", what, "see to the agents of both hosts"));
         }
         let row = self.tables.epochs.get(&machine).copied();
-        let known: Vec<_> =
-            row.into_iter().flat_map(|row| [Some(row.epoch), row.conflict]).flatten().collect();
+        let known = row.into_iter().flat_map(|row| [Some(row.epoch), row.conflict]).flatten();
+        // What was issued for a hand-over and never used is used up.
         let issued = self.tables.protections.get(&machine).map(|row| row.life.issued);
-        let known: Vec<_> = known.into_iter().chain(issued).collect();
-        // What was issued for a hand-over and never used is known here, and used up.
-        let used = issued.filter(|issued| row.is_some_and(|row| row.epoch.number < issued.number));
-        let from = used.or(row.map(|row| row.epoch));
-        let token = at.draw(&format!("epoch of {machine}"));
-        let issued = ownership::issue(&known, from.as_ref(), token);
-        let epoch = issued.map_err(|denied| {
-            Problem::refused(
-                "epoch",
-                format!("machine {machine}: {denied}"),
-                "settle who owns the machine first",
-            )
-        })?;
+        let known: Vec<_> = known.chain(issued).collect();
+        // Protection that begins anew names the host that owns the machine, and settles what was
+        // contested before it ended.
+        let epoch = ownership::issue_for_winner(&known, at.draw(&format!("epoch of {machine}")));
         self.tables.epochs.put(EpochRow { machine, epoch, owner, conflict: None });
         Ok(())
     }

@@ -2,7 +2,9 @@
 //! is allowed, and what it makes of the life, is decided in `farshore_protection`; here the life
 //! is put in its place, what was under way is given up, and the job begins that sees to it.
 
-use farshore_protection::{Answer as Judged, Begin, Choice, Input, Operation, Order, Reason};
+use farshore_protection::{
+    Answer as Judged, Begin, Choice, DrillNetwork, DrillPhase, Input, Life, Operation, Order, Reason, Stage,
+};
 use farshore_types::{JobId, MachineId};
 
 use crate::{
@@ -46,6 +48,8 @@ impl Core {
         let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
         let order = Order { seen, ..order.clone() };
         self.check_point(&row, &order)?;
+        self.check_where_to(&row, &order, at)?;
+        self.check_network(&row, &order)?;
         let may_not_start = self.may_not_start(&row, &order, at);
         let mut answer = self.order_life(&row, &order, None, at)?;
         answer.warnings.extend(warnings);
@@ -68,7 +72,8 @@ impl Core {
         let facts = self.facts_of(row, at);
         let input = Input::Order(Box::new(order.clone()));
         let step = row.life.step(&input, &facts).map_err(|reason| self.refusal(row, &order, &reason, at))?;
-        if order.operation == Operation::CleanUp {
+        let cleans_up = |life: &Life| life.drill.as_ref().is_some_and(|d| d.phase == DrillPhase::CleaningUp);
+        if cleans_up(&step.life) && !cleans_up(&row.life) {
             self.remember_drill(row, &order, at);
         }
         let changed = self.put_life(machine, step.life);
@@ -174,6 +179,48 @@ impl Core {
         }])
     }
 
+    /// An unplanned failover goes to the other side, whichever that is. Ordered a second time, by
+    /// somebody who does not know of the first, it would take the machine back: that has to be said.
+    fn check_where_to(&self, row: &ProtectionRow, order: &Order, at: &Moment) -> Result<(), Problem> {
+        if order.operation != Operation::UnplannedFailover || order.to == Some(row.target()) {
+            return Ok(());
+        }
+        let [here, there] = row.hosts().map(|host| self.host_name(host));
+        if order.to.is_some() {
+            let what = format!("machine '{}' would be failed over to host '{there}'", row.name);
+            let advice = "look at where it runs: it may be there already; or name that host";
+            return Err(Problem::conflict("goes-elsewhere", what, advice));
+        }
+        let fresh = match &row.life.stage {
+            Stage::FailedOver { .. } => true,
+            Stage::BringingUp(up) => up.failed.is_none(),
+            Stage::Starting { failed, .. } => failed.is_none(),
+            _ => false,
+        };
+        if fresh && self.facts_of(row, at).source.reachable {
+            let what = format!("machine '{}' is failed over to host '{here}' already", row.name);
+            let advice = format!(
+                "nothing is to be done; `cancel` takes that back, and `--to {there}` fails it over once more"
+            );
+            return Err(Problem::conflict("failed-over", what, &advice));
+        }
+        Ok(())
+    }
+
+    /// The copy of a test failover is never connected to what production is connected to.
+    fn check_network(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
+        let DrillNetwork::Named(name) = &order.network else { return Ok(()) };
+        let machine = self.tables.machines.get(&(row.source(), row.machine));
+        let used = machine.into_iter().flat_map(|row| row.facts.networks.iter().flatten());
+        let mapped = self.networks_between(row.source(), row.target());
+        if !used.filter_map(|network| mapped.get(network)).any(|there| there == name) {
+            return Ok(());
+        }
+        let what = format!("network '{name}' is the one that machine '{}' gets after a failover", row.name);
+        let advice = "name another one, or let one be made for it (--own-network)";
+        Err(Problem::refused("production-network", what, advice))
+    }
+
     /// That a named point may be there. Whether it is, its host finds out: others may have been
     /// thinned out between the oldest and the newest.
     fn check_point(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
@@ -205,9 +252,12 @@ impl Core {
     /// A refusal, with what somebody who has to confirm needs to know.
     fn refusal(&self, row: &ProtectionRow, order: &Order, reason: &Reason, at: &Moment) -> Problem {
         let mut what = format!("machine '{}': {}", row.name, reason.what);
-        if let ("confirm-data-loss", Some((point, age_ms))) =
-            (reason.code.as_str(), self.judge(row, at).newest)
-        {
+        let judged = self.judge(row, at);
+        let newest = match order.point {
+            Choice::LatestApplication => judged.newest_application.or(judged.newest),
+            _ => judged.newest,
+        };
+        if let ("confirm-data-loss", Some((point, age_ms))) = (reason.code.as_str(), newest) {
             let secs = age_ms.div_ceil(1000);
             what += &match order.operation {
                 Operation::UnplannedFailover if let Some((chosen, age_ms)) = order.point_age => {

@@ -171,7 +171,8 @@ impl Core {
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
             ended: None,
-            leaving: None,
+            // Documents do not tell of a move that is under way: what was kept does.
+            leaving: known.and_then(|row| row.leaving.clone()).filter(|leaving| leaving.by == body.epoch),
             addresses: body.addresses.clone(),
             drills: known.map(|row| row.drills.clone()).unwrap_or_default(),
             twin: known.and_then(|row| row.twin),
@@ -231,13 +232,17 @@ impl Core {
         match known.epoch.order_of(&epoch) {
             EpochOrder::Newer => {
                 self.tables.epochs.put(row);
-                if teller.is_none_or(|(_, tells)| !tells) {
-                    self.turn_to(machine, lineage);
+                match teller {
+                    Some((host, _)) if self.is_stranger(host, machine) => self.contests(lineage, host, at),
+                    Some((_, true)) => {}
+                    _ => self.turn_to(machine, lineage),
                 }
             }
             EpochOrder::Conflict => {
                 self.tables.epochs.change(&machine, |row| row.conflict = Some(epoch));
-                if let Some((host, false)) = teller {
+                if let Some((host, tells)) = teller
+                    && (!tells || self.is_stranger(host, machine))
+                {
                     self.contests(lineage, host, at);
                 }
             }
@@ -250,6 +255,15 @@ impl Core {
                 self.contests(lineage, host, at);
             }
         }
+    }
+}
+
+impl Core {
+    /// Whether a host is none of the two of a machine's protection: what it owns by itself, as one
+    /// that kept the replica once and on which somebody brought it up, a person has to settle.
+    fn is_stranger(&self, host: HostId, machine: MachineId) -> bool {
+        let row = self.tables.protections.get(&machine).filter(|row| row.is_live());
+        row.is_some_and(|row| !row.hosts().contains(&host)) && self.may_speak_to(host)
     }
 }
 

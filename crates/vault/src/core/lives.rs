@@ -256,7 +256,25 @@ impl Core {
             source: self.seen(row.source(), row.machine, at),
             target: self.seen(row.target(), row.machine, at),
             whole_point: self.has_whole_point(row),
+            not_current: self.not_current(row),
             known,
+        }
+    }
+
+    /// What keeps the target from getting the last state of a machine that is shut down now.
+    pub(crate) fn not_current(&self, row: &ProtectionRow) -> Option<String> {
+        let replica = self.replica_on(row.target(), row.machine);
+        if let Some(fault) = replica.and_then(|replica| replica.faults.first()) {
+            return Some(format!("its replica is damaged: {fault}"));
+        }
+        match &self.source_of(row)?.phase {
+            SourcePhase::Retrying { why } => {
+                Some(format!("the last cycle failed, and is tried again: {why}"))
+            }
+            SourcePhase::Failed { why } => Some(format!("replication has stopped: {why}")),
+            SourcePhase::Waiting { why } => Some(format!("replication waits: {why}")),
+            SourcePhase::ResyncNeeded { why } => Some(format!("everything must be compared anew: {why}")),
+            _ => None,
         }
     }
 
@@ -308,8 +326,15 @@ impl Core {
         let replica = self.replica_on(keeper, row.machine);
         let kept = replica.is_some_and(|replica| replica.newest.is_some());
         let sent = keeper == row.target() && self.source_of(row).is_some_and(|s| s.newest.is_some());
-        // The home of a machine that is away has the disks of which it ran.
-        kept || sent || (row.life.is_away() && row.target() == row.life.home)
+        kept || sent || self.home_has_its_disks(row)
+    }
+
+    /// Whether the home of a machine that is away has the disks of which it ran there: by what it
+    /// shows, and while they have not become its replica.
+    fn home_has_its_disks(&self, row: &ProtectionRow) -> bool {
+        let home = row.target();
+        let shown = self.tables.machines.get(&(home, row.machine)).is_some();
+        row.life.is_away() && home == row.life.home && shown && row.life.copying != Copying::Seeding
     }
 
     /// What time brings: drills that were open for long enough, flattening whose time has come.
@@ -318,26 +343,28 @@ impl Core {
             return;
         }
         self.drop_unanswered_points(at);
-        let live = self.tables.protections.rows().filter(|row| row.is_live());
-        let due = |row: &&ProtectionRow| {
-            let late = |until: Option<u64>| until.is_some_and(|until| until <= at.wall_ms);
+        let of = |row: &ProtectionRow| Report { epoch: row.life.epoch, event: Event::DrillOverdue };
+        let late = |until: Option<u64>| until.is_some_and(|until| until <= at.wall_ms);
+        let live = || self.tables.protections.rows().filter(|row| row.is_live());
+        let over = live().filter(|row| {
             let drill = row.life.drill.as_ref();
-            let over = drill.is_some_and(|d| d.phase != DrillPhase::CleaningUp && late(d.until_ms));
-            over || matches!(row.life.flat, Flat::Scheduled { at_ms } if at_ms <= at.wall_ms)
-        };
-        let due: Vec<(MachineId, bool)> =
-            live.filter(due).map(|row| (row.machine, row.life.drill.is_some())).collect();
-        for (machine, drill) in due {
-            let Some(epoch) = self.tables.protections.get(&machine).map(|row| row.life.epoch) else {
-                continue;
-            };
-            if drill {
-                self.happens(machine, &Report { epoch, event: Event::DrillOverdue }, at);
-                let order = Order::new(Operation::CleanUp, 0);
-                // Where it cannot be ordered now, it is at the next look.
-                let _ = self.atomically(|core| core.operate(machine, &order, at));
-            } else {
-                self.happens(machine, &Report { epoch, event: Event::FlattenBegun }, at);
+            drill.is_some_and(|drill| drill.phase != DrillPhase::CleaningUp && late(drill.until_ms))
+        });
+        let over: Vec<(MachineId, Report)> = over.map(|row| (row.machine, of(row))).collect();
+        let due =
+            live().filter(|row| matches!(row.life.flat, Flat::Scheduled { at_ms } if late(Some(at_ms))));
+        let due: Vec<(MachineId, Report)> =
+            due.map(|row| (row.machine, Report { event: Event::FlattenBegun, ..of(row) })).collect();
+        for (machine, report) in over {
+            self.happens(machine, &report, at);
+            let order = Order::new(Operation::CleanUp, 0);
+            // Where it cannot be ordered now, it is at the next look.
+            let _ = self.atomically(|core| core.operate(machine, &order, at));
+        }
+        for (machine, report) in due {
+            self.happens(machine, &report, at);
+            let flat = self.tables.protections.get(&machine).map(|row| row.life.flat);
+            if flat == Some(Flat::Flattening) {
                 let _ = self.atomically(|core| core.begin_flatten(machine, at));
             }
         }

@@ -99,5 +99,6 @@ tables! {
     in_memory {
         learning: LearningRow,
         observed: ObservedRow,
+        suspects: SuspectRow,
     }
 }

@@ -6,19 +6,14 @@
 use farshore_types::{HostId, MachineId};
 
 use super::Core;
-use crate::{Moment, rows::ProtectionRow};
+use crate::{
+    Moment,
+    rows::{ProtectionRow, SuspectRow},
+};
 
 /// Milliseconds for which a machine has to be seen on two hosts, and which both must confirm by
 /// another report: longer than any migration takes to switch, and than a report is under way.
 const CONFIRM_MS: u64 = 10_000;
-
-/// A machine that was seen to run on another host besides its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Suspect {
-    host: HostId,
-    /// Since when, by [`Moment::mono_ms`].
-    since_ms: u64,
-}
 
 impl Core {
     /// Whether a host says now that it runs a machine, by an inventory that is its own of now.
@@ -48,14 +43,19 @@ impl Core {
     pub(super) fn see_to_twins(&mut self, at: &Moment) {
         let mut seen = self.seen_twice(at);
         seen.dedup_by_key(|(machine, _)| *machine);
-        let before = std::mem::take(&mut self.suspects);
-        for (machine, host) in &seen {
-            let same = before.get(machine).filter(|suspect| suspect.host == *host);
-            let suspect = same.copied().unwrap_or(Suspect { host: *host, since_ms: at.mono_ms });
-            self.suspects.insert(*machine, suspect);
+        let over = self.tables.suspects.rows().map(|row| row.machine);
+        let over = over.filter(|machine| !seen.iter().any(|(twice, _)| twice == machine));
+        for machine in over.collect::<Vec<_>>() {
+            self.tables.suspects.remove(&machine);
+        }
+        for (machine, host) in seen {
+            let known = self.tables.suspects.get(&machine).filter(|row| row.host == host);
+            if known.is_none() {
+                self.tables.suspects.put(SuspectRow { machine, host, since_ms: at.mono_ms });
+            }
         }
         let twin_of = |row: &ProtectionRow| {
-            let suspect = self.suspects.get(&row.machine)?;
+            let suspect = self.tables.suspects.get(&row.machine)?;
             let confirmed = row.twin == Some(suspect.host) || self.is_confirmed(row, suspect, at);
             confirmed.then_some(suspect.host)
         };
@@ -67,7 +67,7 @@ impl Core {
         }
     }
 
-    fn is_confirmed(&self, row: &ProtectionRow, suspect: &Suspect, at: &Moment) -> bool {
+    fn is_confirmed(&self, row: &ProtectionRow, suspect: &SuspectRow, at: &Moment) -> bool {
         let again = |host: HostId| {
             let seen = self.observed_of(host);
             seen.is_some_and(|seen| seen.mono_ms.saturating_sub(seen.age_ms) > suspect.since_ms)

@@ -1,5 +1,5 @@
 //! Whether a protection's life has come to where a job's step waits for, or has gone elsewhere;
-//! and the two things that time decides about it.
+//! and what time decides about it.
 
 use farshore_job::{EffectId, Progress};
 use farshore_protection::{
@@ -17,6 +17,9 @@ use crate::{Core, Moment, rows::ProtectionRow};
 /// Milliseconds after which a machine that does not shut down, and is not to be switched off, is
 /// left running, and the move is given up.
 const STOP_MS: u64 = 600_000;
+/// Milliseconds after which a machine that is off for its last cycle is let run again, where that
+/// cycle does not come: the line is cut, or the other host is gone.
+const STALLED_MS: u64 = 120_000;
 /// Milliseconds for which an unplanned failover tries to stop the machine and to send the rest.
 const TRY_MS: u64 = 120_000;
 
@@ -60,6 +63,10 @@ impl Core {
                 let order = Order::new(Operation::Abort, 0);
                 let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
             }
+            (Goal::Sealed { .. }, Phase::Stopped) if for_ms >= STALLED_MS && self.stalls(&row, at) => {
+                let order = Order::new(Operation::Abort, 0);
+                let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
+            }
             (Goal::Tried { point, .. }, Phase::Stopping | Phase::Stopped)
                 if for_ms >= TRY_MS || self.silence(row.source(), at).is_some() =>
             {
@@ -70,6 +77,11 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Whether the last cycle of a machine that is off gets nowhere now.
+    fn stalls(&self, row: &ProtectionRow, at: &Moment) -> bool {
+        self.silence(row.target(), at).is_some() || self.not_current(row).is_some()
     }
 
     pub(super) fn is_on_course(&self, machine: MachineId, goal: &Goal, at: &Moment) -> Look {
@@ -272,7 +284,9 @@ impl Core {
 
 /// The phase of a hand-over that time may decide about.
 fn under(life: &Life, goal: &Goal) -> Option<Phase> {
-    let (Goal::Stopped { next, .. } | Goal::Tried { next, .. }) = goal else { return None };
+    let (Goal::Stopped { next, .. } | Goal::Sealed { next } | Goal::Tried { next, .. }) = goal else {
+        return None;
+    };
     match way(life, next) {
         Way::Under(over) => Some(over.phase),
         _ => None,

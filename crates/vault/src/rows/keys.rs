@@ -35,6 +35,7 @@ keyed! {
     NoticeRow, "notice", u64, number;
     TokenRow, "token", uuid::Uuid, id;
     ObservedRow, "observed", farshore_types::HostId, host;
+    SuspectRow, "suspect", farshore_types::MachineId, machine;
 }
 
 impl Row for MachineRow {

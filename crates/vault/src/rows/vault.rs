@@ -156,6 +156,17 @@ pub struct ObservedRow {
     pub report: HostReport,
 }
 
+/// A machine that was seen to run on another host besides its own; in memory only: it is seen again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspectRow {
+    /// Which machine.
+    pub machine: MachineId,
+    /// The other host.
+    pub host: HostId,
+    /// Since when, by [`Moment::mono_ms`](crate::Moment::mono_ms).
+    pub since_ms: u64,
+}
+
 /// Who has spoken to this term; in memory only, and made anew at every start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearningRow {

@@ -54,6 +54,8 @@ pub(super) struct Agent {
     pub(super) lives: bool,
     /// What it has of each machine.
     pub(super) hands: BTreeMap<MachineId, Hand>,
+    /// Why its cycles fail.
+    pub(super) retries: Option<&'static str>,
     /// How far each copy is, in parts; lost in a kill.
     copies: BTreeMap<MachineId, u64>,
     /// The last comparison done of each machine; durable.
@@ -84,6 +86,7 @@ impl Agent {
             dies_before_record: false,
             lives: false,
             hands: BTreeMap::new(),
+            retries: None,
             copies: BTreeMap::new(),
             resynced: BTreeMap::new(),
             run: 1,
@@ -175,6 +178,9 @@ impl Agent {
         }
         let (done_parts, total) = (at * GIB, PARTS * GIB);
         let phase = match (wanted && !over, done) {
+            _ if self.retries.is_some() => {
+                SourcePhase::Retrying { why: self.retries.unwrap_or_default().to_owned() }
+            }
             (false, _) => SourcePhase::Replicating,
             (true, None) => SourcePhase::Seeding { done: done_parts, total },
             (true, Some(_)) => {

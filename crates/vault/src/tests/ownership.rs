@@ -2,8 +2,12 @@
 
 use farshore_control::{Intent, Verdict};
 use farshore_policy::{Change, PolicyPatch};
+use farshore_protection::{Operation, State};
 
-use super::world::{World, id, machine};
+use super::{
+    failover::protected,
+    world::{World, id, machine},
+};
 use crate::{Bug, Command, Maintenance, MapTo};
 
 /// Where the replica of machine 1 is, as a place among the hosts.
@@ -75,7 +79,7 @@ fn a_vault_that_forgets_epochs_is_caught() {
 }
 
 #[test]
-fn two_owners_of_one_epoch_stop_resuming_and_enabling_until_somebody_decides() {
+fn two_owners_of_one_epoch_stop_resuming_until_somebody_decides_and_protection_begun_anew_does() {
     let (mut world, at) = broken_glass();
     world.agent(0).break_glass(id(1), 78);
     world.report(world.hosts[at]);
@@ -84,10 +88,28 @@ fn two_owners_of_one_epoch_stop_resuming_and_enabling_until_somebody_decides() {
     let resume = Command::SetPaused { machine: id(1), paused: false };
     assert_eq!(world.try_run(&resume).unwrap_err().code, "epoch-conflict");
     world.run(&Command::Disable { machine: id(1), replica: None, force: false });
-    let problem = world
-        .try_run(&Command::Enable(crate::Enable { machines: vec![id(1)], ..Default::default() }))
-        .unwrap_err();
-    assert!(problem.details.iter().any(|finding| finding.code == "epoch-conflict"));
+    let again = world.run(&Command::Enable(crate::Enable { machines: vec![id(1)], ..Default::default() }));
+    assert!(again.warnings.iter().any(|finding| finding.code == "epoch-conflict"), "{again:?}");
+    let settled = world.core.epoch(id(1)).unwrap();
+    assert_eq!((settled.epoch.number, settled.owner, settled.conflict), (3, world.hosts[0], None));
+}
+
+#[test]
+fn what_a_third_host_owns_by_itself_is_contested_and_a_person_settles_it() {
+    for number in [1, 2] {
+        let mut world = protected();
+        let third = 5 - world.target();
+        (1..=number).for_each(|token| world.agent(third).break_glass(id(1), 70 + token));
+        world.report(world.hosts[third]);
+        assert_eq!(world.state(), State::Contested, "by epoch {number}");
+        assert_eq!(world.row().source(), world.hosts[0], "nobody is believed silently");
+        let winner = Some(world.hosts[0]);
+        world.order_with(|order| order.winner = winner, Operation::DeclareWinner).unwrap();
+        world.rounds(4);
+        let row = world.row();
+        assert_eq!((row.life.rival, row.source()), (None, world.hosts[0]));
+        assert!(row.life.epoch.number > number.try_into().unwrap());
+    }
 }
 
 #[test]

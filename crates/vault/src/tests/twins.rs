@@ -64,7 +64,7 @@ fn a_host_that_is_not_heard_of_any_more_holds_nothing_back() {
     let mut world = doubled();
     world.rounds(5);
     assert_eq!(held_back(&world), Some("n2"));
-    for _ in 0..30 {
+    for _ in 0..60 {
         world.round_without(&[1]);
     }
     assert_eq!(held_back(&world), None, "its last word is old, and the machine needs its points");

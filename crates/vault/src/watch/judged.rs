@@ -7,6 +7,7 @@ use farshore_control::report::{PointAge, ReplicaState, SourcePhase, SourceState}
 use farshore_health::{
     CycleStats, Health, HostSigns, ProtectionSigns, SILENT_MS, SiteSigns, of_host, of_protection, of_site,
 };
+use farshore_protection::{HandOver, Phase, Stage};
 use farshore_types::{HostId, PointId};
 
 use super::Watch;
@@ -217,6 +218,8 @@ impl Core {
             target_silent_ms: ends.target_silent_ms,
             drill_overdue: row.life.drill.as_ref().is_some_and(|drill| drill.overdue),
             runs_on: &self.runs_at_once(row),
+            runs_nowhere: self.runs_nowhere(row, at).as_deref(),
+            held_on: self.held_on(row).as_deref(),
             conflict: row.life.rival.is_some()
                 || self.epoch(row.machine).is_some_and(|epoch| epoch.conflict.is_some()),
             maintenance: maintenance.as_deref(),
@@ -233,6 +236,23 @@ impl Core {
             hosts.push(twin);
         }
         hosts.into_iter().map(|host| self.host_name(host)).collect()
+    }
+
+    /// Why the other side does not take a machine that is sealed for it.
+    fn runs_nowhere(&self, row: &ProtectionRow, at: &Moment) -> Option<String> {
+        let sealed = |over: &HandOver| matches!(over.phase, Phase::Sealed | Phase::Aborting { sealed: true });
+        if !matches!(&row.life.stage, Stage::HandingOver(over) if sealed(over)) {
+            return None;
+        }
+        let cannot = self.standing(row.target(), row.machine).and_then(|standing| standing.cannot.as_ref());
+        let silent = self.silence(row.target(), at);
+        silent.or_else(|| cannot.map(|cannot| format!("{}; {}", cannot.what, cannot.advice)))
+    }
+
+    /// The host that holds the machine after a boot.
+    fn held_on(&self, row: &ProtectionRow) -> Option<String> {
+        let held = |host: &HostId| self.standing(*host, row.machine).is_some_and(|s| s.held_without_witness);
+        row.hosts().into_iter().find(held).map(|host| self.host_name(host))
     }
 
     /// The host in whose maintenance a protection stands still, by its name.

@@ -246,10 +246,9 @@ async fn note(managed: &Arc<Managed>, machine: MachineId, flattening: bool) -> R
 }
 
 impl Managed {
-    /// How far it is goes with the next usual report; what else is new is told at once.
+    /// Remembers how far it is, for the next report; what has changed besides is logged.
     fn set_flattening(&self, machine: MachineId, now: Option<Flattening>) {
-        let state = |at: &Option<Flattening>| at.as_ref().map(|at| (at.flat, at.failed.clone()));
-        let told = state(&now);
+        let told = now.clone();
         let mut acting = locked(&self.acting);
         let before = match now {
             Some(now) => acting.flattening.insert(machine, now),
@@ -259,17 +258,19 @@ impl Managed {
             }
         };
         drop(acting);
-        if state(&before) == told {
+        if before == told {
             return;
         }
-        match told {
+        self.news.soon.notify_one();
+        let state = |at: &Option<Flattening>| at.as_ref().map(|at| (at.flat, at.failed.clone()));
+        match state(&told) {
+            state_now if state_now == state(&before) => {}
             Some((true, _)) => tracing::info!(%machine, "its disks are its own"),
             Some((false, Some(why))) => {
                 tracing::warn!(%machine, what = why.what, advice = why.advice, "its disks are not made its own");
             }
             _ => {}
         }
-        self.news.soon.notify_one();
     }
 
     /// The disk of which a pull was begun in this run, and not looked for since.

@@ -231,9 +231,10 @@ impl Says for FailbackOrder {
 impl Says for UnplannedOrder {
     const OPERATION: Operation = Operation::UnplannedFailover;
 
-    fn order(self, _: &Core) -> Result<Order, Problem> {
+    fn order(self, core: &Core) -> Result<Order, Problem> {
         let point = choice(self.point.as_deref())?;
-        Ok(Order { point, try_to_stop: self.try_to_stop, ..new(Self::OPERATION, self.confirm) })
+        let to = self.to.map(|host| names::host(core, &host).map(|host| host.id)).transpose()?;
+        Ok(Order { point, to, try_to_stop: self.try_to_stop, ..new(Self::OPERATION, self.confirm) })
     }
 }
 

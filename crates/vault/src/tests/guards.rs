@@ -1,0 +1,204 @@
+//! What an order must not do to a machine that runs: nothing is shut down for a move that cannot
+//! end, nothing goes back by an order that was given twice, nothing is protected from where it does
+//! not run.
+
+use farshore_protection::{Choice, Confirm, DrillNetwork, Event, Flat, Operation, Report, Stage, State};
+use farshore_types::PointId;
+
+use super::{
+    courses::ordered,
+    failover::protected,
+    world::{World, id, machine},
+};
+use crate::{Command, Enable, MapTo};
+
+fn codes(world: &mut World) -> Vec<String> {
+    let at = world.moment();
+    let health = world.core.judge(world.core.protection(id(1)).unwrap(), &at).health;
+    health.reasons.into_iter().map(|reason| reason.code).collect()
+}
+
+/// The machine runs on the other side; home is back, with its old copy switched off.
+fn away() -> World {
+    let mut world = protected();
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    let at = world.source();
+    let mut facts = machine(1);
+    facts.brought_up_at = Some(PointId { epoch: 1, number: 1 });
+    world.agent(at).machines.push(facts);
+    world.agent(0).machines.iter_mut().for_each(|facts| facts.power = "off".to_owned());
+    world.rounds(2);
+    world
+}
+
+#[test]
+fn nothing_is_shut_down_for_a_move_while_cycles_fail() {
+    let mut world = protected();
+    world.agent(0).retries = Some("the line is cut");
+    world.rounds(1);
+    let refused = world.refused(Operation::PlannedFailover);
+    assert!(refused.code == "not-current" && refused.what.contains("the line is cut"), "{refused:?}");
+    assert_eq!(world.running(id(1)), [0]);
+    world.order(Operation::UnplannedFailover);
+}
+
+#[test]
+fn a_machine_whose_last_cycle_does_not_come_runs_again_where_it_was() {
+    let mut world = protected();
+    let away = world.target();
+    world.write(id(1), "x");
+    let job = world.order(Operation::PlannedFailover).jobs[0];
+    world.lost = vec![away];
+    world.rounds(2);
+    assert_eq!((world.state(), world.running(id(1))), (State::LastCycle, vec![]));
+    world.wait(100_000);
+    world.rounds(1);
+    assert_eq!(world.state(), State::LastCycle, "a moment is given to it");
+    world.wait(60_000);
+    world.rounds(3);
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![0]));
+    assert!(!world.core.job(job).unwrap().is_open(), "and its job says so");
+}
+
+#[test]
+fn what_is_sealed_for_a_host_that_is_gone_is_critical() {
+    let mut world = protected();
+    let away = world.target();
+    let last = PointId { epoch: 1, number: 9 };
+    world.write(id(1), "x");
+    world.order(Operation::PlannedFailover);
+    world.lost = vec![away];
+    world.rounds(2);
+    let Stage::HandingOver(over) = world.row().life.stage.clone() else { panic!("{:?}", world.row()) };
+    let (epoch, event) = (world.row().life.epoch, Event::Sealed { next: over.next, last });
+    let at = world.moment();
+    world.core.happens(id(1), &Report { epoch, event }, &at);
+    world.commit();
+    assert_eq!(world.state(), State::Sealed);
+    assert!(!codes(&mut world).contains(&"runs-nowhere".to_owned()), "a moment is given to it");
+    world.wait(130_000);
+    world.rounds(1);
+    assert!(codes(&mut world).contains(&"runs-nowhere".to_owned()), "{:?}", codes(&mut world));
+}
+
+#[test]
+fn a_point_and_a_try_to_stop_are_not_both_ordered() {
+    let mut world = protected();
+    let point = Choice::At(PointId { epoch: 1, number: 1 });
+    let both = world
+        .order_with(|order| (order.point, order.try_to_stop) = (point, true), Operation::UnplannedFailover);
+    assert_eq!(both.unwrap_err().code, "point-and-try-to-stop");
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![0]));
+}
+
+#[test]
+fn a_failover_that_is_ordered_twice_does_not_take_the_machine_back() {
+    let mut world = protected();
+    let [home, away] = [world.hosts[0], world.hosts[world.target()]];
+    world.order(Operation::UnplannedFailover);
+    let again = world.refused(Operation::UnplannedFailover);
+    assert_eq!(again.code, "failed-over", "on its way there");
+    world.rounds(4);
+    let again = world.refused(Operation::UnplannedFailover);
+    assert!(again.code == "failed-over" && again.advice.contains("--to n1"), "{again:?}");
+    let there = world.order_with(|order| order.to = Some(away), Operation::UnplannedFailover);
+    assert_eq!(there.unwrap_err().code, "goes-elsewhere");
+    assert_eq!(world.row().source(), away);
+    world.order_with(|order| order.to = Some(home), Operation::UnplannedFailover).unwrap();
+    world.rounds(4);
+    assert_eq!(world.row().source(), home, "said, it is done");
+}
+
+#[test]
+fn a_failed_over_machine_whose_new_host_is_lost_goes_back_without_more_words() {
+    let mut world = protected();
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    world.lost = vec![world.source()];
+    world.wait(130_000);
+    world.rounds(1);
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    assert_eq!(world.running(id(1)).first(), Some(&0));
+}
+
+#[test]
+fn a_home_without_the_machine_is_nothing_to_fail_over_to() {
+    let mut world = away();
+    ordered(&mut world, Operation::Commit);
+    world.hand(0, id(1)).points.clear();
+    world.agent(0).replicas.clear();
+    world.agent(0).machines.retain(|facts| facts.id != id(1));
+    world.rounds(2);
+    assert_eq!(world.refused(Operation::UnplannedFailover).code, "no-point");
+}
+
+#[test]
+fn what_runs_on_the_other_side_is_not_protected_from_its_old_copy() {
+    let mut world = away();
+    ordered(&mut world, Operation::Commit);
+    world.run(&Command::Disable { machine: id(1), replica: None, force: false });
+    world.rounds(2);
+    let enable = Command::Enable(Enable { machines: vec![id(1)], ..Enable::default() });
+    let refused = world.try_run(&enable).unwrap_err();
+    // Its cloud is the target of the pair: that is what stands against it, and is said of it.
+    assert!(refused.details.iter().any(|finding| finding.code == "cloud-not-source"), "{refused:?}");
+    world.rounds(2);
+    let running = world.running(id(1));
+    assert!(running.len() == 1 && running != [0], "it runs on: {running:?}");
+}
+
+#[test]
+fn a_flatten_whose_time_comes_leaves_a_test_failover_open_and_waits_for_a_move() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    world.order(Operation::TestFailover);
+    world.rounds(2);
+    let due = world.moment().wall_ms + 5_000;
+    world.order_with(|order| order.at_ms = Some(due), Operation::Flatten).unwrap();
+    world.wait(20_000);
+    let life = &world.row().life;
+    assert_eq!(life.flat, Flat::Flattening);
+    assert!(life.drill.as_ref().is_some_and(|drill| !drill.overdue), "{life:?}");
+
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    let due = world.moment().wall_ms + 60_000;
+    world.order_with(|order| order.at_ms = Some(due), Operation::Flatten).unwrap();
+    let at = world.source();
+    world.hand(at, id(1)).stubborn = true;
+    world.order(Operation::Failback);
+    world.wait(70_000);
+    assert!(matches!(world.row().life.stage, Stage::HandingOver(_)));
+    assert!(matches!(world.row().life.flat, Flat::Scheduled { .. }), "not beneath the move");
+}
+
+#[test]
+fn a_copy_is_not_connected_to_the_network_of_production() {
+    let mut world = protected();
+    let (from_site, to_site) = (world.sites[0], world.sites[1]);
+    let (from, to) = ("lan".to_owned(), Some("far".to_owned()));
+    world.run(&Command::MapNetwork(MapTo { from_site, to_site, from, to }));
+    let mut with = |name: &str| {
+        let network = DrillNetwork::Named(name.to_owned());
+        world.order_with(|order| order.network = network, Operation::TestFailover)
+    };
+    assert_eq!(with("far").unwrap_err().code, "production-network");
+    with("lab").unwrap();
+}
+
+#[test]
+fn a_drill_that_a_failover_ends_leaves_its_record() {
+    let mut world = protected();
+    world.order(Operation::TestFailover);
+    world.rounds(2);
+    let confirmed = [Confirm::DataLoss, Confirm::MayStillRun];
+    world.order_with(|order| order.confirmed.extend(confirmed), Operation::UnplannedFailover).unwrap();
+    world.rounds(3);
+    assert_eq!(world.row().drills.len(), 1);
+}
