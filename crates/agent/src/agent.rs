@@ -128,7 +128,7 @@ impl Agent {
         timing: Timing,
     ) -> Result<Agent, AgentError> {
         let dir = self.config.state_dir.clone();
-        let managed = Managed::open(me, upstreams, timing, Arc::clone(&self.files), dir)?;
+        let managed = Managed::open(me, upstreams, timing, Arc::clone(&self.files), dir, &self.boot)?;
         managed
             .places()
             .into_iter()

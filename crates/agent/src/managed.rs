@@ -61,6 +61,7 @@ use room::Room;
 
 pub(crate) use admission::unproved;
 pub(crate) use inventory::space;
+pub(crate) use life::ByHand;
 pub(crate) use report::certificate_until;
 pub(crate) use shown::app_points;
 pub use talk::run;
@@ -146,7 +147,7 @@ pub struct Managed {
 }
 
 impl Managed {
-    /// Takes up what an earlier run kept in `dir`.
+    /// Takes up what an earlier run kept in `dir`; `boot` tells this boot of the host from others.
     ///
     /// # Errors
     /// Where that cannot be read, or is of a newer agent.
@@ -156,6 +157,7 @@ impl Managed {
         timing: Timing,
         files: Arc<dyn Files>,
         dir: PathBuf,
+        boot: &str,
     ) -> Result<Managed, AgentError> {
         let (kept, damage) = Kept::load(&*files, &dir)?;
         let managed = Managed {
@@ -165,7 +167,7 @@ impl Managed {
             upstreams,
             files,
             dir,
-            ledger: Mutex::new(Ledger::restored(me, kept)),
+            ledger: Mutex::new(Ledger::restored(me, kept).in_boot(boot)),
             changing: tokio::sync::Mutex::default(),
             wanted: Notify::new(),
             news: Arc::default(),

@@ -153,7 +153,12 @@ pub(crate) async fn answer(agent: Option<&Arc<Agent>>, machine: MachineId) -> Re
         Err(error) => return unknown(error.fault().what),
     };
     let host = &agent.config().name;
+    let starts = agent.managed().is_some_and(|managed| managed.is_starting(machine));
     match found {
+        Ok(there) if there.power.is_off() && starts => {
+            let message = format!("machine '{}' is being started on host {host}", there.name);
+            Refusal::new(RefusalCode::BroughtUp, message, "stop it there first")
+        }
         Ok(there) if there.power.is_off() => {
             let message = format!("machine '{}' is off on host {host}", there.name);
             Refusal::new(RefusalCode::UnknownMachine, message, "nothing is to be done")
@@ -161,6 +166,10 @@ pub(crate) async fn answer(agent: Option<&Arc<Agent>>, machine: MachineId) -> Re
         Ok(there) => {
             let power = crate::commands::power(&there.power);
             let message = format!("machine '{}' is {power} on host {host}", there.name);
+            Refusal::new(RefusalCode::BroughtUp, message, "stop it there first")
+        }
+        Err(error) if error.kind == Kind::NoSuchMachine && starts => {
+            let message = format!("machine {machine} is being brought up on host {host}");
             Refusal::new(RefusalCode::BroughtUp, message, "stop it there first")
         }
         Err(error) if error.kind == Kind::NoSuchMachine => {

@@ -43,6 +43,8 @@ pub enum Bug {
     AnswersTwins,
     /// A machine is shut down to be moved to where it cannot be started.
     MovesBlindly,
+    /// After a boot a machine that is to run is started unless it ran here before (R8).
+    StartsUnasked,
     /// A machine is brought up without asking whether it runs on the other side.
     ProbesNobody,
 }

@@ -3,6 +3,7 @@
 //! without the vault. The agent makes a lineage durable before it does what is said here. This
 //! module must never ask anybody; it is told what was answered.
 
+mod boots;
 mod converge;
 
 use farshore_ownership::{self as ownership, Denied, Lineage, Occasion, Witness};
@@ -13,6 +14,7 @@ use crate::{
     Reason, Want,
     bug::{self, Bug},
 };
+pub use boots::Boots;
 pub use converge::{Do, Here, converge};
 
 /// Who answers a question for a witness.
@@ -153,14 +155,23 @@ pub enum Probe {
     Silent,
 }
 
-/// Issues the epoch by which a machine is brought up here without the vault (break-glass).
-/// Where the other host answers, it is told of the epoch, and must have kept it durably, before
-/// the machine is brought up here: else it could still accept a seal that is on its way, or
-/// start again what it had stopped and not sealed.
+/// Issues the epoch by which a machine is brought up here without the vault (break-glass):
+/// above all that the lineage knows, and `heard`, which was met without being made its own: a
+/// seal that arrived, what the other host answers. Where the other host answers, it is told of
+/// the epoch, and must have kept it durably, before the machine is brought up here: else it
+/// could still accept a seal that is on its way, or start again what it had stopped and not
+/// sealed.
 ///
 /// # Errors
-/// Where the other host runs it, or is silent, and nobody forces it.
-pub fn break_glass(lineage: &Lineage, probe: Probe, force: bool, token: u128) -> Result<Epoch, Reason> {
+/// Where the other host runs it, or is silent, where it was sealed here for that host, or where
+/// two own it, and nobody forces it.
+pub fn break_glass(
+    lineage: &Lineage,
+    heard: &[Epoch],
+    probe: Probe,
+    force: bool,
+    token: u128,
+) -> Result<Epoch, Reason> {
     if !force && !bug::is(Bug::ProbesNobody) {
         match probe {
             Probe::DoesNot => {}
@@ -177,12 +188,15 @@ pub fn break_glass(lineage: &Lineage, probe: Probe, force: bool, token: u128) ->
         if let Some(conflict) = lineage.conflict {
             return Err(reason_of(&Denied::Conflict { number: conflict.number }));
         }
+        if let Some(seal) = lineage.seal {
+            return Err(reason_of(&Denied::Sealed { next: seal.next.number }));
+        }
     }
     let sealed = lineage.seal.map(|seal| seal.next);
     let known: Vec<Epoch> = [Some(lineage.epoch), lineage.conflict, sealed]
         .into_iter()
         .flatten()
-        .chain(lineage.refused.iter().copied())
+        .chain(lineage.refused.iter().chain(heard).copied())
         .collect();
     Ok(ownership::issue_for_winner(&known, token))
 }

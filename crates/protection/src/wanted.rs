@@ -86,6 +86,15 @@ pub enum Want {
     Nothing,
 }
 
+impl Want {
+    /// Whether the machine is on its way from or to this host: that it is off is not its users'
+    /// doing then.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        matches!(self, Want::HandOver { .. } | Want::Accept { .. } | Want::BringUp { .. })
+    }
+}
+
 impl Wanted {
     /// What `host` is to do. Of a host that is neither of the two nothing is wanted: a machine
     /// that runs there has been migrated, or is strange, and is never stopped for that.

@@ -1,6 +1,7 @@
 //! `bring-up`: a machine comes up here at a point. Everything that can be refused is
-//! refused before anything changes; after that, every step may be repeated. This module
-//! must never start a machine over disks that show another point.
+//! refused before anything changes; after that, every step may be repeated. Under a vault
+//! `managed::life::glass` says who may have it. This module must never start a machine over
+//! disks that show another point.
 
 mod plan;
 
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     Agent, AgentError, OpenReplica,
     control::{BringUp, BroughtUp, Event, Observer, PointChoice, StartChoice},
+    managed::ByHand,
     probe::{self, Answer},
 };
 use plan::Plan;
@@ -33,8 +35,12 @@ pub(crate) async fn bring_up(
     let (phase, point) = standing(&replica, wanted.point).await?;
     let hypervisor = agent.hypervisor().await?;
     let there = ours(&*hypervisor, agent, replica.machine()).await?;
+    let runs = |machine: &Machine| match wanted.start {
+        StartChoice::Run => !machine.power.is_off() && !machine.power.is_paused(),
+        StartChoice::Paused | StartChoice::No => !machine.power.is_off(),
+    };
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase {
-        if at == point.id && there.as_ref().is_some_and(|machine| !machine.power.is_off()) {
+        if at == point.id && there.as_ref().is_some_and(runs) {
             return already(&replica, &*hypervisor, there, &point, wanted.start).await;
         }
         if at != point.id && !wanted.replace {
@@ -47,8 +53,10 @@ pub(crate) async fn bring_up(
     }
     let plan = Plan::make(agent, &replica, &point).await?;
     plan.check(&*hypervisor).await?;
-    if phase == Phase::Receiving && !wanted.force {
-        ask_its_host(agent, &replica, &plan.machine, observer).await?;
+    let epoch = take(agent, &replica, &plan, phase, &point, wanted.force, observer).await?;
+    if phase == (Phase::BroughtUp { point: point.id }) && there.as_ref().is_some_and(|it| !it.power.is_off())
+    {
+        return already(&replica, &*hypervisor, there, &point, wanted.start).await;
     }
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
         && at != point.id
@@ -56,7 +64,7 @@ pub(crate) async fn bring_up(
         observer.tell(Event::Note(format!("discarding the machine as it was brought up at {at}")));
         discard::end(agent, &replica).await?;
     }
-    let epoch = set(&replica, point.id).await?;
+    let epoch = set(&replica, point.id, epoch).await?;
     plan.write_nvram(agent)?;
     let power = come_up(&replica, &*hypervisor, &plan, point.id, wanted.start).await?;
     let running_after_ms = (wanted.start != StartChoice::No).then(|| millis(begun));
@@ -88,6 +96,37 @@ pub(crate) async fn as_it_would_be(
     point: &PointInfo,
 ) -> Result<String, AgentError> {
     Ok(Plan::make(agent, replica, point).await?.xml)
+}
+
+/// By which epoch it may be brought up here, where a vault names the machine: that is decided by
+/// what this host holds of its owner, and by the other host's word. Else only who replicates it
+/// is asked.
+async fn take(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    plan: &Plan,
+    phase: Phase,
+    point: &PointInfo,
+    force: bool,
+    observer: &Observer,
+) -> Result<Option<Epoch>, AgentError> {
+    if let Some(managed) = agent.managed() {
+        let by_hand = ByHand {
+            machine: replica.machine(),
+            name: plan.machine.clone(),
+            point: point.id,
+            stands: phase == (Phase::BroughtUp { point: point.id }),
+            stored: replica.run(|store| store.epoch()).await,
+            force,
+        };
+        if let Some(epoch) = managed.take_by_hand(agent, &by_hand, observer).await? {
+            return Ok(Some(epoch));
+        }
+    }
+    if phase == Phase::Receiving && !force {
+        ask_its_host(agent, replica, &plan.machine, observer).await?;
+    }
+    Ok(None)
 }
 
 /// Whether the machine runs where it was replicated from: only that host can say. Where it
@@ -169,13 +208,16 @@ async fn already(
     })
 }
 
-/// Sets the disks to the point by an epoch of our own (rule R1: highest known + 1).
-async fn set(replica: &Arc<OpenReplica>, point: PointId) -> Result<u64, AgentError> {
+/// Sets the disks to the point by the epoch, or by one of the replica's own where no vault names
+/// the machine (rule R1: highest known + 1).
+async fn set(replica: &Arc<OpenReplica>, point: PointId, epoch: Option<Epoch>) -> Result<u64, AgentError> {
     let set = move |store: &mut Replica| {
+        let held = store.epoch();
         if store.phase() == (Phase::BroughtUp { point }) {
-            return Ok(store.epoch().number);
+            return Ok(epoch.unwrap_or(held).number);
         }
-        let epoch = Epoch { number: store.epoch().number + 1, token: uuid::Uuid::new_v4().as_u128() };
+        let next = || Epoch { number: held.number + 1, token: uuid::Uuid::new_v4().as_u128() };
+        let epoch = epoch.unwrap_or_else(next);
         store.bring_up(point, epoch)?;
         Ok(epoch.number)
     };

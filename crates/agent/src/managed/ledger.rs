@@ -32,6 +32,8 @@ pub struct Ledger {
     past_in: BTreeMap<RequestId, u64>,
     places: BTreeMap<MachineId, PathBuf>,
     stations: BTreeMap<MachineId, Station>,
+    /// Which boot of the host this is.
+    boot: String,
 }
 
 /// What an answer from above came to.
@@ -64,7 +66,13 @@ impl Ledger {
             past_in: kept.past_in.into_iter().collect(),
             places: kept.places.into_iter().collect(),
             stations: kept.stations.into_iter().map(|station| (station.machine, station)).collect(),
+            boot: String::new(),
         }
+    }
+
+    /// The same in a boot of the host.
+    pub fn in_boot(self, boot: &str) -> Ledger {
+        Ledger { boot: boot.to_owned(), ..self }
     }
 
     /// As it is kept.
@@ -213,8 +221,26 @@ impl Ledger {
         taken.changed.insert(document.key.clone());
     }
 
-    /// Takes notice of an epoch, from wherever.
+    /// Takes notice of an epoch that somebody tells now: whose the machine is is known in this
+    /// boot of the host from then on (rule R8).
     pub fn hear(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
+        let heard = self.hold(machine, epoch, owner);
+        if heard == Heard::Superseded {
+            self.know(machine);
+        }
+        heard
+    }
+
+    /// Takes notice of an epoch that was found on this host, of whenever.
+    pub fn find(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
+        let heard = self.hold(machine, epoch, owner);
+        if heard == Heard::Superseded {
+            self.station_mut(machine).boots.forget();
+        }
+        heard
+    }
+
+    fn hold(&mut self, machine: MachineId, epoch: &Epoch, owner: HostId) -> Heard {
         match self.lineages.get_mut(&machine) {
             Some(lineage) => lineage.hear(epoch, owner),
             None => {
@@ -222,6 +248,19 @@ impl Ledger {
                 Heard::Superseded
             }
         }
+    }
+
+    /// Somebody has said in this boot that the machine is this host's.
+    pub fn know(&mut self, machine: MachineId) {
+        let boot = self.boot.clone();
+        self.station_mut(machine).boots.know(&boot);
+    }
+
+    /// The machine was looked at: whether it runs, and whether it is on its way. Whether
+    /// anything is new by that.
+    pub fn look(&mut self, machine: MachineId, runs: bool, moved: bool) -> bool {
+        let boot = self.boot.clone();
+        self.station_mut(machine).boots.look(&boot, runs, moved)
     }
 
     /// Which host this is.
@@ -392,7 +431,9 @@ impl Ledger {
     /// # Errors
     /// As [`Lineage::accept`].
     pub fn accept(&mut self, me: HostId, seal: &Seal) -> Result<(), Denied> {
-        self.known(seal.machine)?.accept(me, seal)
+        self.known(seal.machine)?.accept(me, seal)?;
+        self.know(seal.machine);
+        Ok(())
     }
 
     /// Refuses the seal of an epoch for good.

@@ -14,6 +14,7 @@ mod autostart;
 mod beside;
 mod drill;
 mod flatten;
+mod glass;
 mod letters;
 mod look;
 mod start;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Managed, ledger::Ledger, locked, wanted::Role};
 use crate::{Agent, AgentError};
+pub(crate) use glass::ByHand;
 use look::Seen;
 pub(super) use station::Station;
 pub(super) use told::standings;
@@ -228,18 +230,21 @@ async fn clear_shelf(agent: &Arc<Agent>, seen: &Seen) -> Result<(), AgentError> 
     }
 }
 
+const STARTING: &str = "starting the machine";
+const BRINGING_UP: &str = "bringing the machine up";
+
 /// What is being done, for people.
 fn said(what: &Do) -> Option<&'static str> {
     Some(match what {
         Do::Nothing | Do::Hear | Do::Refuse(_) => return None,
-        Do::Start => "starting the machine",
+        Do::Start => STARTING,
         Do::AskWitness => "asking the other host whether it has taken over",
         Do::AskRefusal(_) => "asking the other host to refuse the machine",
         Do::ShutDown { .. } => "shutting the machine down",
         Do::SendRest => "sending what the other host does not have yet",
         Do::Seal(_) => "sealing the machine",
         Do::Accept(_) => "accepting the machine",
-        Do::BringUp { .. } => "bringing the machine up",
+        Do::BringUp { .. } => BRINGING_UP,
         Do::Fence(_) => "fencing this host's copy",
         Do::Adopt => "making the disks that are here the replica",
     })
@@ -313,6 +318,12 @@ impl Managed {
             true => acting.held.insert(machine),
             false => acting.overridden.remove(&machine) | acting.held.remove(&machine),
         };
+    }
+
+    /// Whether it may come to run at any moment: who asks is told so.
+    pub(crate) fn is_starting(&self, machine: MachineId) -> bool {
+        let acting = locked(&self.acting);
+        acting.doing.get(&machine).is_some_and(|doing| [STARTING, BRINGING_UP].contains(&doing.what.as_str()))
     }
 
     /// Copies that test failovers run here: no machines of anybody's.

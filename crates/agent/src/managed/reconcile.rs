@@ -91,7 +91,7 @@ async fn hear_owners(agent: &Arc<Agent>, managed: &Arc<Managed>) {
         let known = managed.ledger().lineage(machine).map(|lineage| lineage.epoch);
         if known.is_none_or(|known| known.number < held.number) {
             let heard =
-                managed.change(move |ledger| ((), ledger.hear(machine, &held, me) != HEARD_NOTHING)).await;
+                managed.change(move |ledger| ((), ledger.find(machine, &held, me) != HEARD_NOTHING)).await;
             if let Err(error) = heard {
                 tracing::error!(%machine, error = error.fault().what, "an epoch cannot be kept");
             }

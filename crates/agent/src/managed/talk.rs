@@ -265,7 +265,8 @@ mod tests {
 
     fn managed() -> Managed {
         let files = Arc::new(MemoryFiles::new());
-        Managed::open(HostId(Uuid::nil()), Vec::new(), Timing::default(), files, "/state".into()).unwrap()
+        Managed::open(HostId(Uuid::nil()), Vec::new(), Timing::default(), files, "/state".into(), "first")
+            .unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,7 +91,11 @@ async fn fence(managed: &Arc<Managed>, replica: &Arc<OpenReplica>) -> Result<(),
     match step {
         Fence::Nothing => {}
         Fence::Hear { epoch, owner } => {
-            let heard = managed.change(move |ledger| hear(ledger, machine, &epoch, owner)).await?;
+            let find = move |ledger: &mut super::ledger::Ledger| {
+                let heard = ledger.find(machine, &epoch, owner);
+                (heard, matches!(heard, Heard::Superseded | Heard::Conflict))
+            };
+            let heard = managed.change(find).await?;
             if heard == Heard::Conflict {
                 replica.set_halted(admission::halted(&managed.ledger(), machine));
             }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use farshore_control::{
-    Verdict,
-    ownership::{Heard, Lineage},
-};
+use farshore_control::{Verdict, ownership::Lineage};
 use farshore_protection::{
     BroughtUp, Choice, Operation, Want,
     fence::{self, Answered, AtBoot, Do, Fence, Here, Probe, Voice},
@@ -222,7 +219,7 @@ impl World {
             Verdict::Known => agent.fresh = relay.fresh,
             Verdict::EpochConflict { .. } => {
                 let wanted = doc.wanted();
-                agent.lineage.hear(&wanted.epoch, wanted.owner);
+                agent.hear(&wanted.epoch, wanted.owner);
             }
             _ => {}
         }
@@ -251,7 +248,8 @@ impl World {
         let agent = &self.agents[at];
         Here {
             runs: agent.runs,
-            booted: agent.booted,
+            booted: !agent.runs && agent.boots.is_unsure(&agent.boot),
+            ran: !agent.runs && agent.boots.ran_before(&agent.boot),
             fresh: agent.fresh,
             complete: agent.acked == agent.disk,
             brought_up: agent.brought_up.filter(|up| up.epoch == agent.lineage.epoch).map(|up| up.order),
@@ -271,22 +269,21 @@ impl World {
         let Some(doc) = self.agents[at].doc.clone() else { return false };
         let (wanted, me) = (doc.wanted(), host(at));
         let next = self.next_of(at);
+        let looked = self.look(at, wanted.of(me));
         let agent = &mut self.agents[at];
         match next {
-            Do::Nothing => return false,
-            Do::Hear => {
-                agent.lineage.hear(&wanted.epoch, wanted.owner);
-            }
+            Do::Nothing => return looked,
+            Do::Hear => agent.hear(&wanted.epoch, wanted.owner),
             Do::Start => self.start(at),
-            Do::AskWitness => return self.ask_witness(at, false),
+            Do::AskWitness => return self.ask_witness(at, false) || looked,
             Do::AskRefusal(next) => {
                 if !self.talk() || !self.agents[1 - at].lineage.refused.contains(&next) {
-                    return false;
+                    return looked;
                 }
                 self.agents[at].lineage.unseal(&next).unwrap();
             }
             Do::ShutDown { .. } | Do::Fence(_) => agent.runs = false,
-            Do::SendRest => return self.replicate(at),
+            Do::SendRest => return self.replicate(at) || looked,
             Do::Seal(next) => {
                 let number = u64::from(agent.disk.unwrap_or(0));
                 let last = PointRef {
@@ -296,7 +293,7 @@ impl World {
                 let loses = agent.acked != agent.disk;
                 let disk = agent.disk.unwrap_or(0);
                 if agent.lineage.seal(me, last, next).is_err() {
-                    return false;
+                    return looked;
                 }
                 let planned = matches!(wanted.source, Want::HandOver { last_cycle: true, .. });
                 if planned {
@@ -309,6 +306,7 @@ impl World {
             }
             Do::Accept(seal) => {
                 agent.lineage.accept(me, &seal).unwrap();
+                agent.is_told();
                 // After a last cycle that is what starts; else the disks are as they were left.
                 if matches!(wanted.source, Want::HandOver { last_cycle: true, .. }) || agent.disk.is_none() {
                     agent.points.extend(agent.disk);
@@ -316,9 +314,9 @@ impl World {
                     agent.acked = agent.newest;
                 }
             }
-            Do::Refuse(next) => return agent.lineage.refuse(&next).is_ok(),
+            Do::Refuse(next) => return agent.lineage.refuse(&next).is_ok() || looked,
             Do::BringUp { point, order, .. } => self.bring_up(at, point == Choice::AsLeft, order),
-            Do::Adopt if agent.adopted == Some(agent.lineage.epoch) => return false,
+            Do::Adopt if agent.adopted == Some(agent.lineage.epoch) => return looked,
             Do::Adopt => {
                 agent.points.extend(agent.disk);
                 agent.adopted = Some(agent.lineage.epoch);
@@ -326,6 +324,12 @@ impl World {
             }
         }
         true
+    }
+
+    /// What an agent notes at each look, before it acts.
+    fn look(&mut self, at: usize, mine: Want) -> bool {
+        let agent = &mut self.agents[at];
+        agent.boots.look(&agent.boot, agent.runs, mine.is_moving())
     }
 
     /// Starts what is there.
@@ -366,6 +370,8 @@ impl World {
             AtBoot::Hold(_) => return false,
             AtBoot::Never(_) => return self.hear_other(at),
         }
+        let agent = &mut self.agents[at];
+        agent.boots.know(&agent.boot);
         self.start(at);
         true
     }
@@ -375,8 +381,9 @@ impl World {
         if !self.talk() {
             return false;
         }
-        let other = self.agents[1 - at].lineage.clone();
-        self.agents[at].lineage.hear(&other.epoch, other.owner) != Heard::Known
+        let (before, other) = (self.agents[at].lineage.clone(), self.agents[1 - at].lineage.clone());
+        self.agents[at].hear(&other.epoch, other.owner);
+        self.agents[at].lineage != before
     }
 
     fn send(&mut self, at: usize) -> bool {
@@ -409,11 +416,11 @@ impl World {
             Admission::TakesOver | Admission::Same => {}
             _ => {
                 // Both learn of the other's epoch by that.
-                there.lineage.hear(&epoch, host(at));
+                there.hear(&epoch, host(at));
                 return self.hear_other(at);
             }
         }
-        there.lineage.hear(&epoch, host(at));
+        there.hear(&epoch, host(at));
         there.newest = disk;
         there.points.extend(disk);
         self.agents[at].acked = disk;
@@ -437,6 +444,7 @@ impl World {
         let agent = &mut self.agents[at];
         let was = std::mem::replace(&mut agent.up, true);
         agent.booted = true;
+        agent.boot += 1;
         !was
     }
 
@@ -487,15 +495,17 @@ impl World {
             (true, true) => Probe::Runs,
             (true, false) => Probe::DoesNot,
         };
+        let highest = self.talk().then(|| fence::witness(&other.lineage, 0).epoch);
         let agent = &mut self.agents[at];
         if !agent.up || agent.runs || (agent.newest.is_none() && agent.disk.is_none()) {
             return false;
         }
-        let Ok(epoch) = fence::break_glass(&agent.lineage, probe, force, token) else { return false };
-        agent.lineage.hear(&epoch, host(at));
+        let heard: Vec<Epoch> = highest.into_iter().chain(agent.seal_in.map(|seal| seal.next)).collect();
+        let Ok(epoch) = fence::break_glass(&agent.lineage, &heard, probe, force, token) else { return false };
+        agent.hear(&epoch, host(at));
         // Who answers is told of it, and keeps that, before anything is brought up.
         if probe != Probe::Silent {
-            self.agents[1 - at].lineage.hear(&epoch, host(at));
+            self.agents[1 - at].hear(&epoch, host(at));
         }
         self.ghost.confirmed |= force;
         self.ghost.alone.push(epoch);

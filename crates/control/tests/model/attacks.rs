@@ -15,7 +15,7 @@ use crate::{
     acts::{Act, apply},
     never, settle,
     vault::Kept,
-    world::{Left, World},
+    world::{Left, World, host},
 };
 
 /// A way through the model, every step of it looked at.
@@ -236,6 +236,29 @@ fn cancels() -> Story {
     tell(tell(story))
 }
 
+/// A machine is handed over and accepted there; that host boots before it has run it, with the
+/// document of before, and is cut off.
+fn booted_before_it_ever_ran() -> Story {
+    let story = (0..3).fold(moving(), |story, _| story.maybe(Act::Next(0)).maybe(Act::Send(0)));
+    let story = story.with(Act::Next(1)).with(Act::Crash(1)).with(Act::Cut).with(Act::Boot(1));
+    story.maybe(Act::Next(1)).maybe(Act::Next(1))
+}
+
+#[test]
+fn attack_6_a_host_that_boots_before_it_ever_ran_a_machine_asks_for_a_witness_too() {
+    let story = booted_before_it_ever_ran();
+    assert_eq!(story.world.agents[1].lineage.owner, host(1), "it was accepted");
+    assert_eq!(story.world.running(), Vec::<usize>::new());
+    story.is_fine().unwrap();
+    // Our own hand-over has shut it down, and it is not sealed.
+    let stopped = moving().with(Act::Next(0)).with(Act::Cut).with(Act::Crash(0)).with(Act::Boot(0));
+    let stopped = stopped.maybe(Act::Next(0)).maybe(Act::Next(0));
+    assert_eq!(stopped.world.running(), Vec::<usize>::new());
+    stopped.is_fine().unwrap();
+    let _planted = plant(Bug::StartsUnasked);
+    assert!(!booted_before_it_ever_ran().faults.is_empty());
+}
+
 #[test]
 fn attack_7_a_cancel_waits_for_the_receipt_and_the_later_order_is_told() {
     let story = cancels();
@@ -278,12 +301,16 @@ fn attack_8_without_force_nothing_is_brought_up_beside_a_machine_that_runs_or_ma
     assert!(!protected().maybe(Act::Alone { at: 1, force: false }).faults.is_empty());
 }
 
-/// Both hosts are taken by force; the one that was taken last is booted once more.
+/// Both hosts are taken by force while they do not see each other; the one that was taken last
+/// is booted once more, after the other one has heard of it.
 fn booted_as_a_twin() -> Story {
     let by_force = |at| Act::Alone { at, force: true };
-    let story = protected().with(Act::Cut).with(by_force(1)).with(Act::Mend);
+    let story = protected().with(Act::Cut).with(by_force(1));
     let story = story.with(Act::Crash(0)).with(Act::Boot(0)).with(by_force(0));
-    story.with(Act::Crash(0)).with(Act::Boot(0)).maybe(Act::Next(0))
+    let mut story = story.with(Act::Mend).with(Act::Crash(0)).with(Act::Boot(0));
+    let epoch = story.world.agents[0].lineage.epoch;
+    story.world.agents[1].hear(&epoch, host(0));
+    story.maybe(Act::Next(0))
 }
 
 /// Found by the exploration at a million worlds: the other host answered by the asker's own epoch,

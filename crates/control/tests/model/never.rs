@@ -22,16 +22,19 @@ fn both_run(after: &World) -> Option<String> {
     both.then(|| "the machine runs on both sides, and nobody has confirmed that".to_owned())
 }
 
-/// After a boot a machine starts only where the other side has not taken over (R8).
+/// After a boot a machine starts only where the other side has not taken over (R8), or where the
+/// vault says now that it is to be brought up there.
 fn started_by_nobody(before: &World, act: Act, after: &World) -> Option<String> {
     let Act::Next(at) = act else { return None };
     let started = !before.agents[at].runs && after.agents[at].runs && before.agents[at].booted;
     let taken =
         matches!(before.epoch(at).order_of(&before.epoch(1 - at)), EpochOrder::Newer | EpochOrder::Conflict);
-    let unasked = !before.talk();
-    let asked = before.next_of(at) == Do::AskWitness;
-    (started && asked && (taken || unasked))
-        .then(|| format!("host {at} has started the machine without a witness"))
+    let may = match before.next_of(at) {
+        Do::AskWitness => before.talk() && !taken,
+        Do::BringUp { .. } => before.agents[at].fresh,
+        _ => false,
+    };
+    (started && !may).then(|| format!("host {at} has started the machine without a witness"))
 }
 
 /// A replica is written by the owner of the highest epoch alone, and never under a machine.

@@ -67,3 +67,10 @@ fn a_machine_that_is_brought_up_beside_one_that_runs_is_found() {
     let fault = search(STATES).1.unwrap_or_default();
     assert!(fault.contains("runs on both sides"), "{fault}");
 }
+
+#[test]
+fn a_machine_that_is_started_after_a_boot_because_it_never_ran_there_is_found() {
+    let _planted = plant(Bug::StartsUnasked);
+    let fault = search(STATES).1.unwrap_or_default();
+    assert!(fault.contains("without a witness"), "{fault}");
+}

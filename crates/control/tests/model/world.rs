@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use farshore_control::{
     Version,
-    ownership::{Lineage, Seal},
+    ownership::{Heard, Lineage, Seal},
 };
-use farshore_protection::{BroughtUp, Life, Wanted};
+use farshore_protection::{BroughtUp, Life, Wanted, fence::Boots};
 use farshore_types::{Epoch, HostId, MachineId};
 use uuid::Uuid;
 
@@ -48,11 +48,17 @@ pub(crate) struct Agent {
     pub(crate) newest: Option<u32>,
     pub(crate) brought_up: Option<BroughtUp>,
     pub(crate) adopted: Option<Epoch>,
+    /// By which it judges whether a witness is needed.
+    pub(crate) boots: Boots<u8>,
     /// What the other host has acknowledged.
     pub(crate) acked: Option<u32>,
     /// In memory.
     pub(crate) up: bool,
     pub(crate) runs: bool,
+    /// Which boot of the host this is.
+    pub(crate) boot: u8,
+    /// Whether nobody has said in this boot that the machine is this host's: what is so,
+    /// whatever the agent holds of it.
     pub(crate) booted: bool,
     pub(crate) fresh: bool,
     pub(crate) seal_in: Option<Seal>,
@@ -127,14 +133,18 @@ impl World {
             newest: (at == 1).then_some(1),
             brought_up: None,
             adopted: None,
+            boots: Boots::default(),
             acked: (at == 0).then_some(1),
             up: true,
             runs: at == 0,
+            boot: 0,
             booted: false,
             fresh: true,
             seal_in: None,
         };
-        let agents = [agent(0), agent(1)];
+        let mut agents = [agent(0), agent(1)];
+        agents[0].boots.look(&0, true, false);
+        agents[1].boots.know(&0);
         let relay = |at: usize| Relay {
             doc: doc.clone(),
             fresh: true,
@@ -172,6 +182,19 @@ impl World {
 }
 
 impl Agent {
+    /// Takes notice of an epoch, from wherever, as the ledger does.
+    pub(crate) fn hear(&mut self, epoch: &Epoch, owner: HostId) {
+        if self.lineage.hear(epoch, owner) == Heard::Superseded {
+            self.is_told();
+        }
+    }
+
+    /// In this boot it is known whose the machine is.
+    pub(crate) fn is_told(&mut self) {
+        self.boots.know(&self.boot);
+        self.booted = false;
+    }
+
     pub(crate) fn told(&self) -> Told {
         Told {
             lineage: self.lineage.clone(),

@@ -15,8 +15,10 @@ use crate::{
 pub struct Here {
     /// Whether the machine runs here.
     pub runs: bool,
-    /// Whether the host was booted since the machine ran here, and no witness has spoken.
+    /// Whether it is off, and nobody has said since the host was booted that it is this host's.
     pub booted: bool,
+    /// Whether it is off, and ran when the host went down.
+    pub ran: bool,
     /// Whether the document was confirmed as the newest by the vault since this agent began to
     /// run, and within the time for which a stop holds. One from a cache stops nothing (R7).
     pub fresh: bool,
@@ -106,6 +108,8 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
         // What was done before the boot is not ordered again; what was not waits for a fresh word.
         Want::BringUp { order, .. } if here.booted && here.brought_up == Some(order) => Do::AskWitness,
         Want::BringUp { .. } if here.booted && !here.fresh => Do::Nothing,
+        // Off before the vault has heard that it ran: what it wrote here is not given up for that.
+        Want::BringUp { order, .. } if here.brought_up == Some(order) => bring_up(lineage, me, Do::Start),
         Want::BringUp { point, overlay, order } => {
             bring_up(lineage, me, Do::BringUp { point, overlay, order })
         }
@@ -123,21 +127,24 @@ fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
     }
 }
 
-/// A sealed machine needs the refusal; one of a host that was booted, a witness. Whether it
-/// runs otherwise is its users' business.
+/// A sealed machine needs the refusal; one that ran when its host went down, a witness. Whether
+/// it runs otherwise is its users' business.
 fn own(lineage: &Lineage, here: &Here) -> Do {
     match lineage.seal {
         Some(seal) => Do::AskRefusal(seal.next),
-        None if !here.runs && here.booted => Do::AskWitness,
+        None if !here.runs && here.ran => Do::AskWitness,
         None => Do::Nothing,
     }
 }
 
-/// The same, where it is to run.
+/// The same, where it is to run: also one that has never run here, or that a hand-over has shut
+/// down, needs the witness after a boot.
 fn run(lineage: &Lineage, me: HostId, here: &Here) -> Do {
-    let rests = own(lineage, here) == Do::Nothing && !here.runs;
-    let starts = rests && lineage.may_start(me, Occasion::Ordered).is_ok();
-    if starts { Do::Start } else { own(lineage, here) }
+    let rests = own(lineage, here);
+    if rests != Do::Nothing || here.runs || lineage.may_start(me, Occasion::Ordered).is_err() {
+        return rests;
+    }
+    if here.booted && !bug::is(Bug::StartsUnasked) { Do::AskWitness } else { Do::Start }
 }
 
 /// Unsealed, and without a vault that still wants it, the machine runs again (rule R3).

@@ -9,7 +9,7 @@ use farshore_protection::{
     Choice, Overlay, Want, Wanted,
     bug::{Bug, plant},
     fence::{
-        Act, Answered, AtBoot, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
+        Act, Answered, AtBoot, Boots, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
         on_claim, witness,
     },
     writer::{Admission, Writer, admit},
@@ -102,25 +102,32 @@ fn an_agent_that_stops_a_guest_on_a_rumour_is_caught() {
 #[test]
 fn without_the_vault_the_other_host_is_asked_first_and_the_epoch_is_above_all_that_is_known() {
     let held = lineage(5, HERE);
-    assert_eq!(break_glass(&held, Probe::Runs, false, 7).unwrap_err().code, "runs-there");
-    assert_eq!(break_glass(&held, Probe::Silent, false, 7).unwrap_err().code, "may-run-there");
-    assert_eq!(break_glass(&held, Probe::DoesNot, false, 7).unwrap().number, 6);
-    assert_eq!(break_glass(&sealed(5), Probe::Silent, true, 7).unwrap().number, 7);
+    assert_eq!(break_glass(&held, &[], Probe::Runs, false, 7).unwrap_err().code, "runs-there");
+    assert_eq!(break_glass(&held, &[], Probe::Silent, false, 7).unwrap_err().code, "may-run-there");
+    assert_eq!(break_glass(&held, &[], Probe::DoesNot, false, 7).unwrap().number, 6);
+    assert_eq!(break_glass(&held, &[epoch(6)], Probe::DoesNot, false, 7).unwrap().number, 7);
+    assert_eq!(break_glass(&sealed(5), &[], Probe::DoesNot, false, 7).unwrap_err().code, "sealed");
+    assert_eq!(break_glass(&sealed(5), &[], Probe::Silent, true, 7).unwrap().number, 7);
+    let mut two = lineage(5, HERE);
+    two.hear(&Epoch { number: 5, token: 2 }, THERE);
+    assert_eq!(break_glass(&two, &[], Probe::DoesNot, false, 7).unwrap_err().code, "contested");
+    assert_eq!(break_glass(&two, &[], Probe::DoesNot, true, 7).unwrap().number, 6);
     let mut refuses = lineage(5, THERE);
     refuses.refuse(&epoch(9)).unwrap();
-    assert_eq!(break_glass(&refuses, Probe::DoesNot, false, 7).unwrap().number, 10);
+    assert_eq!(break_glass(&refuses, &[], Probe::DoesNot, false, 7).unwrap().number, 10);
 }
 
 #[test]
 fn an_agent_that_probes_nobody_is_caught() {
     let _planted = plant(Bug::ProbesNobody);
-    assert!(break_glass(&lineage(5, HERE), Probe::Runs, false, 7).is_ok());
+    assert!(break_glass(&lineage(5, HERE), &[], Probe::Runs, false, 7).is_ok());
 }
 
 fn here() -> Here {
     Here {
         runs: true,
         booted: false,
+        ran: false,
         fresh: true,
         complete: false,
         brought_up: None,
@@ -168,10 +175,51 @@ fn whether_a_protected_machine_runs_is_its_users_business_except_after_a_boot() 
     let off = Here { runs: false, ..here() };
     assert_eq!(converge(&held, HERE, &mine, &here()), Do::Nothing);
     assert_eq!(converge(&held, HERE, &mine, &off), Do::Nothing);
-    assert_eq!(converge(&held, HERE, &mine, &Here { booted: true, ..off }), Do::AskWitness);
+    assert_eq!(converge(&held, HERE, &mine, &Here { booted: true, ..off }), Do::Nothing, "shut down before");
+    assert_eq!(converge(&held, HERE, &mine, &Here { booted: true, ran: true, ..off }), Do::AskWitness);
     assert_eq!(converge(&held, HERE, &wanted(Want::Run, Want::Receive), &off), Do::Start);
     let contested = wanted(Want::Hold, Want::Hold);
-    assert_eq!(converge(&held, HERE, &contested, &Here { booted: true, ..off }), Do::Nothing);
+    assert_eq!(converge(&held, HERE, &contested, &Here { booted: true, ran: true, ..off }), Do::Nothing);
+}
+
+/// A host boots that has accepted a machine and never ran it, and one whose machine a hand-over
+/// has shut down: what they do by the document that they hold.
+fn after_a_boot_without_a_run() -> [Do; 2] {
+    let over = wanted(
+        Want::HandOver { next: epoch(6), last_cycle: true, power_off: false },
+        Want::Accept { next: epoch(6) },
+    );
+    let booted = Here { runs: false, booted: true, fresh: false, ..here() };
+    let mut there = lineage(5, HERE);
+    there.accept(THERE, &sealed(5).seal.unwrap()).unwrap();
+    [converge(&there, THERE, &over, &booted), converge(&lineage(5, HERE), HERE, &over, &booted)]
+}
+
+#[test]
+fn after_a_boot_no_machine_is_started_without_a_witness_though_it_never_ran_or_we_shut_it_down() {
+    assert_eq!(after_a_boot_without_a_run(), [Do::AskWitness; 2]);
+    let _planted = plant(Bug::StartsUnasked);
+    assert_eq!(after_a_boot_without_a_run(), [Do::Start; 2], "the fault is caught");
+}
+
+#[test]
+fn in_which_boots_a_machine_was_known_to_be_this_hosts() {
+    let mut boots = Boots::default();
+    assert!(boots.is_unsure(&1) && !boots.ran_before(&1), "nothing is known of an agent of before");
+    boots.know(&1);
+    assert!(!boots.is_unsure(&1) && boots.is_unsure(&2) && !boots.ran_before(&2));
+    assert!(boots.look(&1, true, false) && !boots.look(&1, true, false));
+    assert!(boots.ran_before(&2) && !boots.ran_before(&1));
+    let mut shut = boots.clone();
+    assert!(shut.look(&1, false, false) && !shut.ran_before(&2) && shut.is_unsure(&2));
+    let mut moved = boots.clone();
+    assert!(!moved.look(&1, false, true) && moved.ran_before(&2), "it was shut down by a move");
+    // A look after the boot changes nothing before the witness has spoken.
+    assert!(!boots.look(&2, false, false) && boots.ran_before(&2) && boots.is_unsure(&2));
+    boots.know(&2);
+    assert!(!boots.is_unsure(&2));
+    boots.forget();
+    assert!(boots.is_unsure(&2));
 }
 
 #[test]
@@ -244,7 +292,9 @@ fn each_order_to_bring_a_machine_up_is_carried_out_once_and_none_from_a_cache_st
     assert_eq!(converge(&held, HERE, &other, &at(1, true)), begins);
     assert_eq!(converge(&held, HERE, &other, &at(1, false)), Do::Nothing, "it runs, and is stopped by that");
     assert_eq!(converge(&held, HERE, &other, &at(2, true)), Do::Nothing);
-    let booted = Here { runs: false, booted: true, ..at(2, true) };
+    let off = Here { runs: false, ..at(2, true) };
+    assert_eq!(converge(&held, HERE, &other, &off), Do::Start, "nothing that it wrote is given up");
+    let booted = Here { booted: true, ..off };
     assert_eq!(converge(&held, HERE, &other, &booted), Do::AskWitness);
     assert_eq!(converge(&held, HERE, &other, &Here { brought_up: Some(1), ..booted }), begins);
 }

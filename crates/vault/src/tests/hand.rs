@@ -141,6 +141,7 @@ impl World {
         let here = Here {
             runs: hand.runs,
             booted: false,
+            ran: false,
             fresh: true,
             complete: hand.acked == hand.disk,
             brought_up: hand.brought_up.filter(|up| up.epoch == lineage.epoch).map(|up| up.order),

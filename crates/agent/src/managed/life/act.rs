@@ -18,7 +18,7 @@ use super::{
     super::{Managed, ledger::Ledger, locked, room::Room},
     letters::Refuses,
     look::{Seen, left},
-    start, turn,
+    said, start, turn,
 };
 use crate::{Agent, AgentError};
 
@@ -43,6 +43,10 @@ impl Managed {
         what: Do,
     ) -> Result<bool, AgentError> {
         let machine = seen.protection.machine;
+        // Whoever has told of another owner meanwhile was answered that nothing is being done.
+        if self.ledger().lineage(machine) != Some(&seen.lineage) {
+            return Ok(true);
+        }
         match what {
             Do::Nothing => return Ok(false),
             Do::Hear => {
@@ -239,7 +243,12 @@ impl Managed {
                 return Err(AgentError::Request { what: reason.what, advice: reason.advice });
             }
         }
-        start::as_it_is(agent, self, seen).await?;
+        self.set_doing(machine, said(&Do::Start));
+        if self.ledger().lineage(machine) != Some(&seen.lineage) {
+            return Ok(true);
+        }
+        self.change(move |ledger| (ledger.know(machine), true)).await?;
+        start::start(agent, self, seen).await?;
         Ok(true)
     }
 

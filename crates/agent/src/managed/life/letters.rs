@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use farshore_control::{
     Protection,
-    ownership::{Lineage, Seal, Witness},
+    ownership::{Heard, Lineage, Seal, Witness},
 };
 use farshore_link::{Caller, LinkError, ask};
 use farshore_protection::fence;
@@ -31,6 +31,8 @@ enum Letter {
     Witness(MachineId, String),
     /// Its host was to start the machine when it boots. It may be said again.
     Autostart(MachineId),
+    /// A person has brought the machine up here without the vault, by this epoch.
+    Took(MachineId, Epoch),
 }
 
 /// An answer.
@@ -103,6 +105,20 @@ impl Managed {
         }
     }
 
+    /// Tells the other host that this one has taken the machine; when this returns, it has that
+    /// durably, and starts it no more.
+    pub(super) async fn tell_taken(
+        &self,
+        agent: &Agent,
+        machine: MachineId,
+        epoch: Epoch,
+    ) -> Result<(), AgentError> {
+        match self.write(agent, machine, &Letter::Took(machine, epoch)).await? {
+            Told::Kept => Ok(()),
+            other => Err(strange(&other)),
+        }
+    }
+
     async fn write(&self, agent: &Agent, machine: MachineId, letter: &Letter) -> Result<Told, AgentError> {
         let (target, wire) = {
             let ledger = self.ledger();
@@ -130,9 +146,10 @@ impl Managed {
         })?;
         let machine = match &letter {
             Letter::Sealed(seal) => seal.machine,
-            Letter::Refused(machine, _) | Letter::Witness(machine, _) | Letter::Autostart(machine) => {
-                *machine
-            }
+            Letter::Refused(machine, _)
+            | Letter::Witness(machine, _)
+            | Letter::Autostart(machine)
+            | Letter::Took(machine, _) => *machine,
         };
         let (lineage, from) = self.judge_writer(peer, machine)?;
         let told = match letter {
@@ -140,6 +157,7 @@ impl Managed {
             Letter::Autostart(_) => self.keep_autostart(machine, from).await?,
             Letter::Refused(_, next) if lineage.refused.contains(&next) => Told::Refuses(next),
             Letter::Refused(..) => Told::Knows(lineage.epoch, lineage.owner),
+            Letter::Took(_, epoch) => self.keep_taken(machine, epoch, from).await?,
             Letter::Witness(_, nonce) => {
                 let number = u128::from_str_radix(&nonce, 16).unwrap_or(0);
                 Told::Highest(nonce, fence::witness(&lineage, number).epoch)
@@ -169,6 +187,28 @@ impl Managed {
         let lineage = ledger.lineage(machine).cloned();
         let lineage = lineage.ok_or_else(|| no(format!("nothing is known of machine {machine}")))?;
         Ok((lineage, other.host))
+    }
+
+    async fn keep_taken(
+        self: &Arc<Self>,
+        machine: MachineId,
+        epoch: Epoch,
+        from: HostId,
+    ) -> Result<Told, Refusal> {
+        let keep = move |ledger: &mut Ledger| {
+            let heard = ledger.hear(machine, &epoch, from);
+            let held = ledger.lineage(machine).map(|held| (held.epoch, held.owner, held.conflict));
+            (held, matches!(heard, Heard::Superseded | Heard::Conflict))
+        };
+        let held = self
+            .change(keep)
+            .await
+            .map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
+        Ok(match held {
+            Some((held, owner, None)) if (held, owner) == (epoch, from) => Told::Kept,
+            Some((held, owner, _)) => Told::Knows(held, owner),
+            None => Told::Knows(epoch, from),
+        })
     }
 
     async fn keep_seal(

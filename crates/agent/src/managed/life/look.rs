@@ -38,14 +38,17 @@ impl Managed {
             Err(error) if error.kind == Kind::NoSuchMachine => None,
             found => Some(found?),
         };
-        let runs = runs(agent, there.as_ref()).await?;
+        let coming = station.coming_up_by(&lineage).is_some();
+        let runs = runs(agent, there.as_ref(), coming).await?;
         let left = match (&there, mine) {
             (Some(there), Want::HandOver { .. }) => left(agent, there).await?,
             _ => None,
         };
+        let boot = agent.boot().to_owned();
         let here = Here {
             runs,
-            booted: !runs && station.ran_in.as_ref().is_some_and(|boot| boot != agent.boot()),
+            booted: !runs && station.boots.is_unsure(&boot),
+            ran: !runs && station.boots.ran_before(&boot),
             fresh: self.is_fresh(),
             complete: left.is_some(),
             brought_up: station.brought_up_by(&lineage),
@@ -55,7 +58,7 @@ impl Managed {
         Ok(Some(Seen { protection, wanted, mine, lineage, station, there, here }))
     }
 
-    fn held(&self, machine: MachineId) -> Option<(Protection, Lineage, Station)> {
+    pub(super) fn held(&self, machine: MachineId) -> Option<(Protection, Lineage, Station)> {
         let ledger = self.ledger();
         let protection = ledger.protection(machine)?.clone();
         let lineage = ledger.lineage(machine)?.clone();
@@ -63,11 +66,12 @@ impl Managed {
     }
 }
 
-/// Whether the machine runs, and not only for a cycle of ours.
-pub(super) async fn runs(agent: &Agent, there: Option<&Machine>) -> Result<bool, AgentError> {
+/// Whether the machine runs, and does not only stand paused for a cycle of ours, or, where it is
+/// `coming` up, before its users get it.
+pub(super) async fn runs(agent: &Agent, there: Option<&Machine>, coming: bool) -> Result<bool, AgentError> {
     let Some(there) = there.filter(|there| !there.power.is_off()) else { return Ok(false) };
-    let state = source::dir_of(agent, there.id);
-    if !matches!(there.power, PowerState::Paused { .. }) || !was_started_for_a_cycle(&*agent.files, &state) {
+    let for_a_cycle = || was_started_for_a_cycle(&*agent.files, &source::dir_of(agent, there.id));
+    if !matches!(there.power, PowerState::Paused { .. }) || !(coming || for_a_cycle()) {
         return Ok(true);
     }
     Ok(agent.hypervisor().await?.has_run(there.id).await?)

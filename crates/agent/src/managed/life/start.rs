@@ -9,7 +9,7 @@ use farshore_control::ownership::Seal;
 use farshore_hypervisor::{GuestState, Hypervisor, Machine, Start};
 use farshore_protection::{BroughtUp, Choice, Overlay, Want};
 use farshore_replica::{Phase, PointInfo, Replica};
-use farshore_types::{Consistency, Epoch, MachineId, PointId, PointRef};
+use farshore_types::{Consistency, Epoch, MachineId, PointRef};
 
 use super::{
     super::{Managed, ledger::Ledger},
@@ -73,16 +73,14 @@ pub(super) async fn accept(
 
 /// Starts the machine of this host: at the point of the seal by which it came, else as it is.
 pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
-    let Some(seal) = seen.station.accepted_for(&seen.lineage) else {
-        return as_it_is(agent, managed, seen).await;
-    };
-    if seen.station.starts_as_left || seen.here.brought_up.is_some() {
-        let up = BroughtUp { epoch: seal.next, order: 0, at: None };
-        as_it_is(agent, managed, seen).await?;
-        return match seen.here.brought_up {
-            Some(_) => Ok(()),
-            None => remember(managed, seal.machine, up).await,
-        };
+    let came = seen.station.accepted_for(&seen.lineage).filter(|_| seen.here.brought_up.is_none());
+    let Some(seal) = came else { return as_it_is(agent, seen).await };
+    let at = (!seen.station.starts_as_left).then_some(seal.last.id);
+    let up = BroughtUp { epoch: seal.next, order: 0, at };
+    if at.is_none() {
+        comes_up(managed, seal.machine, up).await?;
+        as_it_is(agent, seen).await?;
+        return came_up(managed, seal.machine, up).await;
     }
     if let Some(there) = seen.there.as_ref().filter(|there| !is_ours(agent, there)) {
         make_way(agent, there).await?;
@@ -90,18 +88,15 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let replica = agent.replicas().get_or_create(seal.machine).await?;
     let _alone = replica.alone().await;
     let point = replica.run(move |store| store.point(seal.last.id)).await?;
-    let checkpoint = come_up(agent, &replica, &point, seal.next).await?;
+    comes_up(managed, seal.machine, up).await?;
+    forget_map(agent, seal.machine).await?;
+    let checkpoint = let_run(agent, &replica, &point, seal.next).await?;
     learn(agent, &replica, seal.last, checkpoint).await?;
-    ran_here(agent, managed, seal.machine).await?;
-    remember(managed, seal.machine, BroughtUp { epoch: seal.next, order: 0, at: Some(seal.last.id) }).await
+    came_up(managed, seal.machine, up).await
 }
 
 /// Starts it as it is.
-pub(super) async fn as_it_is(
-    agent: &Arc<Agent>,
-    managed: &Arc<Managed>,
-    seen: &Seen,
-) -> Result<(), AgentError> {
+async fn as_it_is(agent: &Arc<Agent>, seen: &Seen) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
     let hypervisor = agent.hypervisor().await?;
     if seen.there.is_none() {
@@ -110,7 +105,6 @@ pub(super) async fn as_it_is(
             advice: "define it again, or fail over to the other side".to_owned(),
         });
     }
-    ran_here(agent, managed, machine).await?;
     let now = hypervisor.machine(machine).await?;
     match now.power.is_off() {
         true => hypervisor.start(machine, Start::Running).await?,
@@ -128,24 +122,30 @@ pub(super) async fn bring_up(
     (choice, overlay, order): (Choice, Overlay, u64),
 ) -> Result<(), AgentError> {
     let (machine, epoch) = (seen.protection.machine, seen.lineage.epoch);
+    let coming = seen.station.coming_up_by(&seen.lineage);
+    // What this order has begun is gone on with, and not begun anew.
+    let again = coming.filter(|up| up.order == order);
+    let choice = again.and_then(|up| up.at).map_or(choice, Choice::At);
     let replica = agent.replicas().get(machine).await?;
-    let point = match &replica {
-        Some(replica) => chosen(replica, choice).await?,
-        None => None,
-    };
     let own = own_disks_of(agent, seen);
     if own == OwnDisks::Strange {
         return Err(strange(seen));
     }
-    let (Some(replica), Some(point), false) = (replica, point, own == OwnDisks::AsLeft) else {
+    let point = match &replica {
+        Some(replica) if own != OwnDisks::AsLeft => chosen(replica, choice).await?,
+        _ => None,
+    };
+    let (Some(replica), Some(point)) = (replica, point) else {
         // The disks that are here, or those on which it was left.
-        as_it_is(agent, managed, seen).await?;
-        return remember(managed, machine, BroughtUp { epoch, order, at: None }).await;
+        let up = BroughtUp { epoch, order, at: None };
+        comes_up(managed, machine, up).await?;
+        as_it_is(agent, seen).await?;
+        return came_up(managed, machine, up).await;
     };
     if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
         make_way(agent, there).await?;
     }
-    let begun = seen.here.brought_up.is_some();
+    let begun = seen.here.brought_up.is_some() || coming.is_some();
     if !begun && ran_before(&replica, seen).await {
         if seen.here.runs {
             // Looked at again when it is off.
@@ -158,10 +158,12 @@ pub(super) async fn bring_up(
     let _alone = replica.alone().await;
     let phase = replica.run(|store| store.phase()).await;
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
-        && (at != point.id || begun)
+        && (at != point.id || (begun && again.is_none()))
     {
         put_aside(agent, &replica, machine).await?;
     }
+    let up = BroughtUp { epoch, order, at: Some(point.id) };
+    comes_up(managed, machine, up).await?;
     if overlay == Overlay::AsLeft && replica.run(move |store| store.is_shelved(point.id)).await? {
         let id = point.id;
         replica
@@ -171,11 +173,9 @@ pub(super) async fn bring_up(
             })
             .await?;
     }
-    let at = point.id;
-    come_up(agent, &replica, &point, epoch).await?;
-    ran_here(agent, managed, machine).await?;
     forget_map(agent, machine).await?;
-    remember(managed, machine, BroughtUp { epoch, order, at: Some(at) }).await
+    let_run(agent, &replica, &point, epoch).await?;
+    came_up(managed, machine, up).await
 }
 
 /// Whether the machine was brought up here by an epoch of before, and nobody has kept what it
@@ -234,7 +234,7 @@ async fn put_aside(
 
 /// Brings the machine up at the point by the epoch, and lets it run. Before it does, the
 /// checkpoint is taken from which its first cycle starts; none where it runs already.
-async fn come_up(
+async fn let_run(
     agent: &Arc<Agent>,
     replica: &Arc<OpenReplica>,
     point: &PointInfo,
@@ -317,56 +317,41 @@ async fn forget_map(agent: &Arc<Agent>, machine: MachineId) -> Result<(), AgentE
     Ok(blocking(move || Learning::begin(&files, &state).map(drop)).await?)
 }
 
-/// From now on a boot of this host is one after the machine ran here.
-pub(super) async fn ran_here(
-    agent: &Agent,
-    managed: &Arc<Managed>,
-    machine: MachineId,
-) -> Result<(), AgentError> {
-    let boot = agent.boot().to_owned();
+/// Whether it ran when this host went down is known by the last look before that. One that its
+/// users have shut down is not started after a boot.
+pub(super) async fn note_run(agent: &Agent, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
+    let (machine, runs, moved) = (seen.protection.machine, seen.here.runs, seen.mine.is_moving());
+    if !seen.station.boots.clone().look(&agent.boot().to_owned(), runs, moved) {
+        return Ok(());
+    }
+    managed.change(move |ledger| ((), ledger.look(machine, runs, moved))).await
+}
+
+/// Durable before anything of it can run: what is found running is never begun anew.
+async fn comes_up(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> Result<(), AgentError> {
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
-        let new = station.ran_in.as_ref() != Some(&boot);
-        station.ran_in = Some(boot);
+        let new = station.coming_up != Some(up);
+        station.coming_up = Some(up);
         ((), new)
     };
     managed.change(note).await
 }
 
-/// Whether it ran when this host went down is known by the last look before that. One that its
-/// users have shut down is not started after a boot.
-pub(super) async fn note_run(agent: &Agent, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
-    let machine = seen.protection.machine;
-    if seen.here.runs {
-        return ran_here(agent, managed, machine).await;
-    }
-    if seen.station.ran_in.as_deref() != Some(agent.boot()) {
-        return Ok(());
-    }
-    let note = move |ledger: &mut Ledger| {
-        ledger.station_mut(machine).ran_in = None;
-        ((), true)
-    };
-    managed.change(note).await
-}
-
-async fn remember(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> Result<(), AgentError> {
+async fn came_up(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> Result<(), AgentError> {
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
-        (station.brought_up, station.fenced) = (Some(up), None);
+        (station.brought_up, station.coming_up, station.fenced) = (Some(up), None, None);
         ((), true)
     };
     managed.change(note).await
 }
 
-/// A machine that was started by a seal, and of which a crash kept that from being noted.
+/// A machine that runs by what was noted before, and of which a crash kept that from being noted.
 pub(super) async fn finish(managed: &Arc<Managed>, seen: &Seen) -> Result<bool, AgentError> {
-    let cut = seen
-        .station
-        .accepted_for(&seen.lineage)
-        .filter(|_| seen.here.runs && seen.here.brought_up.is_none() && seen.lineage.owner == managed.host());
-    let Some(seal) = cut else { return Ok(false) };
-    let at: Option<PointId> = Some(seal.last.id);
-    remember(managed, seal.machine, BroughtUp { epoch: seal.next, order: 0, at }).await?;
+    let coming = seen.station.coming_up_by(&seen.lineage);
+    let cut = coming.filter(|_| seen.here.runs && seen.lineage.owner == managed.host());
+    let Some(up) = cut else { return Ok(false) };
+    came_up(managed, seen.protection.machine, up).await?;
     Ok(true)
 }

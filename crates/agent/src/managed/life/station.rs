@@ -7,7 +7,7 @@ use farshore_control::{
     ownership::{Lineage, Seal},
     standing::Adopted,
 };
-use farshore_protection::BroughtUp;
+use farshore_protection::{BroughtUp, fence::Boots};
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,13 @@ pub struct Station {
     /// How it was brought up here last.
     #[serde(default)]
     pub brought_up: Option<BroughtUp>,
+    /// How it is being brought up: noted before it may run, so that whoever finds it running
+    /// knows at what, and never begins anew what its users have written since.
+    #[serde(default)]
+    pub coming_up: Option<BroughtUp>,
+    /// The epoch by which a person has taken it here, where the other host is still to be told.
+    #[serde(default)]
+    pub taking: Option<Epoch>,
     /// A seal that came from the other host.
     #[serde(default)]
     pub arrived: Option<Seal>,
@@ -63,9 +70,9 @@ pub struct Station {
     /// Addresses that networks of this host keep for its cards, because of us.
     #[serde(default)]
     pub addresses: Vec<AddressKept>,
-    /// The boot of this host in which the machine ran when it was last looked at.
+    /// In which boots of this host it was known to be this host's, and ran.
     #[serde(default)]
-    pub ran_in: Option<String>,
+    pub boots: Boots<String>,
 }
 
 /// Disks that are on their way to become the replica.
@@ -95,6 +102,8 @@ impl Station {
         Station {
             machine,
             brought_up: None,
+            coming_up: None,
+            taking: None,
             arrived: None,
             accepted: None,
             starts_as_left: false,
@@ -109,7 +118,7 @@ impl Station {
             drill: None,
             flattening: false,
             addresses: Vec::new(),
-            ran_in: None,
+            boots: Boots::default(),
         }
     }
 
@@ -123,6 +132,12 @@ impl Station {
     #[must_use]
     pub fn brought_up_by(&self, lineage: &Lineage) -> Option<u64> {
         self.brought_up.filter(|up| up.epoch == lineage.epoch).map(|up| up.order)
+    }
+
+    /// How it is being brought up here by the epoch that is held.
+    #[must_use]
+    pub fn coming_up_by(&self, lineage: &Lineage) -> Option<BroughtUp> {
+        self.coming_up.filter(|up| up.epoch == lineage.epoch)
     }
 
     /// Whether the replica here may take what the owner sends.

@@ -42,9 +42,10 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
     };
     let failed = locked(&managed.acting).drills.get(&machine).cloned();
     let drill = drill::standing(agent, drill.as_ref(), station.drill.as_ref(), failed).await;
+    let coming = lineage.as_ref().is_some_and(|lineage| station.coming_up_by(lineage).is_some());
     let runs = match agent.hypervisor().await {
         Ok(hypervisor) => match hypervisor.machine(machine).await {
-            Ok(there) => look::runs(agent, Some(&there)).await.ok(),
+            Ok(there) => look::runs(agent, Some(&there), coming).await.ok(),
             Err(error) if error.kind == farshore_hypervisor::Kind::NoSuchMachine => Some(false),
             Err(_) => None,
         },

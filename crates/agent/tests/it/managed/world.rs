@@ -18,7 +18,7 @@ use farshore_control::{
     report::{MachineFacts, SourcePhase},
     request::{Action, Request as ControlRequest},
 };
-use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
+use farshore_hypervisor::{Hypervisor, Kind, Start, simulated::Simulated};
 use farshore_pki::Authority;
 use farshore_types::{Epoch, HostId, MachineId, RequestId};
 use tempfile::TempDir;
@@ -281,10 +281,22 @@ impl Pair {
 
     /// The source's host goes down and comes up again; its machines do not start by that.
     pub(crate) async fn boot_source(&self, boot: &str) {
-        self.stop(0).await;
-        self.source_host.destroy(self.machine).await.unwrap();
-        *self.hosts[0].boot.lock().unwrap() = Some(boot.to_owned());
-        self.start(0);
+        self.boot(0, boot).await;
+    }
+
+    /// The target's, likewise.
+    pub(crate) async fn boot_target(&self, boot: &str) {
+        self.boot(1, boot).await;
+    }
+
+    async fn boot(&self, at: usize, boot: &str) {
+        self.stop(at).await;
+        match self.hosts[at].hypervisor.destroy(self.machine).await {
+            Err(error) if error.kind == Kind::NoSuchMachine => {}
+            done => done.unwrap(),
+        }
+        *self.hosts[at].boot.lock().unwrap() = Some(boot.to_owned());
+        self.start(at);
     }
 
     /// A local command at the source.
