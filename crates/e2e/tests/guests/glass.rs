@@ -32,7 +32,7 @@ fn what_a_person_forced_without_the_vault_is_adopted_and_waits_for_a_winner_wher
     }
     let shown = wait("two owners to be told", || {
         let shown = all.above.json(&["protection", "show", MACHINE]).ok()?;
-        (shown["state"] == "contested").then_some(shown)
+        (shown["life"] == "contested").then_some(shown)
     });
     println!("{shown:#}");
     let both = || [&all.site.home, &all.site.away].map(|host| host.machine_pids().len());
