@@ -144,11 +144,7 @@ mod tests {
         let due = Due::new(S(0), AppFrequency::new(Some(S(3600))));
         assert_eq!(played(&due, 10, 1500, |_| false), [0, 30, 90, 210, 510, 1110]);
         let due = Due::new(S(0), AppFrequency::new(Some(S(60))));
-        assert_eq!(
-            played(&due, 10, 300, |_| false),
-            [0, 30, 90, 150, 210, 270],
-            "at its own pace at most"
-        );
+        assert_eq!(played(&due, 10, 300, |_| false), [0, 30, 90, 150, 210, 270], "at its own pace at most");
         let due = Due::new(S(0), AppFrequency::new(Some(S(3600))));
         assert_eq!(played(&due, 10, 4000, |now| now >= 30), [0, 30, 3630]);
     }

@@ -27,7 +27,11 @@ pub(super) fn write(files: &dyn Files, state: &Path) -> Result<Vec<u8>, CaptureE
         file.sync()?;
         files.sync_dir(state)
     };
-    write().map(|()| mark.clone()).map_err(|source| CaptureError::State { what: "writing", path: path.clone(), source })
+    write().map(|()| mark.clone()).map_err(|source| CaptureError::State {
+        what: "writing",
+        path: path.clone(),
+        source,
+    })
 }
 
 /// What is in the mark; none: it is not there.

@@ -32,7 +32,9 @@ impl Replicator {
                  frequency, or look what slows the link"
                     .to_owned(),
             ),
-            None => Some("the guest was frozen, and then the cycle failed: see why it is tried again".to_owned()),
+            None => {
+                Some("the guest was frozen, and then the cycle failed: see why it is tried again".to_owned())
+            }
         });
         match &fault {
             None => self.due.made(now),

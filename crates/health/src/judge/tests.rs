@@ -138,7 +138,8 @@ fn application_consistent_points_are_told_of_where_they_fail_or_stay_away_while_
     assert_eq!(told(&new), Vec::<String>::new(), "the first one is still to come");
     let never = told(&ProtectionSigns { enabled_ms: 10_800_000, ..signs.clone() });
     assert_eq!(never, ["there is no application-consistent point; the policy wants one every 1 h 0 min"]);
-    let seeding = ProtectionSigns { has_point: false, age_ms: None, objective_secs: Some(360_000), ..signs.clone() };
+    let seeding =
+        ProtectionSigns { has_point: false, age_ms: None, objective_secs: Some(360_000), ..signs.clone() };
     assert!(!codes(&of_protection(&seeding)).contains(&"app-consistency"));
     assert_eq!(told(&ProtectionSigns { app_age_ms: hours(2), ..signs.clone() }), Vec::<String>::new());
     let late = told(&ProtectionSigns { app_age_ms: hours(3), ..signs.clone() });
