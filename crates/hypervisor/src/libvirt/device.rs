@@ -14,9 +14,9 @@ use nix::sys::stat::{major, minor};
 const DEVICES: &str = "/sys/dev/block";
 /// Differs after each boot, by which counting begins anew.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Places in `stat` of what tells of a write: requests and sectors written, requests and sectors
-/// discarded. Kernels before 4.18 do not count the latter two.
-const COUNTS: [usize; 4] = [4, 6, 11, 13];
+/// Places in `stat` of what tells of a write: sectors written, and discarded (kernels before 4.18 do
+/// not count these). Not the requests: a flush is one of them.
+const COUNTS: [usize; 2] = [6, 13];
 
 /// Differs once the device is written, is another one, or the host has booted; none where that is
 /// not counted. Writes that go past the device, to what it consists of, are not seen.
