@@ -121,8 +121,14 @@ impl Hypervisor for Libvirt {
             let mut press_at = tokio::time::Instant::now() + patience;
             while !self.host.call(WHAT, Some(id), CALL_DEADLINE, move |c| lifecycle::is_off(c, id)).await? {
                 if tokio::time::Instant::now() >= press_at {
+                    // One that has just booted may have an agent by now, and no ear for the button yet.
+                    self.host.call(WHAT, Some(id), CALL_DEADLINE, ask).await?;
                     let press = move |c: &_| lifecycle::press_power_button(c, id);
-                    self.host.call(WHAT, Some(id), CALL_DEADLINE, press).await?;
+                    match self.host.call(WHAT, Some(id), CALL_DEADLINE, press).await {
+                        // It has stopped in between.
+                        Err(error) if error.kind == Kind::NotRunning => {}
+                        done => done?,
+                    }
                     press_at = tokio::time::Instant::now() + PRESS_EVERY;
                 }
                 tokio::time::sleep(SHUTDOWN_POLL).await;
