@@ -13,6 +13,7 @@ mod medium;
 mod moving;
 mod over;
 mod requests;
+mod returns;
 mod unprotected;
 pub(crate) mod vault;
 mod world;

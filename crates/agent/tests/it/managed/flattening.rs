@@ -27,31 +27,9 @@ impl Moved {
         let pair = Pair::new().await;
         let (machine, life) = (pair.machine, pair.living().await);
         pair.target_host().add_image(&pair.replica_dir().join("vda.active.qcow2"), SIZE);
-        let over = ordered(&life, Operation::PlannedFailover, false);
-        let Stage::HandingOver(handing) = &over.stage else { panic!("{over:?}") };
-        let next = handing.next;
-        pair.tell(&over);
-        let runs = |report: &HostReport| {
-            let held = lineage(report, machine).is_some_and(|held| held.epoch == next);
-            held && standing(report, machine).is_some_and(|s| s.runs == Some(true) && s.brought_up.is_some())
-        };
-        pair.vault.until(pair.target_id, "it to run there", runs).await;
+        let life = pair.move_over(&life, Operation::PlannedFailover).await;
         pair.target_host().set_layered(machine, &vda(), true).unwrap();
-        let life = Life {
-            epoch: next,
-            source: life.target,
-            target: life.source,
-            stage: Stage::Replicating,
-            flat: Flat::Layered,
-            ..over
-        };
-        pair.change(|protection| {
-            std::mem::swap(&mut protection.source, &mut protection.target);
-            protection.epoch = next;
-        });
-        let moved = Moved { pair, life };
-        moved.want(false);
-        moved
+        Moved { pair, life }
     }
 
     fn want(&self, flatten: bool) {

@@ -11,7 +11,7 @@ use farshore_agent::{
 use farshore_control::{HostReport, ownership::Lineage, standing::Standing};
 use farshore_hypervisor::{Hypervisor, PowerState, Start, simulated::Operation as Call};
 use farshore_protection::{
-    Confirm, Copying, Event, Facts, Input, Life, Operation, Order, Phase, Report, Stage,
+    Confirm, Copying, Event, Facts, Flat, Input, Life, Operation, Order, Phase, Report, Stage,
 };
 use farshore_types::{Epoch, HostId, MachineId};
 
@@ -50,6 +50,32 @@ impl Pair {
 
     pub(super) fn tell(&self, life: &Life) {
         self.change(|protection| protection.life = Some(life.clone()));
+    }
+
+    /// Orders a move without loss, and waits until it is done; the life from then on.
+    pub(super) async fn move_over(&self, life: &Life, operation: Operation) -> Life {
+        let over = ordered(life, operation, false);
+        let Stage::HandingOver(handing) = &over.stage else { panic!("{over:?}") };
+        let (machine, next) = (self.machine, handing.next);
+        self.tell(&over);
+        let runs = |report: &HostReport| {
+            let held = lineage(report, machine).is_some_and(|held| held.epoch == next);
+            held && standing(report, machine).is_some_and(|s| s.runs == Some(true) && s.brought_up.is_some())
+        };
+        self.vault.until(life.target, "it to run there", runs).await;
+        let life = Life {
+            epoch: next,
+            source: life.target,
+            target: life.source,
+            stage: Stage::Replicating,
+            flat: Flat::Layered,
+            ..over
+        };
+        self.change(|protection| {
+            std::mem::swap(&mut protection.source, &mut protection.target);
+            (protection.epoch, protection.life) = (next, Some(life.clone()));
+        });
+        life
     }
 
     pub(super) async fn power_of(&self, host: HostId) -> Option<PowerState> {

@@ -147,6 +147,18 @@ impl Pair {
         fs::read_to_string(self.hosts[1].config.state_dir.join("managed.json")).unwrap_or_default()
     }
 
+    /// The overlay of disk `vda` at a host, when the machine is brought up there.
+    pub(crate) fn overlay_at(&self, host: HostId) -> PathBuf {
+        let at = self.hosts.iter().find(|one| one.id == host).unwrap();
+        at.config.replica_dir.join(self.machine.to_string()).join("vda.active.qcow2")
+    }
+
+    /// The definition that the source keeps for the day on which the machine comes home.
+    pub(crate) fn home_definition(&self) -> String {
+        let dir = self.hosts[0].config.state_dir.join("sources").join(self.machine.to_string());
+        fs::read_to_string(dir.join("home.xml")).unwrap_or_default()
+    }
+
     /// The target's directory of replicas.
     pub(crate) fn replicas_dir(&self) -> &Path {
         &self.hosts[1].config.replica_dir
