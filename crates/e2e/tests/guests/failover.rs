@@ -159,7 +159,7 @@ fn a_guest_goes_there_and_home_and_survives_the_loss_of_the_vault_s_site_by_one_
     let verdict =
         all.verdict_of(&[&failover[..], &["--accept-data-loss", "--accept-may-still-run"]].concat());
     println!("from the loss: {:?}, from the order to the verdict: {:?}", lost.elapsed(), ordered.elapsed());
-    assert_eq!(all.shown()["life"]["brought_up_at"], told.id.to_string(), "the point that was told");
+    assert_eq!(all.shown()["details"]["brought_up_at"], told.id.to_string(), "the point that was told");
     assert_eq!(verdict.last, last, "what it has is what that point has");
     assert!(known > last, "something is lost: {known} was written, {secs} s were told");
     all.order(&["protection", "commit", MACHINE]);
