@@ -270,7 +270,7 @@ impl Managed {
         Some(if back { &protection.networks_back } else { &protection.networks }.clone())
     }
 
-    /// The definition that a machine had here when this was its home, with disks of its own.
+    /// The definition that a machine had when it left last, where this host is its home.
     pub(crate) fn home_definition(&self, agent: &Agent, machine: MachineId) -> Option<String> {
         let home = self.ledger().protection(machine)?.life.as_ref()?.home;
         (home == self.me).then(|| life::home_definition(agent, machine)).flatten()

@@ -38,7 +38,7 @@ pub use definition::{Definition, DefinitionError, read_nvram};
 pub use error::CaptureError;
 pub use freeze::{FreezeLimits, is_marked_frozen, thaw_left};
 pub use handed::{Learning, Left, digests, left_at, newest_known, take_checkpoint};
-pub use hurry::Hurry;
+pub use hurry::{Hurry, Still};
 pub use replicator::Replicator;
 pub use resync::ResyncGate;
 pub use settings::{Compression, Parts, Places, Settings};

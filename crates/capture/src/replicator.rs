@@ -177,7 +177,13 @@ impl Replicator {
                 stopped = rest(wait, stop) => if stopped { return Err(CaptureError::Stopped) },
                 () = hurry.asked() => self.schedule.at_once(self.parts.clock.monotonic()),
             }
-            match self.turn(session, stop).await {
+            let turn = tokio::select! {
+                still = hurry.still() => still,
+                () = stop.cancelled() => return Err(CaptureError::Stopped),
+            };
+            let result = self.turn(session, stop).await;
+            drop(turn);
+            match result {
                 Ok(Turn::Again) => continue,
                 Ok(Turn::Rest) => (self.failures, self.lost) = (0, 0),
                 Ok(Turn::Held) => {}

@@ -59,6 +59,10 @@ pub enum Body {
     Removed {
         /// Why, for people.
         why: String,
+        /// Of a protection: which host owned the machine when it ended, and by which epoch, where
+        /// that is certain. Whether the machine starts with its host is that one's from then on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<(Epoch, HostId)>,
     },
 }
 

@@ -143,12 +143,20 @@ pub trait Hypervisor: Send + Sync {
     /// Stops and removes it. One that is not there is a success.
     async fn remove_network(&self, name: &str) -> Result<()>;
 
+    /// The address that a network of the host keeps for a card, whoever said so.
+    ///
+    /// # Errors
+    /// [`crate::Kind::NoSuchNetwork`].
+    async fn reserved_address(&self, network: &str, card: &str) -> Result<Option<IpAddr>>;
+
     /// Lets a network of the host give this address to this card, and no other: what was reserved
-    /// for the card there before is replaced. Reserved already is a success.
+    /// for the card there before is replaced, so that whoever asks must have made that. Reserved
+    /// already is a success.
     ///
     /// # Errors
     /// [`crate::Kind::NoSuchNetwork`]; [`crate::Kind::Unsupported`] where the network gives no
-    /// addresses, or not this one; [`crate::Kind::AlreadyExists`] where it is another card's.
+    /// addresses, or not of this kind; [`crate::Kind::Invalid`] where it could never give this one;
+    /// [`crate::Kind::AlreadyExists`] where it is another card's, or the card has another by name.
     async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()>;
 
     /// Ends what is reserved for a card in a network. Nothing there is a success.

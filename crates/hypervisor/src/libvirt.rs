@@ -121,8 +121,14 @@ impl Hypervisor for Libvirt {
             let mut press_at = tokio::time::Instant::now() + patience;
             while !self.host.call(WHAT, Some(id), CALL_DEADLINE, move |c| lifecycle::is_off(c, id)).await? {
                 if tokio::time::Instant::now() >= press_at {
+                    // One that has just booted may have an agent by now, and no ear for the button yet.
+                    self.host.call(WHAT, Some(id), CALL_DEADLINE, ask).await?;
                     let press = move |c: &_| lifecycle::press_power_button(c, id);
-                    self.host.call(WHAT, Some(id), CALL_DEADLINE, press).await?;
+                    match self.host.call(WHAT, Some(id), CALL_DEADLINE, press).await {
+                        // It has stopped in between.
+                        Err(error) if error.kind == Kind::NotRunning => {}
+                        done => done?,
+                    }
                     press_at = tokio::time::Instant::now() + PRESS_EVERY;
                 }
                 tokio::time::sleep(SHUTDOWN_POLL).await;
@@ -168,6 +174,12 @@ impl Hypervisor for Libvirt {
         let name = name.to_owned();
         let remove = move |c: &_| networks::remove(c, &name);
         self.host.call("remove a network", None, CALL_DEADLINE, remove).await
+    }
+
+    async fn reserved_address(&self, network: &str, card: &str) -> Result<Option<IpAddr>> {
+        let (network, card) = (network.to_owned(), card.to_owned());
+        let reserved = move |c: &_| networks::reserved(c, &network, &card);
+        self.host.call("look for an address", None, CALL_DEADLINE, reserved).await
     }
 
     async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()> {

@@ -169,6 +169,11 @@ impl Simulated {
         self.world().giving.insert(name.to_owned());
     }
 
+    /// A person lets a network keep an address for a card.
+    pub fn keep_address(&self, network: &str, card: &str, address: std::net::IpAddr) {
+        self.world().addresses.insert((network.to_owned(), card.to_owned()), address);
+    }
+
     /// The address that a network keeps for a card.
     #[must_use]
     pub fn address_of(&self, network: &str, card: &str) -> Option<std::net::IpAddr> {

@@ -6,6 +6,8 @@
 //! vda.qcow2               one image per disk
 //! vda.adopted             the disk that was adopted, where one was; the image's backing file
 //! vda.active.qcow2        the overlay a brought-up machine runs on
+//! nvram.active            its firmware's variables
+//! vda.kept-1-42           the overlay on which it ran at another point, until that is committed
 //! chain/1-42.delta        one file per chain element
 //! quarantine/…            damaged files, moved aside
 //! ```
@@ -64,6 +66,9 @@ pub(crate) const IMAGE_SUFFIX: &str = ".qcow2";
 
 /// Suffix of the overlays of a brought-up machine.
 pub(crate) const OVERLAY_SUFFIX: &str = ".active.qcow2";
+
+/// The variables of a brought-up machine's firmware, beside its overlays.
+pub const NVRAM: &str = "nvram.active";
 
 /// Suffix of a delta file.
 pub(crate) const DELTA_SUFFIX: &str = ".delta";

@@ -51,6 +51,7 @@ pub use bring_up::OverlayDisk;
 pub use cycle::{CycleStart, Incoming, SealRequest};
 pub use error::{CycleRule, ReplicaError};
 pub use image::{Stored, unpacked};
+pub use layout::NVRAM;
 pub use own::{Known, Own};
 pub use read::{PointReader, Progress, Verified};
 pub use report::{Dropped, OpenReport, PointInfo};

@@ -1,11 +1,15 @@
-//! Overlays of a machine that was brought up at one point and goes to another: kept, so that
-//! it can come back to them as they were left. This module must never start or stop anything.
+//! Overlays of a machine that was brought up at one point and goes to another: kept, with its
+//! firmware's variables, so that it can come back to them as they were left. What was left at the
+//! same point before is kept as well, aside. This module must never start or stop anything.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use farshore_types::PointId;
 
-use crate::{Phase, Pin, Replica, ReplicaError, layout::OVERLAY_SUFFIX};
+use crate::{
+    Phase, Pin, Replica, ReplicaError,
+    layout::{NVRAM, OVERLAY_SUFFIX},
+};
 
 /// Who holds the points of kept overlays.
 const HOLDER: &str = "kept overlays";
@@ -23,7 +27,7 @@ impl Replica {
         };
         // What an earlier try put aside is not put aside again.
         self.pin(Pin { point, holder: HOLDER.to_owned() })?;
-        self.rename_overlays(&active(), &kept(point))?;
+        self.put_aside(point)?;
         let mut next = self.state.clone();
         next.phase = Phase::Receiving;
         self.save(next)
@@ -34,8 +38,7 @@ impl Replica {
     /// # Errors
     /// As the system reports.
     pub fn is_shelved(&self, point: PointId) -> Result<bool, ReplicaError> {
-        let names = self.files.list(self.layout.dir()).map_err(|e| self.io("looking for overlays", e))?;
-        Ok(names.iter().any(|name| name.ends_with(&kept(point))))
+        Ok(self.names()?.iter().any(|name| name.ends_with(&kept(point))))
     }
 
     /// Puts the overlays of the point that was just brought up in the place of the fresh ones.
@@ -50,8 +53,16 @@ impl Replica {
             let why = format!("the machine was not brought up at {point}");
             return Err(ReplicaError::NotNow { what: "going back to overlays", why });
         }
-        self.rename_overlays(&kept(point), &active())?;
-        self.unpin(&Pin { point, holder: HOLDER.to_owned() })
+        let (kept, before) = (kept(point), format!("{}{BEFORE}", kept(point)));
+        let names = self.names()?;
+        for thing in names.iter().filter_map(|name| name.strip_suffix(&kept)) {
+            self.rename(&format!("{thing}{kept}"), &active(thing))?;
+        }
+        self.sync_shelf()?;
+        match names.iter().any(|name| name.contains(&before)) {
+            true => Ok(()),
+            false => self.unpin(&Pin { point, holder: HOLDER.to_owned() }),
+        }
     }
 
     /// Removes all overlays that were put aside, with what the machine wrote there.
@@ -69,23 +80,53 @@ impl Replica {
         pins.iter().try_for_each(|pin| self.unpin(pin))
     }
 
-    fn rename_overlays(&self, from: &str, to: &str) -> Result<(), ReplicaError> {
-        let io = |e| self.io("putting overlays aside", e);
-        let dir: PathBuf = self.layout.dir().to_owned();
-        for name in self.files.list(&dir).map_err(io)? {
-            if let Some(disk) = name.strip_suffix(from) {
-                self.files.rename(&dir.join(&name), &dir.join(format!("{disk}{to}"))).map_err(io)?;
+    /// What was put aside at the same point before makes room first.
+    fn put_aside(&self, point: PointId) -> Result<(), ReplicaError> {
+        let mut names: BTreeSet<String> = self.names()?.into_iter().collect();
+        let things: Vec<String> = names.iter().filter_map(|name| thing(name)).collect();
+        for thing in things {
+            let to = format!("{thing}{}", kept(point));
+            if names.contains(&to) {
+                let free = |number: &u32| !names.contains(&format!("{to}{BEFORE}{number}"));
+                let number = (1..).find(free).unwrap_or(u32::MAX);
+                self.rename(&to, &format!("{to}{BEFORE}{number}"))?;
             }
+            self.rename(&active(&thing), &to)?;
+            names.insert(to);
         }
-        self.files.sync_dir(&dir).map_err(io)
+        self.sync_shelf()
+    }
+
+    fn names(&self) -> Result<Vec<String>, ReplicaError> {
+        self.files.list(self.layout.dir()).map_err(|e| self.io("looking for overlays", e))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), ReplicaError> {
+        let dir = self.layout.dir();
+        self.files.rename(&dir.join(from), &dir.join(to)).map_err(|e| self.io("putting overlays aside", e))
+    }
+
+    fn sync_shelf(&self) -> Result<(), ReplicaError> {
+        self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("putting overlays aside", e))
     }
 }
 
-/// In the names of overlays that were put aside, between the disk's and the point's.
+/// In the names of what was put aside, between the thing's and the point's.
 const KEPT: &str = ".kept-";
+/// Behind the point's name: what was left there before the last time, and a number.
+const BEFORE: &str = "~";
 
-fn active() -> String {
-    OVERLAY_SUFFIX.to_owned()
+/// What of a machine that runs a file is: a disk's overlay, or its firmware's variables.
+fn thing(name: &str) -> Option<String> {
+    match name.strip_suffix(OVERLAY_SUFFIX) {
+        Some(disk) => Some(disk.to_owned()),
+        None => (name == NVRAM).then(|| NVRAM.to_owned()),
+    }
+}
+
+/// Its name while the machine runs on it.
+fn active(thing: &str) -> String {
+    if thing == NVRAM { NVRAM.to_owned() } else { format!("{thing}{OVERLAY_SUFFIX}") }
 }
 
 /// Not ending as an image's name does, so that nobody takes it for one.

@@ -284,11 +284,17 @@ impl<'a> Look<'a> {
             self.error("no-cloud", what, "put the host into a cloud");
             return None;
         };
-        if !matches!(cloud.pair, Some((_, Role::Source))) {
-            let what = format!("cloud '{}' of machine '{name}' is not the source of a pair", cloud.name);
-            self.error("cloud-not-source", what, "pair it with a target cloud");
-        }
-        let policy = core.policy_of(cloud.id);
+        let Some((other, role)) = cloud.pair else {
+            let what = format!("cloud '{}' of machine '{name}' is not paired", cloud.name);
+            self.error("cloud-not-paired", what, "pair it with a cloud of the other site");
+            return None;
+        };
+        // What runs in the target cloud, as a machine that stayed after a failover, is protected the
+        // other way by the same policy.
+        let policy = match role {
+            Role::Source => core.policy_of(cloud.id),
+            Role::Target => core.policy_of(cloud.id).or_else(|| core.policy_of(other)),
+        };
         if policy.is_none() {
             let what = format!("no policy holds for cloud '{}' of machine '{name}'", cloud.name);
             self.error("no-policy", what, "associate one with it");

@@ -5,13 +5,10 @@
 use std::sync::Arc;
 
 use farshore_hypervisor::{GuestState, Hypervisor, Kind, Machine};
-use farshore_replica::{Phase, Replica};
+use farshore_replica::{NVRAM, Phase, Replica};
 use farshore_types::{MachineId, PointId};
 
 use crate::{Agent, AgentError, OpenReplica, control::Discarded};
-
-/// Name of the firmware's variables of a brought-up machine, beside its overlays.
-pub(super) const NVRAM: &str = "nvram.active";
 
 pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str, force: bool) -> Result<Discarded, AgentError> {
     let replica = agent.replicas().find(machine).await?;

@@ -121,6 +121,11 @@ impl Ledger {
                 if let Body::Protection(protection) = &document.body {
                     self.hear(protection.machine, &protection.epoch, protection.source.host);
                 }
+                if let (Key::Protection(machine), Body::Removed { owner: Some((epoch, owner)), .. }) =
+                    (&key, &document.body)
+                {
+                    self.hear(*machine, epoch, *owner);
+                }
                 self.keep_united(held, document);
                 self.forget_ended(document);
                 taken.dirty = true;

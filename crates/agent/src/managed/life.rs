@@ -10,6 +10,8 @@
 
 mod act;
 mod addresses;
+mod autostart;
+mod beside;
 mod drill;
 mod flatten;
 mod letters;
@@ -55,10 +57,21 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How often it is looked whether something else is wanted while something is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// What of a machine is seen to by itself: none waits for another, however long that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    /// Who runs it, and whose replica is here.
+    Course,
+    /// Whether its disks are made its own.
+    Flatten,
+    /// Everything that nobody waits for in a failover.
+    Beside,
+}
+
 /// What is being done now. In memory only: a new run looks at everything anew.
 #[derive(Default)]
 pub(super) struct Acting {
-    busy: BTreeSet<MachineId>,
+    busy: BTreeSet<(MachineId, Side)>,
     doing: BTreeMap<MachineId, Doing>,
     cannot: BTreeMap<MachineId, Problem>,
     overridden: BTreeSet<MachineId>,
@@ -75,82 +88,84 @@ pub(super) struct Acting {
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
-    missed: BTreeSet<MachineId>,
+    missed: BTreeSet<(MachineId, Side)>,
 }
 
-/// Begins to see to every machine that has a life and that nobody sees to now.
-pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
-    give_autostart_back(agent, managed).await;
-    addresses::end_of_removed(agent, managed).await;
-    let machines: Vec<MachineId> = {
+/// Begins to see to everything that has a life, or something left of one, where nobody does now.
+pub(super) fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken) {
+    let (alive, over): (Vec<MachineId>, Vec<MachineId>) = {
         let ledger = managed.ledger();
-        ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine).collect()
+        let alive = ledger.protections().filter(|protection| protection.life.is_some()).map(|p| p.machine);
+        let over = ledger.stations().filter(|station| beside::has_left(station));
+        let over = over.map(|station| station.machine).filter(|machine| ledger.is_removed(*machine));
+        (alive.collect(), over.collect())
     };
-    for machine in machines {
-        let mut acting = locked(&managed.acting);
-        if !acting.busy.insert(machine) {
-            acting.missed.insert(machine);
-            continue;
-        }
-        acting.missed.remove(&machine);
-        drop(acting);
-        let busy = Busy { managed: Arc::clone(managed), machine };
-        let (agent, stop) = (Arc::clone(agent), stop.clone());
-        tokio::spawn(async move {
-            stop.run_until_cancelled(see_to(&agent, &busy.managed, machine)).await;
-        });
+    startable::settle_together(managed, &alive);
+    for machine in alive {
+        let (agent, managed, stopped) = (Arc::clone(agent), Arc::clone(managed), stop.clone());
+        let course = async move |managed: Arc<Managed>| see_to(&agent, &managed, machine, &stopped).await;
+        begin(&managed, stop, (machine, Side::Course), course);
+    }
+    for machine in over {
+        let agent = Arc::clone(agent);
+        let end = async move |managed: Arc<Managed>| beside::end(&agent, &managed, machine).await;
+        begin(managed, stop, (machine, Side::Beside), end);
+    }
+    for machine in flatten::machines(managed) {
+        let agent = Arc::clone(agent);
+        let flatten = async move |managed: Arc<Managed>| flatten::see_to(&agent, &managed, machine).await;
+        begin(managed, stop, (machine, Side::Flatten), flatten);
     }
 }
 
-/// Nobody else sees to the machine while this lives; after it somebody may, however it ended.
+/// Begins to see to one side of a machine, by a task of its own, where nobody does now.
+fn begin<F: Future<Output = ()> + Send + 'static>(
+    managed: &Arc<Managed>,
+    stop: &CancellationToken,
+    of: (MachineId, Side),
+    work: impl FnOnce(Arc<Managed>) -> F,
+) {
+    let mut acting = locked(&managed.acting);
+    if !acting.busy.insert(of) {
+        acting.missed.insert(of);
+        return;
+    }
+    acting.missed.remove(&of);
+    drop(acting);
+    let (busy, stop) = (Busy { managed: Arc::clone(managed), of }, stop.clone());
+    let work = work(Arc::clone(managed));
+    tokio::spawn(async move {
+        stop.run_until_cancelled(work).await;
+        drop(busy);
+    });
+}
+
+/// Nobody else sees to it while this lives; after it somebody may, however it ended.
 struct Busy {
     managed: Arc<Managed>,
-    machine: MachineId,
+    of: (MachineId, Side),
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        locked(&self.managed.acting).busy.remove(&self.machine);
+        locked(&self.managed.acting).busy.remove(&self.of);
         // Something may have come while it was looked at for the last time.
-        if self.managed.take_missed(self.machine) {
+        if self.managed.take_missed(self.of) {
             self.managed.wanted.notify_one();
         }
     }
 }
 
-/// Whether a host starts a machine is its people's to say again once its protection is over.
-async fn give_autostart_back(agent: &Arc<Agent>, managed: &Arc<Managed>) {
-    let over: Vec<MachineId> = {
-        let ledger = managed.ledger();
-        let ours = ledger.stations().filter(|station| station.autostart == Some(true));
-        ours.map(|station| station.machine).filter(|machine| ledger.is_removed(*machine)).collect()
-    };
-    for machine in over {
-        let Ok(hypervisor) = agent.hypervisor().await else { return };
-        if let Err(error) = hypervisor.set_autostart(machine, true).await {
-            tracing::warn!(%machine, %error, "its autostart is not what it was");
-        }
-        let given = move |ledger: &mut Ledger| {
-            ledger.station_mut(machine).autostart = None;
-            ((), true)
-        };
-        if let Err(error) = managed.change(given).await {
-            tracing::warn!(%machine, error = error.fault().what, "its autostart is given back again later");
-        }
-    }
-}
-
 /// Sees to one machine until nothing is to be done.
-async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) {
+async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId, stop: &CancellationToken) {
     let mut pause = RETRY.0;
     loop {
-        match next(agent, managed, machine).await {
-            Ok(Step::Done) => {
+        match next(agent, managed, machine, stop).await {
+            Ok(true) => {
                 pause = RETRY.0;
                 managed.urge();
             }
-            Ok(Step::Goes) => pause = RETRY.0,
-            Ok(Step::Nothing) => {
+            Ok(false) => {
                 managed.set_doing(machine, None);
                 managed.set_cannot(machine, None);
                 return;
@@ -159,55 +174,44 @@ async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) 
                 let fault = error.fault();
                 tracing::warn!(%machine, error = fault.what, advice = fault.advice, "not done yet");
                 managed.set_cannot(machine, Some((fault.what, fault.advice)));
-                managed.rest(machine, pause).await;
+                managed.rest((machine, Side::Course), pause).await;
                 pause = (pause * 2).min(RETRY.1);
             }
         }
     }
 }
 
-/// What a look at a machine came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Something was done that somebody may wait for: all is looked at again.
-    Done,
-    /// Something goes on that takes long, and was looked at: it is looked at again.
-    Goes,
-    /// There is nothing to do.
-    Nothing,
-}
-
-/// Does the next thing, if there is one.
-async fn next(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) -> Result<Step, AgentError> {
-    let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(Step::Nothing) };
-    managed.own_autostart(agent, &seen).await?;
+/// Does the next thing, if there is one; whether everything is to be looked at again at once.
+async fn next(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    machine: MachineId,
+    stop: &CancellationToken,
+) -> Result<bool, AgentError> {
+    let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
+    autostart::own(agent, managed, &seen).await?;
     start::note_run(agent, managed, &seen).await?;
     if start::finish(managed, &seen).await? {
-        return Ok(Step::Done);
+        return Ok(true);
     }
     if turn::is_due(&seen, managed.host()) {
         managed.set_doing(machine, Some("making the disks that are here the replica"));
         turn::turn(agent, managed, &seen).await?;
-        return Ok(Step::Done);
+        return Ok(true);
     }
     clear_shelf(agent, &seen).await?;
     turn::let_go(agent, managed, &seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
     if managed.act(agent, &seen, what).await? {
-        return Ok(Step::Done);
-    }
-    drill::settle(agent, managed, &seen).await;
-    addresses::settle(agent, managed, &seen).await;
-    startable::settle(agent, managed, &seen).await;
-    if flatten::settle(agent, managed, &seen).await? {
-        return Ok(Step::Goes);
+        return Ok(true);
     }
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
         managed.deliver_seal(agent, &seen).await?;
     }
-    Ok(Step::Nothing)
+    beside::settle(agent, managed, stop, seen);
+    Ok(false)
 }
 
 /// Once a failover is committed, nobody goes back to overlays that were put aside for its choices.
@@ -365,10 +369,10 @@ impl Managed {
     }
 
     /// Waits, but not longer than until something may be new.
-    async fn rest(&self, machine: MachineId, pause: Duration) {
+    async fn rest(&self, of: (MachineId, Side), pause: Duration) {
         let begun = tokio::time::Instant::now();
         tokio::time::sleep(pause.min(RETRY.0)).await;
-        while begun.elapsed() < pause && !self.take_missed(machine) {
+        while begun.elapsed() < pause && !self.take_missed(of) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -385,21 +389,8 @@ impl Managed {
         }
     }
 
-    /// Whether something came while the machine was seen to.
-    fn take_missed(&self, machine: MachineId) -> bool {
-        locked(&self.acting).missed.remove(&machine)
-    }
-
-    /// Who starts a protected machine when its host boots is decided by its owner's lineage, and
-    /// never by the host alone; what was set before is remembered.
-    async fn own_autostart(self: &Arc<Self>, agent: &Agent, seen: &Seen) -> Result<(), AgentError> {
-        let Some(there) = seen.there.as_ref().filter(|there| there.autostart) else { return Ok(()) };
-        let machine = there.id;
-        self.change(move |ledger| {
-            ledger.station_mut(machine).autostart = Some(true);
-            ((), true)
-        })
-        .await?;
-        Ok(agent.hypervisor().await?.set_autostart(machine, false).await?)
+    /// Whether something came while it was seen to.
+    fn take_missed(&self, of: (MachineId, Side)) -> bool {
+        locked(&self.acting).missed.remove(&of)
     }
 }

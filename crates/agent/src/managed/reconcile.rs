@@ -47,7 +47,7 @@ async fn once(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationTok
     hear_owners(agent, managed).await;
     let over = settle_sources(agent, managed);
     close(over).await;
-    life::settle(agent, managed, stop).await;
+    life::settle(agent, managed, stop);
     raise_unprotected(agent, managed);
     managed.do_requests(agent, stop).await;
 }

@@ -103,6 +103,11 @@ impl Room {
         self.hurry.now();
     }
 
+    /// When its cycles begin, to be told from outside.
+    pub(super) fn pace(&self) -> Hurry {
+        self.hurry.clone()
+    }
+
     /// As it is reported.
     pub(super) fn state(&self, now: (u64, Duration)) -> SourceState {
         locked(&self.shown).state(now)

@@ -10,6 +10,7 @@ mod kerberos;
 mod lives;
 mod medium;
 mod moving;
+mod over;
 mod requests;
 mod unprotected;
 pub(crate) mod vault;

@@ -90,7 +90,7 @@ fn each_part_is_as_it_was_decided_last() {
 
 #[test]
 fn an_end_that_was_not_known_stays_and_a_new_beginning_goes_before_an_old_end() {
-    let removed = || Body::Removed { why: "disabled".to_owned() };
+    let removed = || Body::Removed { why: "disabled".to_owned(), owner: None };
     let old = first(version(1, 1, 4), body(1, Intent::Replicate));
     let ended = then(&old, version(1, 1, 5), removed());
     let anew = then(&old, version(2, 2, 5), body(1, Intent::Pause));

@@ -33,7 +33,8 @@ fn nothing_goes_because_it_is_not_mentioned_and_only_what_was_removed_is_forgott
     let mut holder = Holder::default();
     holder.take(&document(1, 1, 1, "h"), None);
     assert!(!holder.forget_removed(&Key::Host(host(1))));
-    let removed = Document { body: Body::Removed { why: "gone".to_owned() }, ..document(1, 1, 2, "h") };
+    let removed =
+        Document { body: Body::Removed { why: "gone".to_owned(), owner: None }, ..document(1, 1, 2, "h") };
     assert_eq!(holder.take(&removed, None), Verdict::Taken);
     assert!(holder.forget_removed(&Key::Host(host(1))));
 }

@@ -10,6 +10,7 @@ use crate::daemon::Daemon;
 
 const CARD: &str = "52:54:00:00:00:01";
 const OTHER: &str = "52:54:00:00:00:02";
+const PRINTER: &str = "52:54:00:00:00:09";
 
 /// A network that gives addresses, one of them to a card that somebody else has named.
 const GIVING: &str = "<network><name>lan</name><bridge name='fstest0'/>\
@@ -101,11 +102,19 @@ async fn a_network_keeps_addresses_for_cards_at_once_and_over_its_restart_and_to
     assert_eq!(refused("lan", OTHER, "192.168.251.9").await.kind, Kind::AlreadyExists);
     assert_eq!(refused("nowhere", OTHER, "192.168.251.7").await.kind, Kind::NoSuchNetwork);
     assert_eq!(refused("lan", OTHER, "fd00::7").await.kind, Kind::Unsupported);
+    // DHCP would never give these, though libvirt takes them.
+    for never in ["192.168.250.7", "192.168.251.1", "192.168.251.255"] {
+        assert_eq!(refused("lan", OTHER, never).await.kind, Kind::Invalid);
+    }
+    assert_eq!(refused("lan", PRINTER, "192.168.251.10").await.kind, Kind::AlreadyExists);
+    assert_eq!(libvirt.reserved_address("lan", PRINTER).await.unwrap(), "192.168.251.9".parse().ok());
+    assert_eq!(libvirt.reserved_address("lan", OTHER).await.unwrap(), None);
+    assert_eq!(libvirt.reserved_address("nowhere", OTHER).await.unwrap_err().kind, Kind::NoSuchNetwork);
     host.libvirt.create_network("bare").await.unwrap();
     assert_eq!(refused("bare", OTHER, "192.168.251.7").await.kind, Kind::Unsupported);
     host.libvirt.remove_network("bare").await.unwrap();
 
-    for card in [CARD, CARD, "52:54:00:00:00:09"] {
+    for card in [CARD, CARD, PRINTER] {
         libvirt.release_address("lan", card).await.unwrap();
     }
     libvirt.release_address("nowhere", CARD).await.unwrap();

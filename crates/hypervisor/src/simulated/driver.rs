@@ -220,6 +220,17 @@ impl Hypervisor for Simulated {
         .await
     }
 
+    async fn reserved_address(&self, network: &str, card: &str) -> Result<Option<IpAddr>> {
+        self.act(Operation::Networks, "look for an address", |world, verb| {
+            if !world.networks.contains(network) && !world.giving.contains(network) {
+                let why = format!("the host has no network '{network}'");
+                return Err(wrong(verb, Kind::NoSuchNetwork, why));
+            }
+            Ok(world.addresses.get(&(network.to_owned(), card.to_owned())).copied())
+        })
+        .await
+    }
+
     async fn reserve_address(&self, network: &str, card: &str, address: IpAddr) -> Result<()> {
         self.act(Operation::Networks, "reserve an address", |world, verb| {
             world.reserve(verb, network, card, address)

@@ -353,3 +353,48 @@ fn overlays_that_were_put_aside_come_back_as_they_were_left() {
     replica.clear_shelf().unwrap();
     assert!(!replica.is_shelved(newest).unwrap());
 }
+
+#[test]
+fn a_point_gone_to_a_second_time_keeps_what_was_left_there_first_and_its_variables() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (mut driver, _) = brought_up(&store, 1);
+    let replica = &mut driver.replica;
+    let Phase::BroughtUp { point } = replica.phase() else { panic!("it was brought up") };
+    let newest = replica.newest().unwrap().id;
+    let (overlay, nvram) = (store.join("vda.active.qcow2"), store.join("nvram.active"));
+    let mut epoch = 8;
+    let mut go = |replica: &mut Replica, to: PointId, as_left: bool| {
+        replica.shelve().unwrap();
+        assert!(!nvram.exists(), "what the firmware wrote at one point is not for another");
+        epoch += 1;
+        replica.bring_up(to, Epoch { number: epoch, token: 9 }).unwrap();
+        if as_left {
+            replica.unshelve(to).unwrap();
+            // Cut behind it, it is done once more.
+            replica.unshelve(to).unwrap();
+        }
+    };
+    let first = fs::read(&overlay).unwrap();
+    fs::write(&nvram, "first").unwrap();
+    go(replica, newest, false);
+    fs::write(&nvram, "newest").unwrap();
+    go(replica, point, false);
+    let second = fs::read(&overlay).unwrap();
+    assert!(second != first, "it is fresh");
+    fs::write(&nvram, "second").unwrap();
+    go(replica, newest, true);
+    assert_eq!(fs::read(&nvram).unwrap(), b"newest");
+    let kept = |name: &str| fs::read(store.join(format!("{name}.kept-{point}"))).unwrap();
+    let before = |name: &str| fs::read(store.join(format!("{name}.kept-{point}~1"))).unwrap();
+    assert!(kept("vda") == second && before("vda") == first, "nothing that was written is lost");
+    assert_eq!((kept("nvram.active"), before("nvram.active")), (b"second".to_vec(), b"first".to_vec()));
+    go(replica, point, true);
+    assert_eq!(fs::read(&nvram).unwrap(), b"second", "the last time counts");
+    assert!(fs::read(&overlay).unwrap() == second && before("vda") == first);
+    assert!(!replica.is_shelved(point).unwrap(), "what was left before is never taken for the last");
+    let pinned = replica.points().into_iter().find(|at| at.id == point).unwrap().pinned_by;
+    assert!(!pinned.is_empty(), "what was left there first still stands on it");
+    replica.clear_shelf().unwrap();
+    assert!(!store.join(format!("vda.kept-{point}~1")).exists());
+}

@@ -76,7 +76,7 @@ mod tests {
             version: Version { term, generation: 1 },
             hosts: (0..HOSTS).filter(|n| hosts & (1 << n) != 0).map(host).collect(),
             decided: Default::default(),
-            body: Body::Removed { why: String::new() },
+            body: Body::Removed { why: String::new(), owner: None },
         }
     }
 

@@ -166,7 +166,11 @@ async fn a_machine_is_protected_by_way_of_the_site_server_whoever_is_away() {
     assert!(report.replicas[0].newest.unwrap().age_ms < 30_000, "{report:?}");
 
     // A removal, and then a deletion, by way of the site server: only the latter deletes.
-    world.vault.put(Key::Protection(machine), &both, Body::Removed { why: "disabled".to_owned() });
+    world.vault.put(
+        Key::Protection(machine),
+        &both,
+        Body::Removed { why: "disabled".to_owned(), owner: None },
+    );
     world.vault.until(source.id, "the source ends", |report| report.sources.is_empty()).await;
     assert!(target.replica_dir.join(machine.to_string()).exists());
     let id = RequestId(Uuid::from_u128(99));

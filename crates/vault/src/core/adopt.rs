@@ -78,7 +78,7 @@ impl Core {
                 let tells = report.standings.iter().any(|standing| standing.machine == *machine);
                 self.adopt_protection(*machine, body, tells, at);
             }
-            (Key::Protection(machine), Body::Removed { why }) => self.adopt_end(*machine, why, at),
+            (Key::Protection(machine), Body::Removed { why, .. }) => self.adopt_end(*machine, why, at),
             (Key::Host(host), Body::Host(body)) => {
                 self.tables.hosts.change(host, |row| {
                     row.name.clone_from(&body.name);

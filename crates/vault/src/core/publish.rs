@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use farshore_control::{
     Body, Document, Endpoint, HostDocument, Key, Peer, Protection, Settings, TrustDocument, Version,
 };
-use farshore_types::{CloudId, HostId, SiteId};
+use farshore_types::{CloudId, Epoch, EpochOrder, HostId, SiteId};
 
 use super::Core;
 use crate::{
@@ -136,11 +136,26 @@ impl Core {
         let key = Key::Protection(row.machine);
         let hosts = BTreeSet::from(row.hosts());
         if let Some(ended) = &row.ended {
-            return Some((key, (hosts, Body::Removed { why: ended.why.clone() })));
+            let (why, owner) = (ended.why.clone(), self.owner_at_end(row));
+            return Some((key, (hosts, Body::Removed { why, owner })));
         }
         // Of a row of before whose owner is not known, nobody is told anything.
         let body = self.protection_body(row).filter(|_| !row.is_of_before())?;
         Some((key, (hosts, Body::Protection(Box::new(body)))))
+    }
+
+    /// Who owns a machine whose protection has ended; none: that is not certain.
+    fn owner_at_end(&self, row: &ProtectionRow) -> Option<(Epoch, HostId)> {
+        let last = (row.life.epoch, row.source());
+        let Some(known) = self.tables.epochs.get(&row.machine) else { return Some(last) };
+        if known.conflict.is_some() {
+            return None;
+        }
+        match last.0.order_of(&known.epoch) {
+            EpochOrder::Conflict => None,
+            EpochOrder::Newer => Some((known.epoch, known.owner)),
+            EpochOrder::Same | EpochOrder::Older => Some(last),
+        }
     }
 
     fn protection_body(&self, row: &ProtectionRow) -> Option<Protection> {
@@ -199,7 +214,7 @@ impl Core {
 
 fn wanted_of_host(host: &HostRow, peers: &BTreeMap<HostId, BTreeMap<HostId, Peer>>) -> (Key, Wanted) {
     let body = if host.removed {
-        Body::Removed { why: "the host was removed from the vault".to_owned() }
+        Body::Removed { why: "the host was removed from the vault".to_owned(), owner: None }
     } else {
         let peers = peers.get(&host.id).map(|peers| peers.values().cloned().collect()).unwrap_or_default();
         let (name, address) = (host.name.clone(), host.address.clone());
@@ -214,7 +229,7 @@ fn wanted_of_request(row: &RequestRow) -> (Key, Wanted) {
     let body = if row.is_open() {
         Body::Request(row.request.clone())
     } else {
-        Body::Removed { why: "its outcome is known, or it is not wanted any more".to_owned() }
+        Body::Removed { why: "its outcome is known, or it is not wanted any more".to_owned(), owner: None }
     };
     (Key::Request(row.id), ([row.host].into(), body))
 }

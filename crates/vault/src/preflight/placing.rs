@@ -7,7 +7,7 @@ use farshore_types::{CloudId, HostId};
 use super::Look;
 use crate::{
     Core,
-    rows::{HostRow, MachineRow, Role},
+    rows::{HostRow, MachineRow},
 };
 
 /// Of the most room that any host has, the share by which less counts as the same, one part
@@ -83,7 +83,7 @@ impl<'a> Look<'a> {
             return self.core.tables.hosts.get(&leaves)?.cloud;
         }
         let cloud = source.cloud.and_then(|cloud| self.core.tables.clouds.get(&cloud))?;
-        cloud.pair.filter(|(_, role)| *role == Role::Source).map(|(other, _)| other)
+        cloud.pair.map(|(other, _)| other)
     }
 
     fn usable_target(&mut self, host: &HostRow) {

@@ -165,7 +165,7 @@ fn without_pair_or_policy_nothing_is_protected_and_the_reason_is_told() {
     world.run(&Command::Associate { cloud: world.clouds[0], policy: None });
     assert!(has(&codes(&mut world, &one(1)), "no-policy", Severity::Error));
     world.run(&Command::UnpairCloud { cloud: world.clouds[0] });
-    assert!(has(&codes(&mut world, &one(1)), "cloud-not-source", Severity::Error));
+    assert!(has(&codes(&mut world, &one(1)), "cloud-not-paired", Severity::Error));
     let none = Enable::default();
     assert!(has(&codes(&mut world, &none), "no-machines", Severity::Error));
     let many = Enable { machines: (0..1001).map(|n| MachineId(Uuid::from_u128(n))).collect(), ..none };

@@ -10,10 +10,9 @@ use farshore_hypervisor::{
     Hypervisor,
     definition::{self, Overlay, Rewrite},
 };
-use farshore_replica::PointInfo;
+use farshore_replica::{NVRAM, PointInfo};
 use farshore_types::{DiskKey, MachineId, PointId};
 
-use super::super::discard::NVRAM;
 use crate::{
     Agent, AgentError, OpenReplica,
     control::{BroughtUp, PointChoice},

@@ -103,7 +103,7 @@ fn what_an_answer_leaves_out_stays() {
 fn a_lower_term_and_a_second_vault_of_the_same_term_are_not_heard() {
     let mut ledger = ledger();
     ledger.take(&answer(term(2, 2), vec![protected(1, epoch(1, 1), ME)]));
-    let removed = document(Key::Protection(MACHINE), 9, Body::Removed { why: String::new() });
+    let removed = document(Key::Protection(MACHINE), 9, Body::Removed { why: String::new(), owner: None });
     for speaker in [term(1, 1), term(2, 3)] {
         let taken = ledger.take(&answer(speaker, vec![removed.clone()]));
         assert!(taken.unheard.is_some() && !taken.dirty, "{speaker:?}");
@@ -176,7 +176,7 @@ fn a_request_is_done_once_however_often_it_comes() {
     ledger.take(&answer(term(1, 1), vec![request(5)]));
     assert!(ledger.open_requests().is_empty(), "nor after that");
     assert_eq!(ledger.outcomes().count(), 0);
-    let removed = document(Key::Request(id), 2, Body::Removed { why: "done".to_owned() });
+    let removed = document(Key::Request(id), 2, Body::Removed { why: "done".to_owned(), owner: None });
     ledger.take(&answer(term(1, 1), vec![removed]));
     assert!(ledger.holder().get(&Key::Request(id)).is_none(), "nothing is left of it");
     ledger.take(&answer(term(1, 1), vec![request(5)]));
@@ -187,7 +187,8 @@ fn a_request_is_done_once_however_often_it_comes() {
 fn a_request_that_was_withdrawn_is_not_begun() {
     let (id, mut ledger) = (RequestId(Uuid::from_u128(5)), ledger());
     ledger.take(&answer(term(1, 1), vec![request(5)]));
-    let removed = document(Key::Request(id), 2, Body::Removed { why: "changed my mind".to_owned() });
+    let removed =
+        document(Key::Request(id), 2, Body::Removed { why: "changed my mind".to_owned(), owner: None });
     ledger.take(&answer(term(1, 1), vec![removed]));
     assert!(ledger.open_requests().is_empty());
     ledger.take(&answer(term(1, 1), vec![request(5)]));

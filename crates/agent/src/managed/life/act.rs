@@ -2,7 +2,7 @@
 //! crash; what changes who owns the machine is durable before it is acted on. This module must
 //! never decide what is next.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use farshore_capture::{Activity, Left};
 use farshore_control::ownership::{Denied, Seal};
@@ -12,9 +12,10 @@ use farshore_protection::{
     fence::{self, Answered, AtBoot, Do, Fence, Voice},
 };
 use farshore_types::{Epoch, PointRef};
+use tokio::time::timeout;
 
 use super::{
-    super::{Managed, ledger::Ledger},
+    super::{Managed, ledger::Ledger, locked, room::Room},
     letters::Refuses,
     look::{Seen, left},
     start, turn,
@@ -23,6 +24,10 @@ use crate::{Agent, AgentError};
 
 /// How long a copy that is another host's may take to shut down before it is switched off.
 const FENCE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a cycle that is under way is waited for before a guest is asked to stop, and for how long
+/// none begins then.
+const CYCLE_ENDS: Duration = Duration::from_secs(10);
+const STILL_FOR: Duration = Duration::from_secs(30);
 /// How often it is asked whether the last cycle has arrived, and the machine looked at for that.
 const REST_POLL: Duration = Duration::from_millis(20);
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
@@ -48,7 +53,7 @@ impl Managed {
             Do::AskWitness => return self.start_after_boot(agent, seen).await,
             Do::AskRefusal(next) => return self.take_seal_back(agent, seen, next).await,
             Do::ShutDown { power_off } => tokio::select! {
-                done = shut_down(agent, seen, power_off) => done?,
+                done = self.shut_down(agent, seen, power_off) => done?,
                 // A guest that takes its time does not keep anybody from giving the move up.
                 () = self.until_told_otherwise(machine, seen.mine) => {}
             },
@@ -74,6 +79,25 @@ impl Managed {
             Do::Adopt => turn::turn(agent, self, seen).await?,
         }
         Ok(true)
+    }
+
+    /// No cycle is under way while the guest stops, and none begins: libvirt would not see for half a
+    /// minute that a machine with an open backup is off. A guest that takes longer goes on being
+    /// replicated.
+    async fn shut_down(&self, agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), AgentError> {
+        let hurry = locked(&self.rooms).get(&seen.protection.machine).map(Room::pace);
+        let still = match &hurry {
+            Some(hurry) => timeout(CYCLE_ENDS, hurry.still()).await.ok(),
+            None => None,
+        };
+        let mut off = pin!(shut_down(agent, seen, power_off));
+        match timeout(STILL_FOR, &mut off).await {
+            Ok(done) => done,
+            Err(_) => {
+                drop(still);
+                off.await
+            }
+        }
     }
 
     /// Waits until the other host has everything.
@@ -257,6 +281,7 @@ fn runs_isolated(seen: &Seen) -> Result<bool, AgentError> {
     }
 }
 
+/// Waits for a guest to shut down.
 async fn shut_down(agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
     let hypervisor = agent.hypervisor().await?;

@@ -108,23 +108,53 @@ async fn reserve(
     };
     let network = network_of(agent, managed, seen, card).await.map_err(problem)??;
     let machine = seen.protection.machine;
-    let kept = AddressKept { card: card.to_owned(), network: network.clone() };
-    // Known before it is made: what a crash leaves behind is ended later all the same.
-    if !seen.station.addresses.contains(&kept) {
-        let note = move |ledger: &mut Ledger| {
-            let addresses = &mut ledger.station_mut(machine).addresses;
-            if !addresses.contains(&kept) {
-                addresses.push(kept);
-            }
-            ((), true)
-        };
-        managed.change(note).await.map_err(problem)?;
-    }
     let hypervisor = agent.hypervisor().await.map_err(problem)?;
+    let kept = AddressKept { card: card.to_owned(), network: network.clone() };
+    let made = seen.station.addresses.contains(&kept);
+    if !made {
+        match hypervisor.reserved_address(&network, card).await {
+            Ok(None) => {}
+            // It is as it should be, and whoever made it ends it.
+            Ok(Some(known)) if known == address => return Ok(network),
+            Ok(Some(known)) => {
+                let what =
+                    format!("network '{network}' keeps {known} for card {card}, which was not made here");
+                return Err(by_hand(what, "end that with `virsh net-update`, or choose that address"));
+            }
+            Err(error) => return Err(by_hand(error.detail, error.advice)),
+        }
+        // Known before it is made: what a crash leaves behind is ended later all the same.
+        note(managed, machine, kept.clone(), true).await.map_err(problem)?;
+    }
     match hypervisor.reserve_address(&network, card, address).await {
         Ok(()) => Ok(network),
-        Err(error) => Err(by_hand(error.detail, error.advice)),
+        Err(error) => {
+            let was_refused = matches!(
+                error.kind,
+                Kind::Unsupported | Kind::Invalid | Kind::AlreadyExists | Kind::NoSuchNetwork
+            );
+            if was_refused && !made {
+                note(managed, machine, kept, false).await.map_err(problem)?;
+            }
+            Err(by_hand(error.detail, error.advice))
+        }
     }
+}
+
+/// Notes that a reservation is ours to change and to end, or that it is not.
+async fn note(
+    managed: &Arc<Managed>,
+    machine: MachineId,
+    kept: AddressKept,
+    ours: bool,
+) -> Result<(), AgentError> {
+    let note = move |ledger: &mut Ledger| {
+        let addresses = &mut ledger.station_mut(machine).addresses;
+        addresses.retain(|known| *known != kept);
+        addresses.extend(ours.then_some(kept));
+        ((), true)
+    };
+    managed.change(note).await
 }
 
 /// The network that a card is in here, or is going to be in when the machine comes.
@@ -194,22 +224,8 @@ async fn end_others(
     end(agent, managed, seen.protection.machine, over).await
 }
 
-/// Ends what was reserved for machines that are not protected here any more.
-pub(super) async fn end_of_removed(agent: &Arc<Agent>, managed: &Arc<Managed>) {
-    let over: Vec<(MachineId, Vec<AddressKept>)> = {
-        let ledger = managed.ledger();
-        let kept = ledger.stations().filter(|station| !station.addresses.is_empty());
-        let kept = kept.map(|station| (station.machine, station.addresses.clone()));
-        kept.filter(|(machine, _)| ledger.is_removed(*machine)).collect()
-    };
-    for (machine, kept) in over {
-        if let Err(error) = end(agent, managed, machine, kept).await {
-            tracing::warn!(%machine, error = error.fault().what, "a reservation is ended later");
-        }
-    }
-}
-
-async fn end(
+/// Ends reservations that were made here.
+pub(super) async fn end(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
     machine: MachineId,
@@ -221,11 +237,7 @@ async fn end(
             Err(error) if error.kind != Kind::Unsupported => return Err(error.into()),
             _ => {}
         }
-        let gone = move |ledger: &mut Ledger| {
-            ledger.station_mut(machine).addresses.retain(|known| *known != kept);
-            ((), true)
-        };
-        managed.change(gone).await?;
+        note(managed, machine, kept, false).await?;
     }
     Ok(())
 }

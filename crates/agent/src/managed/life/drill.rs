@@ -33,6 +33,7 @@ use super::{
     super::{Managed, ledger::Ledger, locked},
     look::Seen,
     start,
+    station::Station,
 };
 use crate::{Agent, AgentError, OpenReplica, control::PointChoice};
 
@@ -70,7 +71,7 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Se
     let machine = seen.protection.machine;
     let done = match (&seen.wanted.drill, &seen.station.drill) {
         (Some(drill), Some(kept)) if drill.phase == DrillPhase::CleaningUp || drill.order != kept.order => {
-            remove(agent, managed, seen, kept).await
+            remove(agent, managed, machine, kept).await
         }
         (Some(drill), None)
             if drill.phase != DrillPhase::CleaningUp && seen.wanted.other == managed.host() =>
@@ -126,6 +127,18 @@ pub(super) async fn standing(
     };
     let runs = there.is_some_and(|there| !there.power.is_off() && !there.power.is_paused());
     Some(DrillStanding { order: kept.order, runs, name: kept.name.clone(), at: Some(kept.at), failed })
+}
+
+/// Removes one that was open when its machine's protection ended.
+pub(super) async fn end(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    station: &Station,
+) -> Result<(), AgentError> {
+    match &station.drill {
+        Some(kept) => remove(agent, managed, station.machine, kept).await,
+        None => Ok(()),
+    }
 }
 
 async fn open(
@@ -335,10 +348,10 @@ fn server_of(pid_file: &Path) -> Option<i32> {
 async fn remove(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
-    seen: &Seen,
+    machine: MachineId,
     kept: &DrillKept,
 ) -> Result<(), AgentError> {
-    let (machine, hypervisor) = (seen.protection.machine, agent.hypervisor().await?);
+    let hypervisor = agent.hypervisor().await?;
     match hypervisor.machine(kept.id).await {
         Err(error) if error.kind == Kind::NoSuchMachine => {}
         Err(error) => return Err(error.into()),

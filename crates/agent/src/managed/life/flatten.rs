@@ -5,15 +5,17 @@
 //! pulled stays. This module must never end a block job that is not ours, and never let overlays
 //! grow until the guest stands still.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use farshore_capture::bug::{self, Bug};
 use farshore_control::{report::Problem, standing::Flattening};
 use farshore_hypervisor::{BlockJob, Disk, Kind, Machine};
+use farshore_protection::{Life, Want};
 use farshore_types::{DiskKey, MachineId};
 
 use super::{
     super::{Managed, ledger::Ledger, locked},
+    Side,
     look::Seen,
     turn,
 };
@@ -39,45 +41,105 @@ enum Next {
     Stands(Problem),
 }
 
-/// Does the next thing; whether it goes on, and is to be looked at again. Where nobody asks for it
-/// any more, what runs is ended, and what was copied stays.
-pub(super) async fn settle(
+/// Machines of which disks may be on their way, or are wanted to be.
+pub(super) fn machines(managed: &Managed) -> BTreeSet<MachineId> {
+    let ledger = managed.ledger();
+    let mine = |life: &Life| life.source == managed.host() && life.wanted().flatten;
+    let wanted = ledger.protections().filter(|p| p.life.as_ref().is_some_and(mine)).map(|p| p.machine);
+    let begun = ledger.stations().filter(|station| station.flattening).map(|station| station.machine);
+    let mut machines: BTreeSet<MachineId> = wanted.chain(begun).collect();
+    drop(ledger);
+    machines.extend(locked(&managed.acting).flattening.keys());
+    machines
+}
+
+/// Sees to one until nothing is wanted of it, or all is done.
+pub(super) async fn see_to(agent: &Arc<Agent>, managed: &Arc<Managed>, machine: MachineId) {
+    loop {
+        let pause = match look(agent, managed, machine).await {
+            Ok(None) => return,
+            Ok(Some(pause)) => pause,
+            Err(error) => {
+                let fault = error.fault();
+                let told = Problem { code: "cannot".to_owned(), what: fault.what, advice: fault.advice };
+                managed.set_flattening_failed(machine, told);
+                AGAIN
+            }
+        };
+        managed.rest((machine, Side::Flatten), pause).await;
+    }
+}
+
+async fn look(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    machine: MachineId,
+) -> Result<Option<Duration>, AgentError> {
+    match managed.look_at(agent, machine).await? {
+        Some(seen) => settle(agent, managed, &seen).await,
+        None => {
+            if managed.ledger().station(machine).flattening && managed.ledger().is_removed(machine) {
+                end_of_removed(agent, managed, machine).await?;
+            }
+            managed.set_flattening(machine, None);
+            Ok(None)
+        }
+    }
+}
+
+/// With its protection nobody looks any more how much room there is: what runs of it is ended.
+async fn end_of_removed(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    machine: MachineId,
+) -> Result<(), AgentError> {
+    let there = match agent.hypervisor().await?.machine(machine).await {
+        Err(error) if error.kind == Kind::NoSuchMachine => None,
+        found => Some(found?),
+    };
+    end(agent, managed, machine, there.as_ref()).await?;
+    tracing::info!(%machine, "its disks are not made its own any more: its protection is over");
+    note(managed, machine, false).await
+}
+
+/// Does the next thing; in which time it is to be looked at again. Where nobody asks for it any
+/// more, what runs is ended, and what was copied stays. It rests while the machine is handed over.
+async fn settle(
     agent: &Arc<Agent>,
     managed: &Arc<Managed>,
     seen: &Seen,
-) -> Result<bool, AgentError> {
+) -> Result<Option<Duration>, AgentError> {
     let machine = seen.protection.machine;
     let me = managed.host();
-    if !seen.wanted.flatten || seen.wanted.owner != me || seen.lineage.owner != me {
+    let owned = seen.wanted.owner == me && seen.lineage.owner == me;
+    if !seen.wanted.flatten || !owned || matches!(seen.mine, Want::HandOver { .. }) {
         if seen.station.flattening {
-            end(agent, seen).await?;
+            end(agent, managed, machine, seen.there.as_ref()).await?;
             note(managed, machine, false).await?;
         }
         managed.set_flattening(machine, None);
-        return Ok(false);
+        return Ok(None);
     }
     let look = Look::now(agent, seen).await?;
-    let (more, pause, failed) = match next(agent, managed, seen, &look).await? {
+    let (pause, failed) = match next(agent, managed, seen, &look).await? {
         Next::Flat => {
             note(managed, machine, false).await?;
-            (false, Duration::ZERO, None)
+            (None, None)
         }
-        Next::Wait => (true, POLL, None),
+        Next::Wait => (Some(POLL), None),
         Next::Begin(disk) => {
             note(managed, machine, true).await?;
             match begin(agent, managed, seen, &look, &disk).await? {
-                None => (true, POLL, None),
-                Some(problem) => (true, AGAIN, Some(problem)),
+                None => (Some(POLL), None),
+                Some(problem) => (Some(AGAIN), Some(problem)),
             }
         }
-        Next::Stands(problem) => (true, AGAIN, Some(problem)),
+        Next::Stands(problem) => (Some(AGAIN), Some(problem)),
     };
     let (done, total) = look.progress();
-    managed.set_flattening(machine, Some(Flattening { done, total, flat: !more, failed }));
-    if more {
-        managed.rest(machine, pause).await;
-    }
-    Ok(more)
+    let flat = pause.is_none();
+    managed.set_flattening(machine, Some(Flattening { done, total, flat, failed }));
+    Ok(pause)
 }
 
 /// The machine at one look.
@@ -155,7 +217,7 @@ async fn next(agent: &Agent, managed: &Managed, seen: &Seen, look: &Look) -> Res
         return Ok(stands("busy", what, "it goes on when that has ended"));
     }
     if !jobs.is_empty() {
-        return room(agent, seen, 0).await;
+        return room(agent, managed, seen, 0).await;
     }
     if agent.sources().of(machine).is_some() {
         return Ok(Next::Wait);
@@ -172,12 +234,12 @@ async fn next(agent: &Agent, managed: &Managed, seen: &Seen, look: &Look) -> Res
 
 /// That overlays can grow by so many bytes more without taking what is kept free: a pull that
 /// would fill the storage is ended, since the guest would stand still.
-async fn room(agent: &Agent, seen: &Seen, bytes: u64) -> Result<Next, AgentError> {
+async fn room(agent: &Agent, managed: &Managed, seen: &Seen, bytes: u64) -> Result<Next, AgentError> {
     let Some(replica) = agent.replicas().get(seen.protection.machine).await? else { return Ok(Next::Wait) };
     if replica.run(move |store| store.has_room_for(bytes)).await? || bug::is(Bug::FillsStorage) {
         return Ok(Next::Wait);
     }
-    end(agent, seen).await?;
+    end(agent, managed, seen.protection.machine, seen.there.as_ref()).await?;
     let what = match bytes {
         0 => "the storage of the replica is nearly full".to_owned(),
         bytes => {
@@ -198,7 +260,7 @@ async fn begin(
     let replica = agent.replicas().get_or_create(machine).await?;
     let disks = look.layered.clone();
     let left = replica.run(move |store| store.left_to_flatten(&disks)).await?;
-    if let Next::Stands(problem) = room(agent, seen, left).await? {
+    if let Next::Stands(problem) = room(agent, managed, seen, left).await? {
         return Ok(Some(problem));
     }
     match agent.hypervisor().await?.begin_pull(machine, disk, agent.config().flatten_rate).await {
@@ -215,9 +277,15 @@ async fn begin(
     }
 }
 
-/// Ends what runs of it.
-async fn end(agent: &Agent, seen: &Seen) -> Result<(), AgentError> {
-    let Some(there) = seen.there.as_ref().filter(|there| !there.power.is_off()) else { return Ok(()) };
+/// Ends what runs of it. One that was ended here is not missed afterwards.
+async fn end(
+    agent: &Agent,
+    managed: &Managed,
+    machine: MachineId,
+    there: Option<&Machine>,
+) -> Result<(), AgentError> {
+    managed.forget_pull(machine);
+    let Some(there) = there.filter(|there| !there.power.is_off()) else { return Ok(()) };
     let hypervisor = agent.hypervisor().await?;
     for disk in layered(agent, there) {
         match hypervisor.end_pull(there.id, &disk).await {
@@ -271,6 +339,13 @@ impl Managed {
             }
             _ => {}
         }
+    }
+
+    /// What could not be looked at, or done, is said beside how far it was.
+    fn set_flattening_failed(&self, machine: MachineId, why: Problem) {
+        let before = locked(&self.acting).flattening.get(&machine).cloned();
+        let before = before.unwrap_or(Flattening { done: 0, total: 0, flat: false, failed: None });
+        self.set_flattening(machine, Some(Flattening { failed: Some(why), ..before }));
     }
 
     /// The disk of which a pull was begun in this run, and not looked for since.

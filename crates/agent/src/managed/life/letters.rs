@@ -29,13 +29,15 @@ enum Letter {
     /// Which is the highest epoch that you know? The text is a number that only this question
     /// has, in hexadecimal digits.
     Witness(MachineId, String),
+    /// Its host was to start the machine when it boots. It may be said again.
+    Autostart(MachineId),
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Told {
-    /// The seal is kept, durably.
+    /// What was told is kept, durably.
     Kept,
     /// The seal of the epoch is refused for good.
     Refuses(Epoch),
@@ -57,6 +59,15 @@ impl Managed {
     /// Tells the other host of a seal; when this returns, it has it durably.
     pub(super) async fn tell_sealed(&self, agent: &Agent, seal: Seal) -> Result<(), AgentError> {
         match self.write(agent, seal.machine, &Letter::Sealed(seal)).await? {
+            Told::Kept => Ok(()),
+            other => Err(strange(&other)),
+        }
+    }
+
+    /// Tells the other host that its host is to start the machine when it boots, once that is for
+    /// people to say again.
+    pub(super) async fn tell_autostart(&self, agent: &Agent, machine: MachineId) -> Result<(), AgentError> {
+        match self.write(agent, machine, &Letter::Autostart(machine)).await? {
             Told::Kept => Ok(()),
             other => Err(strange(&other)),
         }
@@ -119,11 +130,14 @@ impl Managed {
         })?;
         let machine = match &letter {
             Letter::Sealed(seal) => seal.machine,
-            Letter::Refused(machine, _) | Letter::Witness(machine, _) => *machine,
+            Letter::Refused(machine, _) | Letter::Witness(machine, _) | Letter::Autostart(machine) => {
+                *machine
+            }
         };
         let (lineage, from) = self.judge_writer(peer, machine)?;
         let told = match letter {
             Letter::Sealed(seal) => self.keep_seal(&lineage, from, seal).await?,
+            Letter::Autostart(_) => self.keep_autostart(machine, from).await?,
             Letter::Refused(_, next) if lineage.refused.contains(&next) => Told::Refuses(next),
             Letter::Refused(..) => Told::Knows(lineage.epoch, lineage.owner),
             Letter::Witness(_, nonce) => {
@@ -180,9 +194,25 @@ impl Managed {
             station.arrived = Some(seal);
             ((), new && !known)
         };
-        self.change(keep)
-            .await
-            .map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
+        self.keep(keep).await
+    }
+
+    async fn keep_autostart(self: &Arc<Self>, machine: MachineId, from: HostId) -> Result<Told, Refusal> {
+        let keep = move |ledger: &mut Ledger| {
+            let station = ledger.station_mut(machine);
+            let new = (station.autostart, station.autostart_told) != (Some(true), Some(from));
+            (station.autostart, station.autostart_told) = (Some(true), Some(from));
+            ((), new)
+        };
+        self.keep(keep).await
+    }
+
+    async fn keep(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Ledger) -> ((), bool) + Send + 'static,
+    ) -> Result<Told, Refusal> {
+        let kept = self.change(change).await;
+        kept.map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
         Ok(Told::Kept)
     }
 }

@@ -151,8 +151,9 @@ pub(super) async fn bring_up(
             // Looked at again when it is off.
             return stop(agent, machine).await;
         }
-        // What it wrote here by an epoch of before is kept as a point.
-        turn::turn(agent, managed, seen).await?;
+        // What it wrote here by an epoch of before is kept as a point, which is the newest: the one
+        // that is meant is chosen again.
+        return turn::turn(agent, managed, seen).await;
     }
     let _alone = replica.alone().await;
     let phase = replica.run(|store| store.phase()).await;

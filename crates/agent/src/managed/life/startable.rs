@@ -4,6 +4,7 @@
 //! change anything.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use farshore_hypervisor::{
     Kind,
     definition::{self, MachineText},
 };
-use farshore_types::{Digest, PointId};
+use farshore_types::{Digest, MachineId, PointId};
 
 use super::{
     super::{Managed, inventory::meminfo, locked},
@@ -38,8 +39,12 @@ pub(in super::super) struct Looked {
     checked: Instant,
     document: Option<Version>,
     definition: Digest,
+    needs: Option<Needs>,
     pub(super) told: CouldStart,
 }
+
+/// Memory that a machine would take: of which size of huge pages, and how many bytes.
+type Needs = (Option<u64>, u64);
 
 /// Looks, where that is due.
 pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) {
@@ -72,6 +77,15 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Se
     }
 }
 
+/// Says whether all that could start here one by one could do so together.
+pub(super) fn settle_together(managed: &Managed, alive: &[MachineId]) {
+    let mut acting = locked(&managed.acting);
+    acting.looked.retain(|machine, _| alive.contains(machine));
+    let all: Vec<Needs> = acting.looked.values().filter_map(|looked| looked.needs).collect();
+    drop(acting);
+    managed.set_problem("memory", together(&all, |huge| free(huge).map(|(free, ..)| free)));
+}
+
 /// None: it was looked at lately, and nothing has changed since, or there is nothing to look at.
 async fn look(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<Option<Looked>, AgentError> {
     let machine = seen.protection.machine;
@@ -92,9 +106,12 @@ async fn look(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result
             return Ok(None);
         }
     }
-    let mut against = Vec::new();
+    let (mut against, mut needs) = (Vec::new(), None);
     match commands::as_it_would_be(agent, &replica, &point).await {
-        Ok(xml) => check(agent, &replica, seen, &xml, &mut against).await?,
+        Ok(xml) => {
+            needs = definition::machine(&xml).ok().map(|text| (text.huge_pages, text.memory));
+            check(agent, &replica, seen, &xml, &mut against).await?;
+        }
         Err(error) => {
             let fault = error.fault();
             against.push(problem("point", fault.what, fault.advice));
@@ -102,7 +119,7 @@ async fn look(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result
     }
     let told = CouldStart { at: point.id, against };
     let definition = definition.unwrap_or(Digest::ZERO);
-    Ok(Some(Looked { at: now, checked: now, document, definition, told }))
+    Ok(Some(Looked { at: now, checked: now, document, definition, needs, told }))
 }
 
 async fn digest_of(
@@ -139,7 +156,7 @@ async fn check(
         Err(error) if error.kind == Kind::NoSuchMachine => {}
         Err(error) => return Err(error.into()),
     }
-    against.extend(memory(&text, meminfo("MemAvailable:"), huge_pages_free(text.huge_pages)));
+    against.extend(memory(&text, free(text.huge_pages)));
     if !replica.run(|store| store.has_room_for(0)).await? {
         let what =
             "the storage of the replica is nearly full: the machine could soon write nothing".to_owned();
@@ -148,20 +165,48 @@ async fn check(
     Ok(())
 }
 
-/// What the host's memory lacks, of which so many KiB are available, and so many bytes of huge
-/// pages of the size that it wants.
-fn memory(text: &MachineText, available_kib: Option<u64>, huge: Option<u64>) -> Option<Problem> {
-    let (free, of, advice) = match text.huge_pages {
-        Some(_) => (huge?, "free huge pages of the size that it wants", "set huge pages aside on this host"),
+/// Bytes of memory that a machine could have here, of which kind they are, and where more could come
+/// from; none: the system does not say.
+fn free(huge: Option<u64>) -> Option<(u64, &'static str, &'static str)> {
+    match huge {
+        Some(_) => {
+            let of = "free huge pages of the size that it wants";
+            Some((huge_pages_free(huge)?, of, "set huge pages aside on this host"))
+        }
         None => {
             let advice = "stop what can be stopped here, or choose another host";
-            (available_kib?.saturating_mul(1024), "memory available", advice)
+            Some((meminfo("MemAvailable:")?.saturating_mul(1024), "memory available", advice))
         }
-    };
+    }
+}
+
+/// What the host's memory lacks.
+fn memory(text: &MachineText, free: Option<(u64, &'static str, &'static str)>) -> Option<Problem> {
+    let (free, of, advice) = free?;
     (free < text.memory).then(|| {
         let what =
             format!("it needs {} MiB, and this host has {} MiB of {of}", text.memory >> 20, free >> 20);
         problem("no-memory", what, advice)
+    })
+}
+
+/// What it lacks for all of the machines that may come here in one failover, each of which could.
+fn together(all: &[Needs], free: impl Fn(Option<u64>) -> Option<u64>) -> Option<(String, String)> {
+    let kinds: BTreeSet<Option<u64>> = all.iter().map(|(huge, _)| *huge).collect();
+    kinds.into_iter().find_map(|huge| {
+        let of: Vec<u64> = all.iter().filter(|needs| needs.0 == huge).map(|needs| needs.1).collect();
+        let (needed, free) = (of.iter().sum::<u64>(), free(huge)?);
+        let kind = if huge.is_some() { "huge pages of one size" } else { "memory" };
+        (of.len() > 1 && needed > free).then(|| {
+            let what = format!(
+                "the {} machines whose replicas are here need {} MiB of {kind} to run at once, and {} MiB are \
+                 free: after a disaster not all of them could start",
+                of.len(),
+                needed >> 20,
+                free >> 20
+            );
+            (what, "give this host more, spread the replicas, or let a plan start what matters first".to_owned())
+        })
     })
 }
 
@@ -193,12 +238,25 @@ mod tests {
             definition::machine(&xml).unwrap()
         };
         let plain = text("");
-        assert_eq!(memory(&plain, Some(2 << 20), None), None);
-        let lacking = memory(&plain, Some(1 << 20), None).unwrap();
+        let has = |mib: u64, of| Some((mib << 20, of, "get more"));
+        assert_eq!(memory(&plain, has(2048, "memory")), None);
+        let lacking = memory(&plain, has(1024, "memory")).unwrap();
         assert!(lacking.what.contains("2048 MiB") && lacking.what.contains("1024 MiB"), "{}", lacking.what);
-        assert_eq!(memory(&plain, None, None), None, "what is not known is no word against it");
-        let huge = text("<memoryBacking><hugepages/></memoryBacking>");
-        assert_eq!(memory(&huge, Some(0), Some(2 << 30)), None);
-        assert!(memory(&huge, Some(9 << 20), Some(1 << 30)).unwrap().what.contains("huge pages"));
+        assert_eq!(memory(&plain, None), None, "what is not known is no word against it");
+        assert!(memory(&plain, has(1024, "huge pages")).unwrap().what.contains("huge pages"));
+    }
+
+    #[test]
+    fn machines_each_of_which_could_start_are_told_where_they_could_not_together() {
+        const GIB: u64 = 1 << 30;
+        let free = |huge: Option<u64>| huge.map_or(Some(64 * GIB), |_| Some(8 * GIB));
+        let ten = [(None, 32 * GIB); 10];
+        let (what, advice) = together(&ten, free).unwrap();
+        assert!(what.contains("10 machines") && what.contains("327680 MiB") && !advice.is_empty(), "{what}");
+        assert_eq!(together(&ten[..2], free), None, "they can");
+        assert_eq!(together(&ten[..1], |_| Some(GIB)), None, "that is said of the machine itself");
+        let huge = [(None, 32 * GIB), (Some(0), 5 * GIB), (Some(0), 5 * GIB)];
+        assert!(together(&huge, free).unwrap().0.contains("huge pages"));
+        assert_eq!(together(&ten, |_| None), None, "what is not known is no word against it");
     }
 }

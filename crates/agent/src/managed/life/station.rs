@@ -8,7 +8,7 @@ use farshore_control::{
     standing::Adopted,
 };
 use farshore_protection::BroughtUp;
-use farshore_types::{DiskKey, Epoch, MachineId, PointId, PointRef};
+use farshore_types::{DiskKey, Epoch, HostId, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
 use super::{addresses::AddressKept, drill::DrillKept};
@@ -48,6 +48,12 @@ pub struct Station {
     /// Whether the host was to start the machine when it boots, before that became ours to say.
     #[serde(default)]
     pub autostart: Option<bool>,
+    /// Whether that was given back to the host, when the protection was over.
+    #[serde(default)]
+    pub autostart_given: bool,
+    /// Which other host knows of it.
+    #[serde(default)]
+    pub autostart_told: Option<HostId>,
     /// A test failover that was begun here.
     #[serde(default)]
     pub drill: Option<DrillKept>,
@@ -98,6 +104,8 @@ impl Station {
             back: None,
             fenced: None,
             autostart: None,
+            autostart_given: false,
+            autostart_told: None,
             drill: None,
             flattening: false,
             addresses: Vec::new(),

@@ -28,7 +28,7 @@ type Images = Vec<(DiskKey, PathBuf)>;
 const HOLDER: &str = "own writes of before";
 const BACK: &str = "the failover can be taken back";
 /// Names of the definitions that the machine had here, beside the records of its replication:
-/// when it left last, and with disks of its own.
+/// when it left last, and when it left its home.
 const DEFINITION: &str = "definition.xml";
 const HOME: &str = "home.xml";
 
@@ -93,11 +93,11 @@ pub(super) fn strange(seen: &Seen) -> AgentError {
 /// The machine with disks of its own goes out of the way of the one on the replica: its
 /// definition is kept, its disks stay where they are.
 pub(super) async fn make_way(agent: &Arc<Agent>, there: &Machine) -> Result<(), AgentError> {
-    keep_definition(agent, there)?;
+    keep_definition(agent, there, true)?;
     withdraw(agent, there.id).await
 }
 
-/// The definition that a machine had on this host with disks of its own.
+/// The definition that a machine had when it left its home, which this host is.
 pub(crate) fn home_definition(agent: &Agent, machine: MachineId) -> Option<String> {
     std::fs::read_to_string(source::dir_of(agent, machine).join(HOME)).ok()
 }
@@ -169,7 +169,8 @@ async fn begin(
         return Ok(None);
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
-    keep_definition(agent, there)?;
+    let home = seen.protection.life.as_ref().is_some_and(|life| life.home == managed.host());
+    keep_definition(agent, there, home || !ours)?;
     let turning = note(agent, managed, seen, (disks, ran_on), found).await?;
     withdraw(agent, machine).await?;
     Ok(Some(turning))
@@ -342,11 +343,11 @@ async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning
     Ok(())
 }
 
-/// The definition stays here: for the point that is made, and for the day on which the machine
-/// comes home.
-fn keep_definition(agent: &Arc<Agent>, there: &Machine) -> Result<(), AgentError> {
+/// The definition stays here: for the point that is made, and, of a machine that leaves its home,
+/// for the day on which it comes back. Each time anew: it may have been changed there since.
+fn keep_definition(agent: &Arc<Agent>, there: &Machine, home: bool) -> Result<(), AgentError> {
     let dir = source::dir_of(agent, there.id);
-    let names = if is_ours(agent, there) { &[DEFINITION][..] } else { &[DEFINITION, HOME] };
+    let names = if home { &[DEFINITION, HOME][..] } else { &[DEFINITION] };
     for name in names {
         let path = dir.join(name);
         let new = path.with_extension("tmp");

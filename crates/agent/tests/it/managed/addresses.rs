@@ -6,10 +6,14 @@ use farshore_control::{
     request::{Action, Answer, Ending, PointFacts},
     standing::AddressStanding,
 };
-use farshore_hypervisor::Hypervisor;
+use farshore_hypervisor::{Hypervisor, simulated::Operation as Call};
+use farshore_protection::Operation;
 use farshore_types::Consistency;
 
-use super::{handing::standing, world::Pair};
+use super::{
+    handing::{ordered, replicating, standing},
+    world::Pair,
+};
 
 const CARD: &str = "52:54:00:00:00:01";
 
@@ -86,6 +90,48 @@ async fn what_cannot_be_reserved_is_said_with_what_to_do() {
     };
     pair.vault.until(pair.source_id, "no such network", by_hand("no network 'lan'")).await;
     pair.vault.until(pair.target_id, "no addresses", by_hand("gives no addresses")).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_reserved_is_neither_changed_nor_ended() {
+    let pair = with_card().await;
+    for (host, network) in [(&pair.source_host, "lan"), (pair.target_host(), "far")] {
+        host.add_network_with_addresses(network);
+    }
+    pair.source_host.keep_address("lan", CARD, "10.0.0.7".parse().unwrap());
+    pair.target_host().keep_address("far", CARD, "10.1.0.5".parse().unwrap());
+    wants(&pair, "10.0.0.5", "10.1.0.5");
+    let other = |report: &HostReport| {
+        let by_hand = told(&pair, report).first().and_then(|one| one.by_hand.clone());
+        by_hand.is_some_and(|problem| problem.what.contains("10.0.0.7") && !problem.advice.is_empty())
+    };
+    pair.vault.until(pair.source_id, "that another is reserved", other).await;
+    let same = |report: &HostReport| told(&pair, report).iter().any(|one| one.reserved_in.is_some());
+    pair.vault.until(pair.target_id, "that it is as it should be", same).await;
+    pair.remove("disabled");
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    assert_eq!(pair.source_host.address_of("lan", CARD), "10.0.0.7".parse().ok());
+    assert_eq!(pair.target_host().address_of("far", CARD), "10.1.0.5".parse().ok());
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_daemon_that_hangs_keeps_nobody_from_failing_over() {
+    let pair = with_card().await;
+    pair.target_host().add_network_with_addresses("far");
+    let hangs = [&pair.source_host, pair.target_host()].map(|host| host.hold(Call::Networks));
+    wants(&pair, "10.0.0.5", "10.1.0.5");
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    pair.tell(&ordered(&replicating(&pair), Operation::PlannedFailover, false));
+    let runs = |report: &HostReport| {
+        let standing = standing(report, pair.machine);
+        standing.is_some_and(|standing| standing.runs == Some(true))
+    };
+    pair.vault.until(pair.target_id, "it to run there", runs).await;
+    drop(hangs);
+    let reserved = |report: &HostReport| told(&pair, report).iter().any(|one| one.reserved_in.is_some());
+    pair.vault.until(pair.target_id, "the address, when that goes again", reserved).await;
     pair.end().await;
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use farshore_control::{HostReport, standing::Flattening};
 use farshore_hypervisor::{BlockJob, Hypervisor, Start, simulated::Operation as Call};
-use farshore_protection::{Flat, Life, Operation, Stage};
+use farshore_protection::{Flat, Kind, Life, Operation, Stage};
 use farshore_types::DiskKey;
 
 use super::{
@@ -160,5 +160,46 @@ async fn what_keeps_disks_from_becoming_its_own_is_said_and_other_tools_jobs_are
     pair.start_target();
     moved.until("nothing to be flattened", |flattening| flattening.is_none()).await;
     moved.until_jobs(false).await;
+    moved.pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_its_protection_flattening_ends_also_while_nobody_looks() {
+    for watched in [true, false] {
+        let moved = Moved::new().await;
+        moved.want(true);
+        moved.until_jobs(true).await;
+        if !watched {
+            moved.pair.stop_target().await;
+        }
+        moved.pair.remove("disabled");
+        if !watched {
+            moved.pair.start_target();
+        }
+        moved.until_jobs(false).await;
+        let host = moved.pair.target_host();
+        assert!(host.machine(moved.pair.machine).await.unwrap().disk(&vda()).unwrap().layered);
+        moved.pair.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_is_delivered_though_disks_are_to_be_made_its_own() {
+    let moved = Moved::new().await;
+    let (pair, machine) = (&moved.pair, moved.pair.machine);
+    let kept = std::collections::BTreeSet::new();
+    let stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept };
+    let over = ordered(&Life { stage, ..moved.life.clone() }, Operation::Cancel, false);
+    let Stage::HandingOver(handing) = &over.stage else { panic!("{over:?}") };
+    let next = handing.next;
+    // Sealed while the other host does not answer; a schedule falls due meanwhile.
+    pair.stop_source().await;
+    pair.tell(&Life { flat: Flat::Flattening, ..over });
+    let sealed = |report: &HostReport| lineage(report, machine).is_some_and(|held| held.seal.is_some());
+    pair.vault.until(pair.target_id, "its seal", sealed).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    pair.start_source();
+    let owns = |report: &HostReport| lineage(report, machine).is_some_and(|held| held.epoch == next);
+    pair.vault.until(pair.source_id, "the other host to have it", owns).await;
     moved.pair.end().await;
 }

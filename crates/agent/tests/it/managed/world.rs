@@ -142,6 +142,16 @@ impl Pair {
         self.hosts[1].config.replica_dir.join(self.machine.to_string())
     }
 
+    /// Everything that the target's agent must not forget, as text.
+    pub(crate) fn kept_at_target(&self) -> String {
+        fs::read_to_string(self.hosts[1].config.state_dir.join("managed.json")).unwrap_or_default()
+    }
+
+    /// The target's directory of replicas.
+    pub(crate) fn replicas_dir(&self) -> &Path {
+        &self.hosts[1].config.replica_dir
+    }
+
     /// How the target is met.
     pub(crate) fn target(&self) -> Endpoint {
         self.endpoint(1)
@@ -223,7 +233,20 @@ impl Pair {
     }
 
     pub(crate) fn remove(&self, why: &str) {
-        self.put(Body::Removed { why: why.to_owned() });
+        let owner = match self.vault.document(&Key::Protection(self.machine)).map(|held| held.body) {
+            Some(Body::Protection(held)) => {
+                let life = held.life.as_ref();
+                life.map_or((held.epoch, held.source.host), |life| (life.epoch, life.source))
+            }
+            _ => (self.protection().epoch, self.source_id),
+        };
+        let owner = Some(owner);
+        self.put(Body::Removed { why: why.to_owned(), owner });
+    }
+
+    /// The same, where the vault is not certain who owns the machine.
+    pub(crate) fn remove_unowned(&self, why: &str) {
+        self.put(Body::Removed { why: why.to_owned(), owner: None });
     }
 
     fn put(&self, body: Body) {
@@ -269,6 +292,14 @@ impl Pair {
         let agent = Arc::clone(&self.serving[0].lock().unwrap().as_ref().unwrap().agent);
         let (observer, _events) = Observer::new(CancellationToken::new());
         agent.handle(request, &observer).await
+    }
+
+    pub(crate) async fn stop_source(&self) {
+        self.stop(0).await;
+    }
+
+    pub(crate) fn start_source(&self) {
+        self.start(0);
     }
 
     pub(crate) async fn stop_target(&self) {

@@ -31,7 +31,7 @@ pub(super) fn term(number: u64) -> Term {
 /// A document about a machine; what it says does not matter to a site server.
 pub(super) fn document(machine: u128, generation: u64, hosts: &[HostId]) -> Document {
     let key = Key::Protection(MachineId(Uuid::from_u128(machine)));
-    let body = Body::Removed { why: format!("generation {generation}") };
+    let body = Body::Removed { why: format!("generation {generation}"), owner: None };
     let version = Version { term: term(1), generation };
     Document::new(key, version, hosts.iter().copied().collect(), body)
 }
