@@ -4,7 +4,10 @@
 XTASK = cargo xtask
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 
-.PHONY: help linker setup test check fmt demo bench guest clean
+# What is built once and says nothing meanwhile would look like a hang.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help linker tool setup test check fmt demo bench guest clean
 
 help:
 	@echo "make test    set up, then run every check and every test"
@@ -23,7 +26,12 @@ linker:
 		$(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -q --no-install-recommends gcc libc6-dev; }
 
-setup: linker
+tool: linker
+	@[ -x $(TARGET)/debug/xtask ] || { \
+		echo "building xtask, the tool that does the rest; some minutes, once"; \
+		cargo build --package xtask; }
+
+setup: tool
 	@$(XTASK) setup
 
 test: setup
@@ -33,6 +41,8 @@ check: setup
 	@$(XTASK) test --checks-only
 
 demo bench guest: setup
+	@[ $@ = guest ] || [ -x $(TARGET)/release/farshore ] || \
+		echo "a release build comes first: 20 to 30 minutes on two cores, 3.5 GB of disk"
 	@$(XTASK) $@
 
 fmt:

@@ -113,10 +113,10 @@ impl ChannelError {
             ChannelError::Untrusted { advice, .. } => advice,
             ChannelError::Refused { problem, .. } => &problem.advice,
             ChannelError::Unreachable { .. } => {
-                "check address and port, whether the server runs, and firewalls on the way; it is tried again by itself"
+                "check address and port, whether the server runs, and firewalls on the way"
             }
             ChannelError::Timeout { .. } | ChannelError::Broken { .. } => {
-                "look at the load there and at the network between; it is tried again by itself"
+                "look at the load there and at the network between"
             }
             ChannelError::Malformed { .. } => {
                 "check the address: does a Farshore server answer there? Compare versions"
@@ -129,6 +129,16 @@ impl ChannelError {
             ChannelError::Bind { .. } => "choose another address, or stop what uses this one",
         };
         fixed.to_owned()
+    }
+
+    /// What to do about it where who asked goes on asking.
+    #[must_use]
+    pub fn advice_while_tried(&self) -> String {
+        match self {
+            ChannelError::Refused { .. } => self.advice(),
+            _ if self.is_recoverable() => format!("{}; it is tried again by itself", self.advice()),
+            _ => self.advice(),
+        }
     }
 
     /// The code of the peer's refusal, if it is one.

@@ -84,8 +84,15 @@ pub struct Problem {
     pub code: String,
     /// What and where.
     pub what: String,
-    /// What to do.
+    /// What to do; empty where what is wrong says it already.
     pub advice: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "; {}", self.advice) }
+    }
 }
 
 /// A host and what is on it.

@@ -175,7 +175,7 @@ impl Standing {
             brought_up: self.brought_up,
             // That nothing is known of whether it runs is no word that it was stopped.
             current: newest.is_some() && self.document == newest && self.runs.is_some(),
-            cannot_run: self.cannot.as_ref().map(|problem| format!("{}; {}", problem.what, problem.advice)),
+            cannot_run: self.cannot.as_ref().map(Problem::to_string),
             adopted: self.adopted.filter(|adopted| adopted.epoch == *epoch).map(|adopted| adopted.had_disks),
         }
     }

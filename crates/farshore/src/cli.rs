@@ -190,6 +190,10 @@ fn run(cli: Cli) -> Result<(), ProgramError> {
             Command::Site(sites::SiteCommand::Serve { config }) => {
                 programs::site_serve(config.as_deref()).await
             }
+            Command::Site(sites::SiteCommand::Sample) => {
+                show::print(crate::site::SAMPLE);
+                Ok(())
+            }
             Command::Site(sites::SiteCommand::Enrol(args)) => programs::site_enrol(args, &global).await,
             Command::Site(sites::SiteCommand::Follow(args)) => programs::site_follow(args, &global).await,
             Command::Site(sites::SiteCommand::HostKey { config }) => {

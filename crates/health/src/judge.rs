@@ -212,7 +212,7 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
     }
     for (who, silent_ms) in [("source", signs.source_silent_ms), ("target", signs.target_silent_ms)] {
         if silent_ms >= SILENT_MS {
-            let what = format!("the agent of the {who} was last heard of {} ago", time(silent_ms));
+            let what = format!("the agent of the {who} has not been heard of for {}", time(silent_ms));
             health.add(Warning, &format!("{who}-silent"), what, "is its host up, and its site server?");
         }
     }
@@ -315,7 +315,7 @@ pub fn of_host(signs: &HostSigns<'_>) -> Health {
         let what = "it is in maintenance: it takes no new role".to_owned();
         health.add(Level::Normal, MAINTENANCE, what, "end the maintenance when it is done");
     } else if signs.silent_ms >= SILENT_MS {
-        let what = format!("its agent was last heard of {} ago", time(signs.silent_ms));
+        let what = format!("its agent has not been heard of for {}", time(signs.silent_ms));
         health.add(
             Critical,
             "agent-silent",
@@ -367,7 +367,7 @@ pub struct SiteSigns<'a> {
 pub fn of_site(signs: &SiteSigns<'_>) -> Health {
     let mut health = Health::default();
     if let Some(silent_ms) = signs.silent_ms.filter(|ms| *ms >= SILENT_MS) {
-        let what = format!("its site server was last heard of {} ago", time(silent_ms));
+        let what = format!("its site server has not been heard of for {}", time(silent_ms));
         let advice = "is it up, and the line to it? its agents go on replicating meanwhile";
         health.add(Level::Critical, "site-silent", what, advice);
     }

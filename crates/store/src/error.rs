@@ -157,6 +157,14 @@ pub enum StoreError {
         #[source]
         source: Arc<sqlx::Error>,
     },
+    /// A file that is not there.
+    #[error(
+        "there is no store at {location}: give the right path or configuration, or make a vault with `farshore vault init`"
+    )]
+    Absent {
+        /// Where it was looked for.
+        location: String,
+    },
     /// A database that is none of ours, or none at all.
     #[error("{location} is no store of Farshore ({why}): give the right path, or move the file away")]
     NotAStore {

@@ -37,6 +37,7 @@ mod resync;
 use std::sync::LazyLock;
 
 use farshore_job::{Cancel, JobError, OnFailure, Registry, Retry, StepSpec, Undo};
+use farshore_protection::Operation;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -46,6 +47,7 @@ pub(crate) use change::Change;
 pub(crate) use course::Course;
 pub(crate) use disable::Disable;
 pub(crate) use discard::Discarding;
+pub(crate) use drive::SUPERSEDED;
 #[cfg(test)]
 pub(crate) use drive::{KEPT_MAX, KEPT_MS};
 pub(crate) use enable::Enabling;
@@ -144,6 +146,23 @@ impl Kind {
             Kind::CleanUp => "clean-up",
             Kind::Flatten => "flatten",
         }
+    }
+
+    /// The order of a protection that gives up what a job of such a kind waits for; to cancel the
+    /// job ends only the waiting.
+    const fn given_up_by(self) -> Option<Operation> {
+        match self {
+            Kind::PlannedFailover | Kind::CancelFailover => Some(Operation::Abort),
+            Kind::UnplannedFailover | Kind::ChangePoint => Some(Operation::Cancel),
+            Kind::TestFailover => Some(Operation::CleanUp),
+            Kind::Flatten => Some(Operation::StopFlatten),
+            _ => None,
+        }
+    }
+
+    /// The kind of a job of a protection's life.
+    pub(crate) fn of_life(name: &str) -> Option<Kind> {
+        Kind::OF_LIVES.into_iter().find(|kind| kind.name() == name)
     }
 }
 

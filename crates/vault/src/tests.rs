@@ -21,6 +21,7 @@ mod preflight;
 mod random;
 mod requests;
 mod scale;
+mod told;
 mod transactions;
 mod twins;
 mod watch;

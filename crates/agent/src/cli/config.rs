@@ -7,6 +7,9 @@ use crate::{AgentError, config::SAMPLE};
 
 /// Prints a sample configuration, or checks one.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  farshore-agent config sample > /etc/farshore/agent.toml\n  farshore-agent config show"
+)]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
     command: ConfigCommand,

@@ -95,7 +95,7 @@ fn status(status: &Status) -> String {
     let agent = if status.running { "agent running" } else { "no agent running: nothing is replicated now" };
     let mut text = format!("Host {}: {agent}\n", status.host);
     for problem in &status.problems {
-        text += &format!("{}: {}; {}\n", problem.code, problem.what, problem.advice);
+        text += &format!("{}: {problem}\n", problem.code);
     }
     if !status.sources.is_empty() {
         let mut out = table(&["REPLICATED FROM HERE", "TO", "EVERY", "STATE", "RPO", "NOTE"]);

@@ -43,7 +43,7 @@ pub(super) async fn look(agent: &Agent) -> Result<Inventory, AgentError> {
         cpus: std::thread::available_parallelism().map_or(0, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         memory: memory(),
     };
-    let networks = networks(agent, &machines);
+    let networks = networks(agent, &machines, facts.networks);
     let path = agent.config().replica_dir.display().to_string();
     let storage = vec![StorageClass { name: DEFAULT_CLASS.to_owned(), path, default: true }];
     Ok(Inventory { host, machines, networks, storage })
@@ -111,11 +111,14 @@ fn network(source: &NicSource) -> Option<String> {
     }
 }
 
-/// Those that machines here use, and those that the configuration names as being here.
-fn networks(agent: &Agent, machines: &[MachineFacts]) -> Vec<String> {
+/// Those of the hypervisor that no test failover made for itself, those that machines here use,
+/// and those that the configuration names as being here.
+fn networks(agent: &Agent, machines: &[MachineFacts], started: Vec<String>) -> Vec<String> {
+    let made = agent.managed().map(|managed| managed.drill_networks()).unwrap_or_default();
+    let started = started.into_iter().filter(|name| !made.contains(name));
     let used = machines.iter().flat_map(|machine| machine.networks.iter().flatten());
     let named = agent.config().networks.values().filter(|name| !name.is_empty());
-    used.chain(named).cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    used.chain(named).cloned().chain(started).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Bytes of memory; 0 where the system does not say.

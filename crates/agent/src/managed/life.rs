@@ -77,8 +77,8 @@ pub(super) struct Acting {
     doing: BTreeMap<MachineId, Doing>,
     cannot: BTreeMap<MachineId, Problem>,
     overridden: BTreeSet<MachineId>,
-    /// Why test failovers cannot be opened, or removed.
-    drills: BTreeMap<MachineId, Problem>,
+    /// Why test failovers cannot be opened, or (true) removed.
+    drills: BTreeMap<MachineId, (bool, Problem)>,
     /// How far flattening is.
     flattening: BTreeMap<MachineId, Flattening>,
     /// Disks of which a block pull was begun.
@@ -329,6 +329,11 @@ impl Managed {
     /// Copies that test failovers run here: no machines of anybody's.
     pub(crate) fn drill_copies(&self) -> BTreeSet<MachineId> {
         self.ledger().stations().filter_map(|station| Some(station.drill.as_ref()?.id)).collect()
+    }
+
+    /// Networks that test failovers made here: nobody else's.
+    pub(super) fn drill_networks(&self) -> BTreeSet<String> {
+        self.ledger().stations().filter_map(|station| station.drill.as_ref()?.network.clone()).collect()
     }
 
     /// A person says that a machine may start though nobody answers; false where it is not held

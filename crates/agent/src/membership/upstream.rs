@@ -25,7 +25,7 @@ impl SiteServer {
     fn lost(&self, error: &ChannelError) -> UpstreamError {
         use std::error::Error;
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        UpstreamError { peer: self.peer(), why: format!("{error}{cause}; {}", error.advice()) }
+        UpstreamError { peer: self.peer(), why: format!("{error}{cause}; {}", error.advice_while_tried()) }
     }
 }
 

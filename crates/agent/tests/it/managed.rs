@@ -2,6 +2,7 @@
 
 mod addresses;
 mod could_start;
+mod drills;
 mod flattening;
 mod frozen;
 mod glass;

@@ -51,6 +51,8 @@ async fn a_network_for_a_test_failover_leads_nowhere_and_is_gone_afterwards() {
     }
     let made = host.virsh(&["net-dumpxml", "farshore-drill"]);
     assert!(!made.contains("<forward") && !made.contains("<ip "), "{made}");
+    let known = host.libvirt.host_facts().await.unwrap().networks;
+    assert!(known.contains(&"farshore-drill".to_owned()), "{known:?}");
     let bridge = made.split("bridge name='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
     let xml = format!(
         "<domain type='qemu'><name>copy</name><memory unit='MiB'>32</memory>\

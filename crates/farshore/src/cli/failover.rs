@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use clap::Subcommand;
-use farshore_protection::Confirm;
+use farshore_protection::{Confirm, Operation};
 use serde::Serialize;
 
 use super::{
@@ -228,42 +228,43 @@ pub(super) async fn run(operator: &Operator, command: FailoverCommand) -> Result
         C::TestFailover { machine, point, network, own_network, hours, waiting } => {
             let body = TestOrder { point, network, own_network, hours };
             let one = One { machine, waiting };
-            order(operator, one, "test-failover", "is brought up as a copy", &body).await
+            order(operator, one, "test-failover", "is being brought up as a copy", &body).await
         }
         C::Commit { one, seen } => {
             let body = CommitOrder { version: version(operator, &one, &seen).await? };
-            order(operator, one, "commit", "is committed", &body).await
+            order(operator, one, "commit", "is being committed", &body).await
         }
         C::Cancel { one, seen, accepted } => {
             let (version, confirm) = (version(operator, &one, &seen).await?, accepted.confirm());
-            order(operator, one, "cancel", "goes back", &CancelOrder { version, confirm }).await
+            order(operator, one, "cancel", "is being taken back", &CancelOrder { version, confirm }).await
         }
         C::ChangePoint { one, point, as_left, seen, accepted } => {
             let (version, confirm) = (version(operator, &one, &seen).await?, accepted.confirm());
             let body = ChangePointOrder { version, point, as_left, confirm };
-            order(operator, one, "change-point", "is brought up at another point", &body).await
+            order(operator, one, "change-point", "is being brought up at another point", &body).await
         }
         C::Failback { one, power_off } => {
-            order(operator, one, "failback", "comes home", &FailbackOrder { power_off }).await
+            order(operator, one, "failback", "is being moved home", &FailbackOrder { power_off }).await
         }
         C::TakeBack { one, accepted } => {
             let body = TakeBackOrder { confirm: accepted.confirm() };
-            order(operator, one, "take-back", "is started where it was sealed", &body).await
+            order(operator, one, "take-back", "is being started where it was sealed", &body).await
         }
         C::Flatten { one, at } => {
-            order(operator, one, "flatten", "gets disks of its own", &FlattenOrder { at_ms: at }).await
+            order(operator, one, "flatten", "is to get disks of its own", &FlattenOrder { at_ms: at }).await
         }
         C::DeclareWinner { one, host, accepted } => {
-            let text = format!("is host '{host}'s");
+            let text = format!("is to be host '{host}'s");
             let body = WinnerOrder { host, confirm: accepted.confirm() };
             order(operator, one, "declare-winner", &text, &body).await
         }
         C::CleanUp { one, notes } => {
-            order(operator, one, "clean-up", "is rid of its test failover", &CleanUpOrder { notes }).await
+            order(operator, one, "clean-up", "is to be rid of its test failover", &CleanUpOrder { notes })
+                .await
         }
-        C::Reverse(one) => bare(operator, one, "reverse", "is replicated to the other side").await,
-        C::Complete(one) => bare(operator, one, "complete", "goes on to the other side").await,
-        C::Abort(one) => bare(operator, one, "abort", "stays where it was").await,
+        C::Reverse(one) => bare(operator, one, "reverse", "is to be replicated to the other side").await,
+        C::Complete(one) => bare(operator, one, "complete", "is to run on the other side").await,
+        C::Abort(one) => bare(operator, one, "abort", "is to stay where it was").await,
         C::StopFlatten(one) => bare(operator, one, "stop-flatten", "keeps its disks as they are").await,
     }
 }
@@ -315,7 +316,8 @@ fn life_text(life: &LifeView) -> String {
         text += &format!("host '{rival}' owns it too: declare which of them is the winner\n");
     }
     if let Some(drill) = &life.drill {
-        text += &format!("a test failover is {}\n", drill.phase);
+        let why = drill.failed.as_ref().map_or_else(String::new, |failed| format!(": {failed}"));
+        text += &format!("a test failover is {}{why}\n", drill.phase);
     }
     for against in &life.against_start {
         text += &format!("it could not be started on the other side: {against}\n");
@@ -334,14 +336,23 @@ fn life_text(life: &LifeView) -> String {
     text += "\nWhat can be ordered:\n";
     for one in life.operations.iter().filter(|one| one.allowed) {
         let confirm: Vec<String> = one.confirm.iter().map(|c| format!("--accept-{}", c.name())).collect();
-        text += &format!("  {:20}{} {}\n", one.operation.name(), one.does, confirm.join(" "));
+        text += &format!("  {:22}{} {}\n", command_of(one.operation), one.does, confirm.join(" "));
     }
     text += "What cannot, why, and what to do instead:\n";
     for one in life.operations.iter().filter(|one| !one.allowed) {
         let (why, instead) = (show::or_dash(&one.why), show::or_dash(&one.instead));
-        text += &format!("  {:20}{why}; {instead}\n", one.operation.name());
+        text += &format!("  {:22}{why}; {instead}\n", command_of(one.operation));
     }
     text
+}
+
+/// An operation as it is typed after `farshore protection`.
+fn command_of(operation: Operation) -> &'static str {
+    match operation {
+        Operation::PlannedFailover => "failover",
+        Operation::UnplannedFailover => "failover --unplanned",
+        other => other.name(),
+    }
 }
 
 fn drill_line(record: &DrillRecordView) -> String {
@@ -351,8 +362,9 @@ fn drill_line(record: &DrillRecordView) -> String {
         (true, true) => "its copy ran, and was cleaned up when its time was over",
         (false, _) => "its copy did not run",
     };
+    let why = record.failed.as_ref().map_or_else(String::new, |failed| format!(" ({failed})"));
     let notes = record.notes.as_ref().map_or_else(String::new, |notes| format!(": {notes}"));
-    format!("a test failover to {at}: {ran}{notes}\n")
+    format!("a test failover to {at}: {ran}{why}{notes}\n")
 }
 
 fn address_lines(address: &AddressView) -> String {
@@ -371,6 +383,24 @@ mod tests {
 
     use super::*;
     use crate::views::OperationView;
+
+    #[test]
+    fn a_drill_that_did_not_run_says_why() {
+        let failed = Some("no such network".to_owned());
+        let record = DrillRecordView {
+            at: None,
+            host: None,
+            ran: false,
+            failed,
+            overdue: false,
+            ended_ms: 0,
+            notes: None,
+        };
+        assert_eq!(
+            drill_line(&record),
+            "a test failover to no point: its copy did not run (no such network)\n"
+        );
+    }
 
     #[test]
     fn what_can_be_ordered_is_told_with_its_flags_and_what_cannot_with_what_to_do() {
@@ -398,6 +428,7 @@ mod tests {
                 at: "3-7".parse().ok(),
                 host: None,
                 ran: true,
+                failed: None,
                 overdue: false,
                 ended_ms: 0,
                 notes: Some("came up in 40 s".to_owned()),
@@ -414,7 +445,7 @@ mod tests {
             operations: vec![one(Operation::UnplannedFailover, true), one(Operation::PlannedFailover, false)],
         };
         let text = life_text(&life);
-        assert!(text.contains("unplanned-failover") && text.contains("--accept-data-loss"), "{text}");
+        assert!(text.contains("\n  failover --unplanned  ") && text.contains("--accept-data-loss"), "{text}");
         assert!(text.contains("replication is paused; resume it"), "{text}");
         assert!(text.contains("fenced on hosta"), "{text}");
         assert!(text.contains("could not be started on the other side: there is no network"), "{text}");

@@ -205,7 +205,9 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
 const HEADS: [&str; 7] = ["host", "site", "cloud", "address", "machines", "heard", "health"];
 
 fn row(host: &HostView) -> Vec<String> {
-    let heard = host.heard_secs.map_or_else(|| "never".to_owned(), |secs| format!("{secs} s ago"));
+    let heard = host.heard_secs.map_or_else(|| "not yet".to_owned(), |secs| format!("{secs} s ago"));
+    // Of a host that the vault has not heard of since its start, nothing is known to be well.
+    let known = host.heard_secs.is_some() || !host.health.reasons.is_empty();
     vec![
         host.name.clone(),
         host.site.clone(),
@@ -213,6 +215,6 @@ fn row(host: &HostView) -> Vec<String> {
         host.address.clone(),
         host.machines.to_string(),
         heard,
-        show::health(&host.health),
+        if known { show::health(&host.health) } else { "-".to_owned() },
     ]
 }

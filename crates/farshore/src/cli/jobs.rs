@@ -58,6 +58,9 @@ pub(crate) enum JobCommand {
         job: JobId,
     },
     /// Cancels a job where that is safe; what it did is taken back.
+    ///
+    /// Of a failover, and of all that a protection goes through, only the waiting ends: what was
+    /// ordered goes on, and an order of its own gives it up, which is told.
     #[command(after_help = "Example:\n  farshore job cancel 5f0c2a10-3b7e-4c55-9d62-1e8f4b7a9c03")]
     Cancel {
         /// Its id.
@@ -186,6 +189,24 @@ async fn until_ended(operator: &Operator, jobs: &[JobId]) -> Result<(), ProgramE
     Err(ProgramError::usage(what + &more, advice))
 }
 
+/// What can be done about a job that nobody waits for any more. To cancel one of a protection's
+/// life would end nothing but the waiting.
+fn how_to_go_on(job: &JobView) -> String {
+    let look = format!("look with `farshore job watch {}`", job.id);
+    match &job.given_up_by {
+        Some(order) => format!("{look}, give it up with `farshore {order}`"),
+        None if job.goes_on => look,
+        None => format!("{look}, end it with `farshore job cancel {}`", job.id),
+    }
+}
+
+/// The vault is not reached any more: what it does is not told, and goes on.
+fn lost(id: JobId, error: ProgramError) -> ProgramError {
+    let ProgramError::Channel(error) = error else { return error };
+    let what = format!("no longer waiting; job {id} goes on in the vault: {error}");
+    ProgramError::usage(what, format!("look with `farshore job watch {id}` when the vault answers again"))
+}
+
 /// Somebody who looks on.
 struct Follower<'a> {
     operator: &'a Operator,
@@ -204,15 +225,18 @@ impl<'a> Follower<'a> {
     async fn follow(mut self, jobs: &[JobId]) -> Result<Vec<JobView>, ProgramError> {
         self.said = vec![Vec::new(); jobs.len()];
         let mut ended: Vec<Option<JobView>> = vec![None; jobs.len()];
+        let mut seen: Vec<Option<JobView>> = ended.clone();
         let begun = tokio::time::Instant::now();
         loop {
             for (at, id) in jobs.iter().enumerate().filter(|(at, _)| ended[*at].is_none()).collect::<Vec<_>>()
             {
-                let job = get(self.operator, *id).await?;
+                let job = get(self.operator, *id).await.map_err(|error| lost(*id, error))?;
                 self.say(at, &job, jobs.len() > 1);
                 if !job.state.is_open() {
                     self.line(&end_of(&job));
                     ended[at] = Some(job);
+                } else {
+                    seen[at] = Some(job);
                 }
             }
             if ended.iter().all(Option::is_some) {
@@ -222,9 +246,8 @@ impl<'a> Follower<'a> {
                 // What is short is told when it is over, not half a second later.
                 () = tokio::time::sleep(EVERY.min(begun.elapsed() / 8 + SOON)) => {}
                 _ = tokio::signal::ctrl_c() => {
-                    let open = jobs.iter().zip(&ended).find(|(_, ended)| ended.is_none());
-                    let id = open.map(|(id, _)| id.to_string()).unwrap_or_default();
-                    let advice = format!("look with `farshore job watch {id}`, end it with `farshore job cancel {id}`");
+                    let open = seen.iter().zip(&ended).find(|(_, ended)| ended.is_none());
+                    let advice = open.and_then(|(job, _)| job.as_ref()).map(how_to_go_on).unwrap_or_default();
                     return Err(ProgramError::usage("no longer waiting; the job goes on", advice));
                 }
             }
@@ -284,6 +307,26 @@ mod tests {
             ],
         });
         serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn whoever_stops_waiting_is_told_what_ends_the_job_and_what_only_the_waiting() {
+        let ends = how_to_go_on(&job());
+        assert!(ends.contains("farshore job cancel"), "{ends}");
+        let life = JobView { goes_on: true, ..job() };
+        assert!(!how_to_go_on(&life).contains("job cancel"));
+        let given_up_by = Some("protection abort web1".to_owned());
+        let move_ = how_to_go_on(&JobView { given_up_by, ..life });
+        assert!(
+            move_.contains("`farshore protection abort web1`") && !move_.contains("job cancel"),
+            "{move_}"
+        );
+        let id = JobId(uuid::Uuid::nil());
+        let gone =
+            farshore_channel::ChannelError::Broken { peer: "v:7400".to_owned(), why: "reset".to_owned() };
+        let gone = lost(id, gone.into()).to_string();
+        assert!(gone.contains(&id.to_string()) && gone.contains("goes on"), "{gone}");
+        assert!(!gone.contains("tried again"), "{gone}");
     }
 
     #[test]

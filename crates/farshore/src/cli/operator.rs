@@ -177,11 +177,21 @@ impl Operator {
         self.vault.call(method, &format!("/api/v1/{path}"), value, key).await.map_err(told)
     }
 
-    /// Says that something was done, and what people should know of it.
+    /// Says that something was done or begins, or why nothing was to be done, and what people
+    /// should know of it.
     pub(crate) fn told(&self, done: &Ordered, text: &str) {
-        let text = if done.changed { text.to_owned() } else { format!("{text}, as before") };
-        show::one(self.output, done, &text);
+        show::one(self.output, done, said(done, text));
         show::findings(&done.warnings);
+    }
+}
+
+/// What an order came to: what was to be done is no fact where nothing was changed.
+fn said<'a>(done: &Ordered, text: &'a str) -> &'a str {
+    match (done.changed, done.jobs.is_empty(), done.warnings.is_empty()) {
+        (true, ..) => text,
+        (false, false, _) => "it is being done already",
+        (false, true, false) => "nothing was changed",
+        (false, true, true) => "nothing was changed: it is so already",
     }
 }
 
@@ -199,6 +209,16 @@ fn told(error: ChannelError) -> ProgramError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_done_is_not_claimed() {
+        let mut done = Ordered::default();
+        assert_eq!(said(&done, "'web1' is committed"), "nothing was changed: it is so already");
+        done.jobs = vec![farshore_types::JobId(uuid::Uuid::nil())];
+        assert_eq!(said(&done, "'web1' is committed"), "it is being done already");
+        done.changed = true;
+        assert_eq!(said(&done, "'web1' is being committed"), "'web1' is being committed");
+    }
 
     #[test]
     fn names_of_any_kind_travel_in_a_path_and_in_a_query() {

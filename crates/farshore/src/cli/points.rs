@@ -53,11 +53,20 @@ const LIMIT: usize = 20;
 
 pub(super) async fn points(operator: &Operator, args: PointsArgs) -> Result<(), ProgramError> {
     let limit = if args.all { None } else { Some(args.limit.unwrap_or(LIMIT)) };
+    // One more than is shown tells whether there are more.
+    let limit = limit.map(|limit| limit.saturating_add(1));
     let list = ListArgs { limit, ..ListArgs::default() };
     let query = Query::default().with("application", args.application.then_some("true"));
-    let all: Vec<PointView> =
+    let mut all: Vec<PointView> =
         operator.list(&path(&["protections", &args.machine, "points"]), &list, query).await?;
+    let more = limit.is_some_and(|limit| all.len() >= limit);
+    if more {
+        all.pop();
+    }
     show::list(operator.output, &all, &["point", "age", "consistency", "changed", "received", "note"], row);
+    if more {
+        show::complain("there are more, and older ones: --all lists them\n");
+    }
     Ok(())
 }
 

@@ -159,7 +159,7 @@ pub(super) async fn site_status(config: Option<&Path>, global: &Global) -> Resul
         ),
     };
     for problem in &status.problems {
-        text += &format!("\n{}: {}; {}", problem.code, problem.what, problem.advice);
+        text += &format!("\n{}: {problem}", problem.code);
     }
     show::one(global.output, &status, &text);
     Ok(())

@@ -343,7 +343,7 @@ pub(super) async fn unprotect(operator: &Operator, args: UnprotectArgs) -> Resul
     let query = Query::default().with("replica", replica).with("force", args.force.then_some("true"));
     let path = format!("{}{query}", path(&["protections", &args.machine]));
     let done = operator.order_bare(Method::DELETE, &path).await?;
-    operator.told(&done, &format!("'{}' is not protected any more", args.machine));
+    operator.told(&done, &format!("'{}' is to be protected no more", args.machine));
     wait_for(operator, &done, args.waiting).await
 }
 
@@ -356,7 +356,7 @@ pub(super) async fn resume(operator: &Operator, args: MachineArgs) -> Result<(),
 }
 
 pub(super) async fn resync(operator: &Operator, args: ResyncArgs) -> Result<(), ProgramError> {
-    let done = order(operator, &args.machine, "resync", "is compared as a whole").await?;
+    let done = order(operator, &args.machine, "resync", "is being compared as a whole").await?;
     wait_for(operator, &done, args.waiting).await
 }
 

@@ -91,6 +91,9 @@ pub(crate) enum SiteCommand {
     /// is the same one.
     #[command(after_help = "Example:\n  farshore site follow vault2.example:7400")]
     Follow(FollowArgs),
+    /// Writes a commented sample of the site server's configuration.
+    #[command(after_help = "Example:\n  farshore site sample")]
+    Sample,
     /// Shows a registration key for a host of this site; asked of the site server itself.
     #[command(after_help = "Example:\n  farshore site host-key")]
     HostKey {
@@ -154,6 +157,7 @@ pub(super) async fn run(operator: &Operator, command: SiteCommand) -> Result<(),
         | SiteCommand::Follow(_)
         | SiteCommand::Serve { .. }
         | SiteCommand::Status { .. }
+        | SiteCommand::Sample
         | SiteCommand::HostKey { .. } => {}
     }
     Ok(())

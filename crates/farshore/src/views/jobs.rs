@@ -10,7 +10,7 @@ pub struct JobView {
     /// Its id.
     pub id: JobId,
     /// Its kind: `enable`, `disable`, `associate`, `change-policy`, `resync`, `move`, `forget`,
-    /// `discard`.
+    /// `discard`, or one of a protection's life: `planned-failover` and the like.
     pub kind: String,
     /// What it does.
     pub title: String,
@@ -35,6 +35,12 @@ pub struct JobView {
     /// Why it did not succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<CauseView>,
+    /// Whether what it waits for goes on where it is cancelled.
+    #[serde(default)]
+    pub goes_on: bool,
+    /// What gives that up, as `farshore` takes it: `protection abort web1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_by: Option<String>,
     /// What it did, could not take back, and has to be looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,

@@ -64,6 +64,9 @@ pub struct LifeView {
 pub struct DrillView {
     /// `opening`, `open` or `cleaning-up`.
     pub phase: String,
+    /// Why its copy cannot be brought up, or not be removed.
+    #[serde(default)]
+    pub failed: Option<String>,
     /// The host that has it.
     #[serde(default)]
     pub host: Option<String>,
@@ -85,6 +88,9 @@ pub struct DrillRecordView {
     pub host: Option<String>,
     /// Whether its copy ran when it was ordered away.
     pub ran: bool,
+    /// Why it did not.
+    #[serde(default)]
+    pub failed: Option<String>,
     /// Whether it was cleaned up because its time was over.
     pub overdue: bool,
     /// When it was ordered away, in milliseconds since the Unix epoch.

@@ -18,6 +18,8 @@ pub struct HostFacts {
     pub uri: String,
     /// Architecture of the host, such as `x86_64`.
     pub arch: String,
+    /// The hypervisor's own networks that are started; none where it has no driver for them.
+    pub networks: Vec<String>,
 }
 
 /// A persistent machine of the host.

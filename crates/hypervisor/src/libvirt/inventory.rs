@@ -40,6 +40,7 @@ pub(super) fn host_facts(connection: &Connect) -> Call<HostFacts> {
         qemu_version: connection.get_hyp_version().ok().filter(|v| *v > 0).map(version),
         uri: connection.get_uri()?,
         arch: arch.to_owned(),
+        networks: super::networks::started(connection),
     })
 }
 

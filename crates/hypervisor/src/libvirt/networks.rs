@@ -14,6 +14,12 @@ use crate::{
     definition::{Element, parse},
 };
 
+/// Those that are started; none where there is no driver for them.
+pub(super) fn started(connection: &Connect) -> Vec<String> {
+    let all = connection.list_all_networks(sys::VIR_CONNECT_LIST_NETWORKS_ACTIVE);
+    all.unwrap_or_default().iter().filter_map(|network| network.get_name().ok()).collect()
+}
+
 /// Makes an isolated one, which ends with the host: no forwarding, no address of the host in it.
 pub(super) fn create(connection: &Connect, name: &str) -> Call<()> {
     if Network::lookup_by_name(connection, name).is_ok() {

@@ -52,8 +52,13 @@ impl Hypervisor for Simulated {
             qemu_version: None,
             uri: "simulated:///".to_owned(),
             arch: "x86_64".to_owned(),
+            networks: Vec::new(),
         };
-        self.act(Operation::HostFacts, "describe the host", |_, _| Ok(facts)).await
+        self.act(Operation::HostFacts, "describe the host", |world, _| {
+            let networks = world.networks.iter().chain(&world.giving).cloned().collect();
+            Ok(HostFacts { networks, ..facts })
+        })
+        .await
     }
 
     async fn machines(&self) -> Result<Vec<Machine>> {

@@ -170,5 +170,5 @@ async fn tell(server: &Arc<Server>, most: usize, due: bool) -> Result<(), Channe
 
 fn told(error: &ChannelError) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}; {}", error.advice())
+    format!("{error}{cause}; {}", error.advice_while_tried())
 }

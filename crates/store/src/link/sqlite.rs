@@ -24,6 +24,10 @@ pub(super) async fn open(
     purpose: Purpose,
     options: &Options,
 ) -> Result<Link, StoreError> {
+    // One that this user may not look for is not called absent.
+    if matches!(path.try_exists(), Ok(false)) {
+        return Err(StoreError::Absent { location: location.to_string() });
+    }
     let mut wanted = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)

@@ -9,7 +9,7 @@ use farshore_types::{JobId, MachineId};
 
 use crate::{
     Answer, Core, Finding, Moment, Problem, Severity,
-    jobs::{Course, Kind},
+    jobs::{Course, Kind, SUPERSEDED},
     rows::{About, DRILLS_KEPT, DrillRecord, ProtectionRow},
 };
 
@@ -108,13 +108,18 @@ impl Core {
         let hosts = drill.host.map_or(row.hosts().to_vec(), |host| vec![host]);
         let there = hosts.into_iter().find_map(|host| {
             let seen = self.standing(host, row.machine)?.drill.as_ref()?;
-            (seen.order == drill.order).then_some((host, seen.at, seen.runs))
+            (seen.order == drill.order).then_some((host, seen))
         });
+        let ran = there.is_some_and(|(_, seen)| seen.runs);
         let record = DrillRecord {
             order: drill.order,
-            at: there.and_then(|(_, at, _)| at),
-            host: drill.host.or(there.map(|(host, ..)| host)),
-            ran: there.is_some_and(|(.., runs)| runs),
+            at: there.and_then(|(_, seen)| seen.at),
+            host: drill.host.or(there.map(|(host, _)| host)),
+            ran,
+            failed: there
+                .filter(|_| !ran)
+                .and_then(|(_, seen)| seen.failed.as_ref())
+                .map(ToString::to_string),
             overdue: drill.overdue,
             ended_ms: at.wall_ms,
             notes: order.notes.clone().filter(|notes| !notes.is_empty()),
@@ -137,8 +142,7 @@ impl Core {
         };
         let about = About::Machine(row.machine);
         let open = self.tables.jobs.rows().filter(|job| job.is_open() && job.about == about);
-        let kinds: Vec<&str> = Kind::OF_LIVES.iter().map(|kind| kind.name()).collect();
-        let jobs = open.filter(|job| kinds.contains(&job.job.kind.as_str())).map(|job| job.job.id);
+        let jobs = open.filter(|job| Kind::of_life(&job.job.kind).is_some()).map(|job| job.job.id);
         let warnings = vec![Finding {
             severity: Severity::Warning,
             code: reason.code,
@@ -207,9 +211,18 @@ impl Core {
         Ok(())
     }
 
-    /// The copy of a test failover is never connected to what production is connected to.
+    /// The copy of a test failover is never connected to what production is connected to, nor to
+    /// what its host does not have.
     fn check_network(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
         let DrillNetwork::Named(name) = &order.network else { return Ok(()) };
+        let host = self.tables.hosts.get(&row.target());
+        // A host that has told none may have some: it does not know them.
+        if let Some(host) = host.filter(|host| !host.networks.is_empty() && !host.networks.contains(name)) {
+            let what = format!("host '{}' has no network '{name}'", host.name);
+            let there = host.networks.join(", ");
+            let advice = format!("there are: {there}; or let one be made for it (--own-network)");
+            return Err(Problem::refused("network-unknown", what, &advice));
+        }
         let machine = self.tables.machines.get(&(row.source(), row.machine));
         let used = machine.into_iter().flat_map(|row| row.facts.networks.iter().flatten());
         let mapped = self.networks_between(row.source(), row.target());
@@ -296,10 +309,10 @@ impl Core {
     ) {
         let about = About::Machine(machine);
         let open = self.tables.jobs.rows().filter(|row| row.is_open() && row.about == about);
-        let of_life = open.filter(|row| Kind::OF_LIVES.iter().any(|kind| kind.name() == row.job.kind));
+        let of_life = open.filter(|row| Kind::of_life(&row.job.kind).is_some());
         let open: Vec<JobId> = of_life.map(|row| row.job.id).filter(|id| Some(*id) != except).collect();
         for id in open {
-            let _ = self.cancel_job(id, &format!("superseded by {by}"), at);
+            let _ = self.cancel_job(id, &format!("{SUPERSEDED}{by}"), at);
         }
     }
 

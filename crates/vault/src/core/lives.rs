@@ -287,7 +287,7 @@ impl Core {
             .or_else(|| self.twin_stands_against(host, machine));
         let looked = self.standing(host, machine).and_then(|standing| standing.could_start.as_ref());
         let against = looked.filter(|looked| !looked.could()).map(|looked| {
-            let each = looked.against.iter().map(|problem| format!("{}; {}", problem.what, problem.advice));
+            let each = looked.against.iter().map(ToString::to_string);
             each.collect::<Vec<_>>().join("; and ")
         });
         Seen {

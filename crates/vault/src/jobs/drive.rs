@@ -11,7 +11,7 @@ use super::{
     registry, value_of,
 };
 use crate::{
-    Answer, Core, Moment, Problem,
+    Answer, Core, Finding, Moment, Problem, Severity,
     rows::{About, JobRow},
 };
 
@@ -24,6 +24,8 @@ const MOVED_MAX: usize = 10_000;
 pub(crate) const KEPT_MS: u64 = 7 * super::DAY_MS;
 /// Most jobs that are kept after their end; the oldest go first.
 pub(crate) const KEPT_MAX: usize = 10_000;
+/// How the word of who cancels a job begins where that is a later order.
+pub(crate) const SUPERSEDED: &str = "superseded by ";
 
 impl Core {
     /// Begins a job, in the open transaction.
@@ -132,7 +134,8 @@ impl Core {
 
     /// That a step which only waits is left, because its job was cancelled or goes back.
     fn left_early(&self, id: EffectId) -> Option<Outcome> {
-        let job = &self.tables.jobs.get(&id.job)?.job;
+        let row = self.tables.jobs.get(&id.job)?;
+        let job = &row.job;
         let spec = job.nodes.get(usize::from(id.step))?.spec()?;
         if id.direction != Direction::Do || spec.cancel != Cancel::Now {
             return None;
@@ -141,12 +144,22 @@ impl Core {
             matches!(node.state, State::Failed | State::Lost)
                 && node.spec().is_some_and(|spec| spec.on_failure == OnFailure::Stop)
         };
-        let what = match (&job.cancel, job.nodes.iter().find(stops)) {
-            (Some(cancel), _) => format!("it was cancelled by {}", cancel.by),
-            (None, Some(node)) => format!("'{}' failed", node.title),
+        let again = "begin again when it is wanted".to_owned();
+        let (what, advice) = match (&job.cancel, job.nodes.iter().find(stops)) {
+            (Some(cancel), _) if cancel.by.starts_with(SUPERSEDED) => (
+                format!("it was {}", cancel.by),
+                "look at the protection: what was ordered last counts".to_owned(),
+            ),
+            (Some(cancel), _) => {
+                let what = format!("it was cancelled by {}", cancel.by);
+                match self.goes_on(row) {
+                    Some((goes_on, advice)) => (format!("{what}; {goes_on}"), advice),
+                    None => (what, again),
+                }
+            }
+            (None, Some(node)) => (format!("'{}' failed", node.title), again),
             (None, None) => return None,
         };
-        let advice = "begin again when it is wanted".to_owned();
         Some(Outcome::Failed { what, advice, again: false })
     }
 
@@ -173,13 +186,21 @@ impl Core {
             Problem::refused("job-not-cancellable", e, advice)
         })?;
         let changed = job != row.job;
+        let warning = |(what, advice): (&str, String)| Finding {
+            severity: Severity::Warning,
+            code: "goes-on".to_owned(),
+            machine: if let About::Machine(machine) = about { Some(machine) } else { None },
+            what: what.to_owned(),
+            advice,
+        };
+        let warnings = self.goes_on(row).filter(|_| changed).map(warning).into_iter().collect();
         for effect in effects {
             if let Effect::Stop { id } = effect {
                 self.withdraw_effect(id);
             }
         }
         self.tables.jobs.put(JobRow { job, about });
-        Ok(Answer::changed(changed).with_jobs([id]))
+        Ok(Answer { warnings, ..Answer::changed(changed) }.with_jobs([id]))
     }
 
     /// Lets go of jobs that ended long ago, and of the oldest where there are too many.

@@ -118,7 +118,7 @@ impl Core {
         }
         match source.map(|s| &s.phase) {
             None => Look::wait(self.why_waiting(row.source(), "begins", at)),
-            Some(phase) => self.under_way(phase),
+            Some(phase) => self.under_way(row, phase, at),
         }
     }
 
@@ -132,7 +132,7 @@ impl Core {
         }
         match self.source_state(row, of) {
             Some(state) if state.resynced >= number => Look::reached(),
-            Some(state) => self.under_way(&state.phase),
+            Some(state) => self.under_way(row, &state.phase, at),
             None => Look::wait(self.why_waiting(row.source(), "begins", at)),
         }
     }
@@ -141,19 +141,25 @@ impl Core {
     pub(super) fn source_on_course(&self, row: &ProtectionRow, at: &Moment) -> Look {
         let of = Of { machine: row.machine, epoch: row.life.epoch };
         match self.source_state(row, &of) {
-            Some(state) => self.under_way(&state.phase),
+            Some(state) => self.under_way(row, &state.phase, at),
             None => Look::wait(self.why_waiting(row.source(), "begins", at)),
         }
     }
 
     /// What a source does that is not there yet.
-    fn under_way(&self, phase: &SourcePhase) -> Look {
+    fn under_way(&self, row: &ProtectionRow, phase: &SourcePhase, at: &Moment) -> Look {
         match phase {
             SourcePhase::Seeding { done, total } => Look::part("the disks are read once", *done, *total),
             SourcePhase::Resynchronizing { why, done, total } => Look::part(why, *done, *total),
             SourcePhase::Starting => Look::wait("it is starting"),
             SourcePhase::Replicating => Look::wait("the next cycle is waited for"),
-            SourcePhase::Paused => Look::wait("the host is in maintenance, or replication is paused"),
+            SourcePhase::Paused => {
+                let rests = |host: &HostId| self.tables.hosts.get(host).is_some_and(|row| row.maintenance);
+                match row.hosts().into_iter().find(rests) {
+                    Some(host) => Look::wait(format!("host '{}' is in maintenance", self.host_name(host))),
+                    None => Look::wait(self.why_waiting(row.source(), "begins", at)),
+                }
+            }
             SourcePhase::ResyncNeeded { why }
             | SourcePhase::Waiting { why }
             | SourcePhase::Retrying { why }

@@ -7,10 +7,14 @@ use farshore_job::Job;
 use farshore_types::JobId;
 
 use super::{
+    Kind,
     drive::outstanding,
     look::{Asked, Look},
 };
-use crate::{Core, Moment, rows::About};
+use crate::{
+    Core, Moment,
+    rows::{About, JobRow},
+};
 
 /// A job as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +25,10 @@ pub struct JobNow {
     pub about: About,
     /// What steps wait for, by the steps' names.
     pub waits: BTreeMap<String, String>,
+    /// What was ordered goes on also where the job is cancelled.
+    pub goes_on: bool,
+    /// By which order that is given up: `protection abort web1`.
+    pub given_up_by: Option<String>,
 }
 
 impl Core {
@@ -37,6 +45,25 @@ impl Core {
                 waits.insert(node.name.clone(), why);
             }
         }
-        Some(JobNow { job, about: row.about, waits })
+        let goes_on = Kind::of_life(&row.job.kind).is_some();
+        let given_up_by = self.given_up_by(row);
+        Some(JobNow { job, about: row.about, waits, goes_on, given_up_by })
+    }
+
+    /// By which order of its protection what a job of a life waits for is given up.
+    fn given_up_by(&self, row: &JobRow) -> Option<String> {
+        let About::Machine(machine) = row.about else { return None };
+        let by = Kind::of_life(&row.job.kind)?.given_up_by()?;
+        Some(format!("protection {} {}", by.name(), self.tables.protections.get(&machine)?.name))
+    }
+
+    /// That what a job waited for goes on though somebody cancelled it, and what to do about that.
+    pub(super) fn goes_on(&self, row: &JobRow) -> Option<(&'static str, String)> {
+        Kind::of_life(&row.job.kind)?;
+        let advice = match self.given_up_by(row) {
+            Some(order) => format!("`farshore {order}` gives it up"),
+            None => "`farshore protection show` tells how far it is".to_owned(),
+        };
+        Some(("only the waiting ends: what was ordered goes on", advice))
     }
 }

@@ -216,24 +216,31 @@ impl Core {
         let Some(drill) = drill else {
             return match goal {
                 Goal::DrillGone { .. } => Look::reached(),
-                _ => superseded(),
+                _ => drill_given_up(row, order),
             };
         };
         let host = drill.host.unwrap_or(row.target());
         let there = self.standing(host, row.machine).and_then(|standing| standing.drill.as_ref());
-        let failed = there.filter(|there| there.order == order).and_then(|there| there.failed.as_ref());
+        let there = there.filter(|there| there.order == order);
         match (goal, drill.phase) {
             (Goal::DrillOpen { .. }, DrillPhase::Open) => {
                 let at = there.and_then(|there| there.at).map(|point| point.to_string());
                 Look::done(json!({ "point": at, "name": there.map(|there| there.name.clone()) }))
             }
-            (Goal::DrillOpen { .. }, DrillPhase::CleaningUp) => superseded(),
-            _ if failed.is_some() && self.silence(host, at).is_none() => {
-                let (what, advice) = failed.map_or(("", ""), |f| (f.what.as_str(), f.advice.as_str()));
-                Look::wait(format!("{what}; {advice}"))
-            }
-            _ => self.wait_on(row, host, "has done it", at),
+            (Goal::DrillOpen { .. }, DrillPhase::CleaningUp) => drill_given_up(row, order),
+            _ => match self.drill_fails(row).filter(|_| self.silence(host, at).is_none()) {
+                Some(why) => Look::wait(format!("host '{}': {why}; it is tried again", self.host_name(host))),
+                None => self.wait_on(row, host, "has done it", at),
+            },
         }
+    }
+
+    /// Why the copy of the machine's test failover is not brought up, or not removed, as its host
+    /// says of what is wanted now: what it said before that was about something else.
+    pub fn drill_fails(&self, row: &ProtectionRow) -> Option<String> {
+        let drill = row.life.drill.as_ref()?;
+        let there = self.standing_now(row, drill.host.unwrap_or(row.target()))?.drill.as_ref()?;
+        there.failed.as_ref().filter(|_| there.order == drill.order).map(ToString::to_string)
     }
 
     fn is_flat(&self, row: &ProtectionRow, at: &Moment) -> Look {
@@ -246,7 +253,7 @@ impl Core {
                 let standing = self.standing(row.source(), row.machine);
                 match standing.and_then(|standing| standing.flattening.as_ref()) {
                     Some(part) if self.silence(row.source(), at).is_none() => {
-                        let failed = part.failed.as_ref().map(|f| format!("{}; {}", f.what, f.advice));
+                        let failed = part.failed.as_ref().map(ToString::to_string);
                         let why = failed.unwrap_or_else(|| {
                             "nothing is replicated meanwhile: the newest point grows old".to_owned()
                         });
@@ -267,10 +274,7 @@ impl Core {
         let standing = self.standing_now(row, host);
         if let Some(cannot) = standing.and_then(|standing| standing.cannot.as_ref()) {
             let name = self.host_name(host);
-            return Look::wait(format!(
-                "host '{name}': {}; {}; it is tried again",
-                cannot.what, cannot.advice
-            ));
+            return Look::wait(format!("host '{name}': {cannot}; it is tried again"));
         }
         match standing.and_then(|standing| standing.doing.as_ref()) {
             Some(doing) => {
@@ -280,6 +284,15 @@ impl Core {
             None => Look::wait(self.why_waiting(host, does, at)),
         }
     }
+}
+
+/// A test failover was cleaned up before its copy ran, and why it did not run until then.
+fn drill_given_up(row: &ProtectionRow, order: u64) -> Look {
+    let Some(record) = row.drills.iter().rev().find(|record| record.order == order) else {
+        return superseded();
+    };
+    let why = record.failed.as_ref().map(|failed| format!(": {failed}")).unwrap_or_default();
+    Look::failed(format!("it was cleaned up before its copy ran{why}"), "order another one when it is wanted")
 }
 
 /// The phase of a hand-over that time may decide about.

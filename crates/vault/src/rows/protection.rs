@@ -79,6 +79,9 @@ pub struct DrillRecord {
     pub host: Option<HostId>,
     /// Whether its copy ran when it was ordered away.
     pub ran: bool,
+    /// Why it did not.
+    #[serde(default)]
+    pub failed: Option<String>,
     /// Whether it was cleaned up because its time was over.
     #[serde(default)]
     pub overdue: bool,

@@ -177,7 +177,7 @@ fn a_flatten_whose_time_comes_leaves_a_test_failover_open_and_waits_for_a_move()
 }
 
 #[test]
-fn a_copy_is_not_connected_to_the_network_of_production() {
+fn a_copy_is_not_connected_to_the_network_of_production_nor_to_one_that_is_not_there() {
     let mut world = protected();
     let (from_site, to_site) = (world.sites[0], world.sites[1]);
     let (from, to) = ("lan".to_owned(), Some("far".to_owned()));
@@ -187,7 +187,10 @@ fn a_copy_is_not_connected_to_the_network_of_production() {
         world.order_with(|order| order.network = network, Operation::TestFailover)
     };
     assert_eq!(with("far").unwrap_err().code, "production-network");
-    with("lab").unwrap();
+    let unknown = with("lab").unwrap_err();
+    assert_eq!(unknown.code, "network-unknown");
+    assert!(unknown.advice.contains("there are: lan, far"), "{unknown:?}");
+    with("lan").unwrap();
 }
 
 #[test]

@@ -246,7 +246,7 @@ impl Core {
         }
         let cannot = self.standing(row.target(), row.machine).and_then(|standing| standing.cannot.as_ref());
         let silent = self.silence(row.target(), at);
-        silent.or_else(|| cannot.map(|cannot| format!("{}; {}", cannot.what, cannot.advice)))
+        silent.or_else(|| cannot.map(ToString::to_string))
     }
 
     /// The host that holds the machine after a boot.

@@ -81,10 +81,11 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Se
         (_, Some(kept)) => check(agent, seen, kept).await,
         _ => Ok(()),
     };
+    let removes = removes(seen.wanted.drill.as_ref());
     let failed = done.err().map(|error| {
         let fault = error.fault();
         tracing::warn!(%machine, error = fault.what, advice = fault.advice, "a test failover");
-        Problem { code: "drill".to_owned(), what: fault.what, advice: fault.advice }
+        (removes, Problem { code: "drill".to_owned(), what: fault.what, advice: fault.advice })
     });
     let mut acting = locked(&managed.acting);
     let changed = match failed {
@@ -95,6 +96,11 @@ pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Se
     if changed {
         managed.news.soon.notify_one();
     }
+}
+
+/// Whether traces are to go: what was in the way of the opposite is told no longer then.
+pub(super) fn removes(wanted: Option<&Drill>) -> bool {
+    wanted.is_none_or(|drill| drill.phase == DrillPhase::CleaningUp)
 }
 
 /// How it stands; none: there is none here, or a host that is asked to have one cannot.
@@ -170,6 +176,10 @@ async fn check(agent: &Arc<Agent>, seen: &Seen, kept: &DrillKept) -> Result<(), 
     let wanted = seen.wanted.drill.as_ref().filter(|drill| drill.order == kept.order);
     let there = agent.hypervisor().await?.machine(kept.id).await;
     match (there, wanted) {
+        // It was defined, and could not be started then.
+        (Ok(there), Some(drill)) if there.power.is_off() && drill.phase == DrillPhase::Opening => {
+            Ok(agent.hypervisor().await?.start(kept.id, Start::Running).await?)
+        }
         (Ok(_), _) => {
             let dir = dir_of(agent, machine);
             let silent = |path: &PathBuf| server_of(path).is_none();

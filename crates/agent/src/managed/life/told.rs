@@ -41,6 +41,9 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         )
     };
     let failed = locked(&managed.acting).drills.get(&machine).cloned();
+    let of_now =
+        |(removes, problem): (bool, _)| (removes == drill::removes(drill.as_ref())).then_some(problem);
+    let failed = failed.and_then(of_now);
     let drill = drill::standing(agent, drill.as_ref(), station.drill.as_ref(), failed).await;
     let coming = lineage.as_ref().is_some_and(|lineage| station.coming_up_by(lineage).is_some());
     let runs = match agent.hypervisor().await {

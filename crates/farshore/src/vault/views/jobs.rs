@@ -27,6 +27,8 @@ pub(in crate::vault) fn job(now: &JobNow) -> JobView {
         created_ms: job.created_ms,
         ended_ms: end.map(|end| end.at_ms),
         cause: end.and_then(|end| end.cause.as_ref()).map(cause),
+        goes_on: now.goes_on,
+        given_up_by: now.given_up_by.clone(),
         left: unsafe_left.map(|left| format!("{}: {}", left.step, left.why)).collect(),
         steps: job.nodes.iter().map(|node| step(now, node)).collect(),
     }

@@ -39,6 +39,7 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
             DrillPhase::CleaningUp => "cleaning-up",
         }
         .to_owned(),
+        failed: core.drill_fails(row),
         host: drill.host.map(|host| host_name(core, host)),
         overdue: drill.overdue,
         until_ms: drill.until_ms,
@@ -51,7 +52,7 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
     let against = looked.into_iter().flat_map(|looked| &looked.against);
     LifeView {
         could_start: looked.map(farshore_control::standing::CouldStart::could),
-        against_start: against.map(|one| format!("{}; {}", one.what, one.advice)).collect(),
+        against_start: against.map(ToString::to_string).collect(),
         what: life.state().what().to_owned(),
         away: life.is_away(),
         brought_up_at,
@@ -74,6 +75,7 @@ fn drill_record(core: &Core, record: &DrillRecord) -> DrillRecordView {
         at: record.at,
         host: record.host.map(|host| host_name(core, host)),
         ran: record.ran,
+        failed: record.failed.clone(),
         overdue: record.overdue,
         ended_ms: record.ended_ms,
         notes: record.notes.clone(),
@@ -91,11 +93,8 @@ fn address_of(core: &Core, row: &ProtectionRow, address: &CardAddress) -> Addres
                     .as_ref()
                     .map(|network| format!("{address} is reserved in network '{network}' of host '{name}'")),
             );
-            notes.extend(
-                one.by_hand.as_ref().map(|problem| {
-                    format!("{address} on host '{name}': {}; {}", problem.what, problem.advice)
-                }),
-            );
+            notes
+                .extend(one.by_hand.as_ref().map(|problem| format!("{address} on host '{name}': {problem}")));
         }
     }
     AddressView { card: address.card.clone(), home: address.home, away: address.away, notes }
