@@ -141,11 +141,9 @@ pub struct ProtectionSigns<'a> {
     pub maintenance: Option<&'a str>,
 }
 
-/// How well a machine is protected.
-#[must_use]
-pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
+/// Who runs the machine, where that is not as it should be.
+fn add_ownership(health: &mut Health, signs: &ProtectionSigns<'_>) {
     use Level::{Critical, Warning};
-    let mut health = Health::default();
     if signs.conflict {
         let what = "two owners were issued the same epoch: nothing is replicated".to_owned();
         health.add(Critical, "owner-conflict", what, "declare which of them is the owner");
@@ -175,6 +173,14 @@ pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
         let advice = "it is cleaned up by itself; `farshore protection show` tells what stands against that";
         health.add(Warning, "drill-overdue", what, advice);
     }
+}
+
+/// How well a machine is protected.
+#[must_use]
+pub fn of_protection(signs: &ProtectionSigns<'_>) -> Health {
+    use Level::{Critical, Warning};
+    let mut health = Health::default();
+    add_ownership(&mut health, signs);
     if let Some(host) = signs.maintenance {
         let what = format!("host '{host}' is in maintenance: no new points are made until that ends");
         health.add(Level::Normal, MAINTENANCE, what, "nothing is to be done; it goes on by itself");
