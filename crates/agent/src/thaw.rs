@@ -56,7 +56,13 @@ impl Left {
             let Ok((certain, one)) = look else { continue };
             match certain {
                 Ok(true) => {
-                    tracing::warn!(machine = %one.machine(), "thawed: an agent that was killed may have left it frozen");
+                    let machine = one.machine();
+                    match one.stood() {
+                        true => tracing::warn!(%machine, "thawed: an agent that was killed had frozen it"),
+                        false => {
+                            tracing::info!(%machine, "not frozen: an agent was killed while it froze it")
+                        }
+                    }
                     continue;
                 }
                 Ok(false) => {}

@@ -69,6 +69,12 @@ impl Unthawed {
         (self.machine, &self.mark) == (other.machine, &other.mark)
     }
 
+    /// Whether the guest stood frozen when it was looked at.
+    #[must_use]
+    pub fn stood(&self) -> bool {
+        self.over
+    }
+
     /// What the freeze came to: it does not come any more, but where the connection broke by which
     /// it had been sent.
     pub(super) fn hear(&mut self, answer: &Result<u32, HypervisorError>) {

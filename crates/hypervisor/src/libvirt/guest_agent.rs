@@ -19,6 +19,9 @@ use crate::Kind;
 /// after an answer that did not come, 30 s where another call has the agent.
 const BESIDES: Duration = Duration::from_secs(40);
 
+/// How long libvirt is given to find the agent of a machine that it has just found itself.
+const FINDS: Duration = Duration::from_millis(1500);
+
 /// Longest wait for a call that gives the agent `patience`.
 pub(super) fn deadline(patience: Duration) -> Duration {
     patience + BESIDES
@@ -46,7 +49,16 @@ fn ask<T: DeserializeOwned>(
     let domain = started(connection, id)?;
     let secs = i32::try_from(patience.as_secs().max(1)).unwrap_or(i32::MAX);
     let asked = format!("{{\"execute\":\"{command}\"}}");
-    let text = match domain.qemu_agent_command(&asked, secs, 0).map_err(Fault::from) {
+    let through = || domain.qemu_agent_command(&asked, secs, 0).map_err(Fault::from);
+    let answered = through().or_else(|fault| {
+        if fault.kind != Kind::NoAgent {
+            return Err(fault);
+        }
+        // A libvirt that has just begun may be about to find the agent, and then has its line.
+        std::thread::sleep(FINDS);
+        through()
+    });
+    let text = match answered {
         Ok(text) => text,
         Err(fault) => match fault.kind {
             Kind::NoAgent => past_libvirt(&domain, &asked, patience).unwrap_or(Err(fault))?,

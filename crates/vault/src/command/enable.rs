@@ -123,7 +123,10 @@ impl Core {
         let known: Vec<_> = known.chain(issued).collect();
         // Protection that begins anew names the host that owns the machine, and settles what was
         // contested before it ended.
-        let epoch = ownership::issue_for_winner(&known, at.draw(&format!("epoch of {machine}")));
+        let token = at.draw(&format!("epoch of {machine}"));
+        let highest = known.iter().max_by_key(|epoch| epoch.number);
+        let epoch = ownership::issue(&known, highest, token)
+            .unwrap_or_else(|_| ownership::issue_for_winner(&known, token));
         self.tables.epochs.put(EpochRow { machine, epoch, owner, conflict: None });
         Ok(())
     }

@@ -4,7 +4,7 @@
 use farshore_control::{
     Body, Document, Endpoint, Intent, Key, Order, Protection, Version, ownership::Lineage, report::HostReport,
 };
-use farshore_protection::{Event, Life, Report};
+use farshore_protection::{Event, Life, Report, Stage};
 use farshore_types::{EpochOrder, HostId, MachineId};
 
 use super::Core;
@@ -157,12 +157,15 @@ impl Core {
         let follows = policy.and_then(|id| self.tables.policies.get(&id));
         let same = follows.is_some_and(|row| farshore_control::Settings::from(&row.policy) == body.settings);
         let note = "the vault learned of it from its hosts after a restore".to_owned();
+        let life = learned_life(body, known.map(|row| &row.life));
+        // What is known is further than what the host was ever told: that it has ended.
+        let ended = known.and_then(|row| row.ended.clone()).filter(|_| life.stage == Stage::Disabled);
         let row = ProtectionRow {
             machine,
             name: body.name.clone(),
             policy,
             settings: (!same).then(|| body.settings.clone()),
-            life: learned_life(body, known.map(|row| &row.life)),
+            life,
             initial: body.initial,
             resync: body.resync.max(known.map_or(0, |row| row.resync)),
             excluded: body.excluded.clone(),
@@ -170,7 +173,7 @@ impl Core {
             place_on: Some(body.target.host),
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
-            ended: None,
+            ended,
             // Documents do not tell of a move that is under way: what was kept does.
             leaving: known.and_then(|row| row.leaving.clone()).filter(|leaving| leaving.by == body.epoch),
             addresses: body.addresses.clone(),
