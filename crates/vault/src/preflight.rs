@@ -238,33 +238,8 @@ impl<'a> Look<'a> {
             self.error("protected-already", what, "leave it out, or disable it first");
         }
         if core.tables.epochs.get(&machine).is_some_and(|row| row.conflict.is_some()) {
-            self.contested(row);
-        }
-    }
-
-    /// Two hosts own it by the same epoch: protection that begins anew settles that, once all that
-    /// may run it say whether they do.
-    fn contested(&mut self, row: &MachineRow) {
-        let (core, name) = (self.core, &row.facts.name);
-        let before = core.tables.protections.get(&row.facts.id).map(|before| before.hosts());
-        let may_run = core.tables.hosts.rows().filter(|host| !host.removed && host.id != row.host);
-        let mut may_run = may_run.filter(|host| before.is_none_or(|hosts| hosts.contains(&host.id)));
-        let silent = may_run.find(|host| !core.may_speak_to(host.id) || core.is_gone(host.id, self.at));
-        match silent {
-            Some(silent) => {
-                let what = format!(
-                    "two hosts own machine '{name}' by the same epoch, and host '{}' does not say whether it \
-                     runs there",
-                    silent.name
-                );
-                self.error("epoch-conflict", what, "reach that host; or remove it where it is lost for good");
-            }
-            None => {
-                let host = core.host_name(row.host);
-                let what =
-                    format!("two hosts owned machine '{name}' by the same epoch: now it is host '{host}'s");
-                self.warning("epoch-conflict", what, "what the other one wrote is kept as a point");
-            }
+            let what = format!("two hosts own machine '{}' by the same epoch", row.facts.name);
+            self.error("epoch-conflict", what, "declare which of them is the winner");
         }
     }
 

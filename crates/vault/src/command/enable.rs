@@ -121,12 +121,13 @@ impl Core {
         // What was issued for a hand-over and never used is used up.
         let issued = self.tables.protections.get(&machine).map(|row| row.life.issued);
         let known: Vec<_> = known.chain(issued).collect();
-        // Protection that begins anew names the host that owns the machine, and settles what was
-        // contested before it ended.
         let token = at.draw(&format!("epoch of {machine}"));
         let highest = known.iter().max_by_key(|epoch| epoch.number);
-        let epoch = ownership::issue(&known, highest, token)
-            .unwrap_or_else(|_| ownership::issue_for_winner(&known, token));
+        let issued = ownership::issue(&known, highest, token);
+        let epoch = issued.map_err(|denied| {
+            let what = format!("machine {machine}: {denied}");
+            Problem::refused("epoch", what, "settle who owns the machine first")
+        })?;
         self.tables.epochs.put(EpochRow { machine, epoch, owner, conflict: None });
         Ok(())
     }
