@@ -158,8 +158,6 @@ impl Core {
         let same = follows.is_some_and(|row| farshore_control::Settings::from(&row.policy) == body.settings);
         let note = "the vault learned of it from its hosts after a restore".to_owned();
         let life = learned_life(body, known.map(|row| &row.life));
-        // What is known is further than what the host was ever told: that it has ended.
-        let ended = known.and_then(|row| row.ended.clone()).filter(|_| life.stage == Stage::Disabled);
         let row = ProtectionRow {
             machine,
             name: body.name.clone(),
@@ -173,7 +171,7 @@ impl Core {
             place_on: Some(body.target.host),
             enabled_ms: known.map_or(0, |row| row.enabled_ms),
             note: Some(note),
-            ended,
+            ended: None,
             // Documents do not tell of a move that is under way: what was kept does.
             leaving: known.and_then(|row| row.leaving.clone()).filter(|leaving| leaving.by == body.epoch),
             addresses: body.addresses.clone(),
@@ -280,6 +278,12 @@ fn how_far(life: &Life) -> (u64, u64) {
 fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
     if let Some(life) = &body.life {
         // What the vault has heard meanwhile may be further than what was ever written.
+        // An end that its hosts never heard of, as they hold it now, is none: it goes on from there.
+        if let Some(ended) = known.filter(|known| known.stage == Stage::Disabled) {
+            let issued = if ended.issued.number > life.issued.number { ended.issued } else { life.issued };
+            let version = ended.version.max(life.version) + 1;
+            return Life { version, issued, ..life.clone() };
+        }
         let further = known.filter(|known| how_far(known) > how_far(life));
         return further.map_or_else(|| life.clone(), |known| Life { paused: life.paused, ..known.clone() });
     }
