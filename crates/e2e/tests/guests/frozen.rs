@@ -235,8 +235,8 @@ fn a_full_guest_is_frozen_for_its_points_and_thawed_whatever_happens() {
     let why = wait("the reason", || play.apps()["fault"].as_str().map(str::to_owned));
     println!("{:?}: {why}", begun.elapsed());
     // Of a freeze that was under way just then it is told that it took too long, or is not known.
-    let told = ["Guest agent is not responding", "was not frozen within", "is not known yet"];
-    assert!(told.iter().any(|told| why.contains(told)), "{why}");
+    let reasons = ["Guest agent is not responding", "was not frozen within", "is not known yet"];
+    assert!(reasons.iter().any(|reason| why.contains(reason)), "{why}");
     let told = play.site.source().unwrap().fault;
     assert!(told.as_ref().is_some_and(|fault| fault.contains("crash-consistent only")), "{told:?}");
     for _ in 0..2 {
