@@ -3,6 +3,8 @@
 //! nobody knows then, so neither is replicated until only one runs. A machine that is being
 //! migrated runs on two hosts for moments, and is none. This module must never stop anything.
 
+use std::collections::BTreeMap;
+
 use farshore_types::{HostId, MachineId};
 
 use super::Core;
@@ -26,7 +28,7 @@ impl Core {
 
     /// Machines that run on a host besides that of their protection, each with that host. What
     /// the target runs is told by how it stands with the machine, and refused there.
-    fn seen_twice(&self, at: &Moment) -> Vec<(MachineId, HostId)> {
+    fn seen_twice(&self, at: &Moment) -> BTreeMap<MachineId, HostId> {
         let running = self.tables.machines.rows().filter(|row| row.facts.power == "running");
         let strange = running.filter(|row| {
             let of_it = self.tables.protections.get(&row.facts.id).filter(|of_it| of_it.is_live());
@@ -41,10 +43,9 @@ impl Core {
 
     /// Holds back what is seen to run twice, and lets go what does not any more.
     pub(super) fn see_to_twins(&mut self, at: &Moment) {
-        let mut seen = self.seen_twice(at);
-        seen.dedup_by_key(|(machine, _)| *machine);
+        let seen = self.seen_twice(at);
         let over = self.tables.suspects.rows().map(|row| row.machine);
-        let over = over.filter(|machine| !seen.iter().any(|(twice, _)| twice == machine));
+        let over = over.filter(|machine| !seen.contains_key(machine));
         for machine in over.collect::<Vec<_>>() {
             self.tables.suspects.remove(&machine);
         }

@@ -59,11 +59,7 @@ impl Core {
         };
         let Some(phase) = under(&row.life, goal) else { return };
         match (goal, phase) {
-            (Goal::Stopped { power_off: false, .. }, Phase::Stopping) if for_ms >= STOP_MS => {
-                let order = Order::new(Operation::Abort, 0);
-                let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
-            }
-            (Goal::Sealed { .. }, Phase::Stopped) if for_ms >= STALLED_MS && self.stalls(&row, at) => {
+            _ if self.is_given_up(&row, goal, phase, for_ms, at) => {
                 let order = Order::new(Operation::Abort, 0);
                 let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
             }
@@ -79,9 +75,15 @@ impl Core {
         }
     }
 
-    /// Whether the last cycle of a machine that is off gets nowhere now.
-    fn stalls(&self, row: &ProtectionRow, at: &Moment) -> bool {
-        self.silence(row.target(), at).is_some() || self.not_current(row).is_some()
+    /// Whether a move is given up after that time: the machine does not shut down; or it is off, and
+    /// its last cycle gets nowhere.
+    fn is_given_up(&self, row: &ProtectionRow, goal: &Goal, phase: Phase, for_ms: u64, at: &Moment) -> bool {
+        let stalls = || self.silence(row.target(), at).is_some() || self.not_current(row).is_some();
+        match (goal, phase) {
+            (Goal::Stopped { power_off: false, .. }, Phase::Stopping) => for_ms >= STOP_MS,
+            (Goal::Sealed { .. }, Phase::Stopped) => for_ms >= STALLED_MS && stalls(),
+            _ => false,
+        }
     }
 
     pub(super) fn is_on_course(&self, machine: MachineId, goal: &Goal, at: &Moment) -> Look {

@@ -46,6 +46,15 @@ fn neither_is_replicated_nor_moved_until_only_one_runs() {
 }
 
 #[test]
+fn neither_is_it_where_more_than_two_run() {
+    let mut world = doubled();
+    let third = 5 - world.target();
+    world.agent(third).machines.push(machine(1));
+    world.rounds(5);
+    assert!(held_back(&world).is_some() && told(&mut world).is_some());
+}
+
+#[test]
 fn a_machine_that_is_being_migrated_is_no_twin() {
     let mut world = doubled();
     let [from, to] = [world.hosts[0], world.hosts[1]];
