@@ -248,9 +248,8 @@ impl Life {
     }
 
     pub(crate) fn target_is_there(&self, facts: &Facts) -> Option<Answer> {
-        if !facts.target.reachable {
-            let advice = "see to its agent and the network between; for good gone, disable with force";
-            return Some(Answer::no("target-away", "the target's host is not reached", advice));
+        if let Some(away) = target_is_reached(facts) {
+            return Some(away);
         }
         let against = facts.target.stands_against.as_ref()?;
         let what = format!("the target's host is not ready: {against}");
@@ -270,6 +269,13 @@ fn source_is_there(facts: &Facts) -> Option<Answer> {
     let advice = "see to its agent and the network; where it is lost, fail over unplanned";
     let away = || Answer::no("source-away", "the host that runs the machine is not reached", advice);
     (!facts.source.reachable).then(away)
+}
+
+/// What stands against an order that needs the target, where that is not reached.
+fn target_is_reached(facts: &Facts) -> Option<Answer> {
+    let advice = "see to its agent and the network between; for good gone, disable with force";
+    let away = || Answer::no("target-away", "the target's host is not reached", advice);
+    (!facts.target.reachable).then(away)
 }
 
 /// For `failover`: whether a resync is taken for an obstacle, which it is not.

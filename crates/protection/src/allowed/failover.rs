@@ -1,8 +1,8 @@
 //! Whether a machine may change sides. This module must never change anything.
 
-use super::{source_is_there, waits_for_resync};
+use super::{source_is_there, target_is_reached, waits_for_resync};
 use crate::{
-    Answer, Confirm, Contest, Copying, DrillPhase, Facts, Flat, Kind, Life, Phase, Seen, Stage, Why,
+    Answer, Confirm, Contest, Copying, DrillPhase, Facts, Flat, Kind, Life, Phase, Stage, Why,
     bug::{self, Bug},
 };
 
@@ -52,9 +52,8 @@ impl Life {
             return Answer::no("no-point", what, advice);
         }
         // That it is in maintenance, say, does not outweigh a disaster.
-        let anyhow = Facts { target: Seen { stands_against: None, ..facts.target.clone() }, ..facts.clone() };
-        if let Some(missing) = self.target_is_there(&anyhow) {
-            return missing;
+        if let Some(away) = target_is_reached(facts) {
+            return away;
         }
         Answer::Allowed { confirm: confirms(facts.source.runs) }
     }
