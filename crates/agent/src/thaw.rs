@@ -60,7 +60,7 @@ impl Left {
                     match one.stood() {
                         true => tracing::warn!(%machine, "thawed: an agent that was killed had frozen it"),
                         false => {
-                            tracing::info!(%machine, "not frozen: an agent was killed while it froze it")
+                            tracing::info!(%machine, "not frozen: an agent was killed while it froze it");
                         }
                     }
                     continue;
