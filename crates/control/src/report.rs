@@ -139,6 +139,9 @@ pub struct MachineFacts {
     /// The networks of its cards, in the order of the definition; none where a card is not
     /// connected to a network that can be mapped.
     pub networks: Vec<Option<String>>,
+    /// The hardware addresses of its cards, in lower case, where the definition has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<String>,
     /// Whether Farshore brought it up here, and at which point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brought_up_at: Option<PointId>,

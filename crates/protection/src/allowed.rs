@@ -38,6 +38,7 @@ impl Life {
         }
         if self.stage == Stage::Disabled && operation != Operation::Enable {
             return match operation {
+                Operation::DeclareWinner if facts.is_contested() => self.judge_declare(facts),
                 Operation::Disable => {
                     Answer::already("disabled", "protection has ended", "nothing is to be done")
                 }
@@ -73,7 +74,7 @@ impl Life {
             Operation::ChangePoint => self.judge_change_point(facts),
             Operation::Cancel => self.judge_cancel(facts),
             Operation::Commit => self.judge_commit(),
-            Operation::DeclareWinner => self.judge_declare(),
+            Operation::DeclareWinner => self.judge_declare(facts),
         }
     }
 
@@ -122,7 +123,7 @@ impl Life {
     /// Ending protection never stops a machine, so it waits where none runs.
     fn judge_disable(&self) -> Answer {
         // With the protection everything is forgotten by which its copy could be removed.
-        if self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
+        if self.has_open_drill() {
             return Answer::no("drill-open", "a test failover is open", "clean it up first");
         }
         match &self.stage {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use farshore_types::{Epoch, HostId};
 
-use crate::{Copying, DrillPhase, Facts, Flat, Kind, Life, Reason, Stage};
+use crate::{Copying, Facts, Flat, Kind, Life, Reason, Stage};
 
 impl Life {
     /// Its replica goes to another host, under a new epoch of the same owner, so that no point
@@ -19,7 +19,7 @@ impl Life {
             return Err(Reason::new("not-replicating", self.so(), self.instead()));
         }
         // One whose traces are being removed goes on being seen to: its host may be gone for good.
-        if self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
+        if self.has_open_drill() {
             return Err(Reason::new("drill-open", "a test failover is open", "clean it up first"));
         }
         let epoch = self.issue(token, facts)?;

@@ -20,7 +20,8 @@ pub struct Facts {
     /// that is damaged. Nothing is moved by plan then.
     #[serde(default)]
     pub not_current: Option<String>,
-    /// Epochs that hosts hold durably, or that the vault knows from elsewhere.
+    /// Epochs that hosts hold durably, or that the vault knows from elsewhere: the highest, and the
+    /// one that stands against it, if one does.
     #[serde(default)]
     pub known: Vec<Epoch>,
 }
@@ -54,6 +55,12 @@ pub struct Seen {
 }
 
 impl Facts {
+    /// Whether two own the machine by what is known besides its life.
+    #[must_use]
+    pub fn is_contested(&self) -> bool {
+        self.known.len() > 1
+    }
+
     /// All is well: both hosts are there, the source runs the machine, the target has points.
     #[must_use]
     pub fn well() -> Facts {

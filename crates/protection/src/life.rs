@@ -280,6 +280,12 @@ impl Drill {
 }
 
 impl Life {
+    /// Whether a test failover is open: one whose traces are being removed is not.
+    #[must_use]
+    pub fn has_open_drill(&self) -> bool {
+        self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp)
+    }
+
     /// Whether the source owns the machine by an epoch that it raised by itself, and it is not
     /// known yet whether the other host runs it too.
     #[must_use]

@@ -79,6 +79,7 @@ fn machine_facts(
         id: machine.id,
         power: commands::power(&machine.power),
         networks: machine.nics.iter().map(|nic| network(&nic.source)).collect(),
+        cards: machine.nics.iter().filter_map(|nic| nic.mac.clone()).collect(),
         disks: machine.disks.into_iter().map(disk).collect(),
         name: machine.name,
         brought_up_at,

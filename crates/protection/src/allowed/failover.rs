@@ -2,7 +2,7 @@
 
 use super::{source_is_there, target_is_reached, waits_for_resync};
 use crate::{
-    Answer, Confirm, Contest, Copying, DrillPhase, Facts, Flat, Kind, Life, Phase, Stage, Why,
+    Answer, Confirm, Contest, Copying, Facts, Flat, Kind, Life, Phase, Stage, Why,
     bug::{self, Bug},
 };
 
@@ -16,7 +16,7 @@ impl Life {
             }
             _ => return Answer::no("not-replicating", self.so(), self.instead()),
         }
-        if self.drill.as_ref().is_some_and(|drill| drill.phase != DrillPhase::CleaningUp) {
+        if self.has_open_drill() {
             return Answer::no("drill-open", "a test failover is open", "clean it up first");
         }
         match self.copying {
@@ -165,8 +165,10 @@ impl Life {
         }
     }
 
-    pub(super) fn judge_declare(&self) -> Answer {
-        if self.rival.is_none() {
+    /// Also of a protection that has ended: nothing is protected anew while two own a machine.
+    pub(super) fn judge_declare(&self, facts: &Facts) -> Answer {
+        let ended = self.stage == Stage::Disabled && facts.is_contested();
+        if self.rival.is_none() && !ended {
             let what = format!("one host owns the machine, and nobody contests it: {}", self.so());
             return Answer::already("not-contested", what, "nothing is to be done");
         }

@@ -177,6 +177,9 @@ impl Life {
         } else {
             life.own(epoch);
         }
+        if life.stage == Stage::Disabled {
+            return Ok(Step { life, supersedes: false, begins: None });
+        }
         life.bring_up(Contest::Winner, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
         Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use farshore_control::CardAddress;
 use farshore_types::MachineId;
 
-use crate::{Answer, Core, Problem};
+use crate::{Answer, Core, Problem, rows::ProtectionRow};
 
 /// Most cards of a machine that can have addresses.
 const CARDS_MAX: usize = 64;
@@ -23,6 +23,9 @@ impl Core {
         let card = card_of(card)?;
         let row = self.tables.protections.get(&machine).filter(|row| row.is_live());
         let row = row.ok_or_else(|| Problem::unknown("protection", format_args!("of machine {machine}")))?;
+        if home.is_some() || away.is_some() {
+            self.has_card(row, &card)?;
+        }
         for address in [home, away].into_iter().flatten() {
             check_address(address)?;
             let taken = |own: &CardAddress| own.card != card && [own.home, own.away].contains(&Some(address));
@@ -43,6 +46,19 @@ impl Core {
         addresses.sort_by(|one, other| one.card.cmp(&other.card));
         let changed = self.tables.protections.change(&machine, |row| row.addresses = addresses);
         Ok(Answer::changed(changed))
+    }
+
+    /// That the machine has the card, where its host says which it has: an address that was meant
+    /// for it, and is written for none, is missed after a failover only.
+    fn has_card(&self, row: &ProtectionRow, card: &str) -> Result<(), Problem> {
+        let shown = self.tables.machines.get(&(row.source(), row.machine));
+        let Some(shown) = shown.filter(|shown| !shown.facts.cards.is_empty()) else { return Ok(()) };
+        if shown.facts.cards.iter().any(|known| known == card) {
+            return Ok(());
+        }
+        let what = format!("machine '{}' has no network card {card}", row.name);
+        let there = shown.facts.cards.join(", ");
+        Err(Problem::refused("card-unknown", what, &format!("it has: {there}")))
     }
 }
 

@@ -3,7 +3,7 @@
 //! is put in its place, what was under way is given up, and the job begins that sees to it.
 
 use farshore_protection::{
-    Answer as Judged, Begin, Choice, DrillNetwork, DrillPhase, Input, Life, Operation, Order, Reason, Stage,
+    Answer as Judged, Begin, Choice, DrillNetwork, Input, Operation, Order, Reason, Stage,
 };
 use farshore_types::{JobId, MachineId};
 
@@ -72,8 +72,7 @@ impl Core {
         let facts = self.facts_of(row, at);
         let input = Input::Order(Box::new(order.clone()));
         let step = row.life.step(&input, &facts).map_err(|reason| self.refusal(row, &order, &reason, at))?;
-        let cleans_up = |life: &Life| life.drill.as_ref().is_some_and(|d| d.phase == DrillPhase::CleaningUp);
-        if cleans_up(&step.life) && !cleans_up(&row.life) {
+        if row.life.has_open_drill() && step.life.drill.is_some() && !step.life.has_open_drill() {
             self.remember_drill(row, &order, at);
         }
         let changed = self.put_life(machine, step.life);

@@ -337,24 +337,25 @@ impl Core {
         row.life.is_away() && home == row.life.home && shown && row.life.copying != Copying::Seeding
     }
 
+    /// The report of an event for each protection that it is time for.
+    fn reports_of(&self, event: Event, which: impl Fn(&Life) -> bool) -> Vec<(MachineId, Report)> {
+        let rows = self.tables.protections.rows().filter(|row| row.is_live() && which(&row.life));
+        rows.map(|row| (row.machine, Report { epoch: row.life.epoch, event: event.clone() })).collect()
+    }
+
     /// What time brings: drills that were open for long enough, flattening whose time has come.
     pub(super) fn see_to_times(&mut self, at: &Moment) {
         if !self.may_issue(at) {
             return;
         }
         self.drop_unanswered_points(at);
-        let of = |row: &ProtectionRow| Report { epoch: row.life.epoch, event: Event::DrillOverdue };
         let late = |until: Option<u64>| until.is_some_and(|until| until <= at.wall_ms);
-        let live = || self.tables.protections.rows().filter(|row| row.is_live());
-        let over = live().filter(|row| {
-            let drill = row.life.drill.as_ref();
-            drill.is_some_and(|drill| drill.phase != DrillPhase::CleaningUp && late(drill.until_ms))
-        });
-        let over: Vec<(MachineId, Report)> = over.map(|row| (row.machine, of(row))).collect();
-        let due =
-            live().filter(|row| matches!(row.life.flat, Flat::Scheduled { at_ms } if late(Some(at_ms))));
-        let due: Vec<(MachineId, Report)> =
-            due.map(|row| (row.machine, Report { event: Event::FlattenBegun, ..of(row) })).collect();
+        let due = |life: &Life| matches!(life.flat, Flat::Scheduled { at_ms } if late(Some(at_ms)));
+        let overdue = |life: &Life| {
+            life.has_open_drill() && life.drill.as_ref().is_some_and(|drill| late(drill.until_ms))
+        };
+        let over = self.reports_of(Event::DrillOverdue, overdue);
+        let due = self.reports_of(Event::FlattenBegun, due);
         for (machine, report) in over {
             self.happens(machine, &report, at);
             let order = Order::new(Operation::CleanUp, 0);

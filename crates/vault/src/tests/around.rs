@@ -237,4 +237,11 @@ fn addresses_that_make_no_sense_are_refused() {
     world.run(&set("52:54:00:00:00:01", "10.0.0.5", ""));
     let twice = world.try_run(&set("52:54:00:00:00:02", "", "10.0.0.5")).unwrap_err();
     assert_eq!(twice.code, "address-taken");
+    // Where its host says which cards the machine has, an address for another one is a slip.
+    world.agent(0).machines[0].cards = vec!["52:54:00:00:00:01".to_owned()];
+    world.report(world.hosts[0]);
+    let slip = world.try_run(&set("52:54:00:00:00:02", "10.0.0.6", "")).unwrap_err();
+    assert_eq!(slip.code, "card-unknown");
+    assert!(slip.advice.contains("52:54:00:00:00:01"), "{slip:?}");
+    world.run(&set("52:54:00:00:00:01", "10.0.0.6", ""));
 }

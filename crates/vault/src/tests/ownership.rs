@@ -92,6 +92,20 @@ fn two_owners_of_one_epoch_stop_resuming_and_enabling_until_somebody_decides() {
         .try_run(&Command::Enable(crate::Enable { machines: vec![id(1)], ..Default::default() }))
         .unwrap_err();
     assert!(problem.details.iter().any(|finding| finding.code == "epoch-conflict"));
+    // What has ended can still be settled, and then protected anew.
+    let stranger = Some(world.hosts[1]);
+    let refused = world.order_with(|order| order.winner = stranger, Operation::DeclareWinner).unwrap_err();
+    assert_eq!(refused.code, "no-winner");
+    let winner = Some(world.hosts[0]);
+    let answer = world.order_with(|order| order.winner = winner, Operation::DeclareWinner).unwrap();
+    assert!(answer.jobs.is_empty(), "nothing is brought up: the machine is not protected");
+    let settled = *world.core.epoch(id(1)).unwrap();
+    assert_eq!((settled.epoch.number, settled.owner, settled.conflict), (3, world.hosts[0], None));
+    assert_eq!(world.state(), State::Disabled);
+    let again = world.order_with(|order| order.winner = winner, Operation::DeclareWinner).unwrap_err();
+    assert_eq!(again.code, "disabled", "nobody contests it any more");
+    world.run(&Command::Enable(crate::Enable { machines: vec![id(1)], ..Default::default() }));
+    assert_eq!(world.core.epoch(id(1)).unwrap().epoch.number, 4);
 }
 
 #[test]

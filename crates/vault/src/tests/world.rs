@@ -37,6 +37,7 @@ pub(super) fn machine(n: u128) -> MachineFacts {
         power: "running".to_owned(),
         disks: vec![disk],
         networks: vec![Some("lan".to_owned())],
+        cards: Vec::new(),
         brought_up_at: None,
     }
 }

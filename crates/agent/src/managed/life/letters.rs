@@ -200,11 +200,7 @@ impl Managed {
             let held = ledger.lineage(machine).map(|held| (held.epoch, held.owner, held.conflict));
             (held, matches!(heard, Heard::Superseded | Heard::Conflict))
         };
-        let held = self
-            .change(keep)
-            .await
-            .map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
-        Ok(match held {
+        Ok(match self.keep(keep).await? {
             Some((held, owner, None)) if (held, owner) == (epoch, from) => Told::Kept,
             Some((held, owner, _)) => Told::Knows(held, owner),
             None => Told::Knows(epoch, from),
@@ -234,7 +230,8 @@ impl Managed {
             station.arrived = Some(seal);
             ((), new && !known)
         };
-        self.keep(keep).await
+        self.keep(keep).await?;
+        Ok(Told::Kept)
     }
 
     async fn keep_autostart(self: &Arc<Self>, machine: MachineId, from: HostId) -> Result<Told, Refusal> {
@@ -244,16 +241,17 @@ impl Managed {
             (station.autostart, station.autostart_told) = (Some(true), Some(from));
             ((), new)
         };
-        self.keep(keep).await
+        self.keep(keep).await?;
+        Ok(Told::Kept)
     }
 
-    async fn keep(
+    /// Keeps what was told durably, and gives back what the change gives.
+    async fn keep<T: Send + 'static>(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut Ledger) -> ((), bool) + Send + 'static,
-    ) -> Result<Told, Refusal> {
+        change: impl FnOnce(&mut Ledger) -> (T, bool) + Send + 'static,
+    ) -> Result<T, Refusal> {
         let kept = self.change(change).await;
-        kept.map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))?;
-        Ok(Told::Kept)
+        kept.map_err(|error| Refusal::new(RefusalCode::Other, error.fault().what, "it is tried again"))
     }
 }
 

@@ -264,6 +264,7 @@ fn machine(n: u128) -> MachineFacts {
         power: "running".to_owned(),
         disks: vec![disk],
         networks: vec![Some("lan".to_owned())],
+        cards: Vec::new(),
         brought_up_at: None,
     }
 }
