@@ -127,6 +127,7 @@ fn inventory(host: &Host) -> Inventory {
             why: None,
         }],
         networks: Vec::new(),
+        cards: Vec::new(),
         brought_up_at: guest.brought_up,
     });
     Inventory {

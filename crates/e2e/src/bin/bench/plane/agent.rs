@@ -369,6 +369,7 @@ fn machine(number: u64) -> MachineFacts {
         power: "running".to_owned(),
         disks: vec![disk],
         networks: vec![None],
+        cards: Vec::new(),
         brought_up_at: None,
     }
 }
