@@ -37,8 +37,6 @@ pub enum Bug {
     StopsFromCache,
     /// A machine is sealed before the other side has everything.
     SealsEarly,
-    /// A writer of the same number is let in, whoever it is (R4).
-    AdmitsTwins,
     /// Of two epochs of one number, whoever asks is answered by its own (R4, R8).
     AnswersTwins,
     /// A machine is shut down to be moved to where it cannot be started.

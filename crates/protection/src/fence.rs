@@ -201,7 +201,7 @@ pub fn break_glass(
     Ok(ownership::issue_for_winner(&known, token))
 }
 
-pub(crate) fn reason_of(denied: &Denied) -> Reason {
+fn reason_of(denied: &Denied) -> Reason {
     let (code, advice) = match denied {
         Denied::Sealed { .. } => ("sealed", "complete the hand-over, or abort it on the other side"),
         Denied::Conflict { .. } => ("contested", "declare which of the owners is the winner"),

@@ -27,8 +27,8 @@
 //! becomes events by [`Life::news_of`], which also decides what is believed of an old report.
 //!
 //! How an agent holds it: it keeps a `Lineage` for each machine, takes [`Want`] from its
-//! document, and asks [`fence`] before it starts or stops anything, and [`writer`] before it
-//! lets anybody write.
+//! document, and asks [`fence`] before it starts or stops anything. Who may write is its
+//! lineage's word.
 //!
 //! Decisions, where the design leaves room:
 //! - The two hosts of a life are its *source*, which owns the machine, and its *target*. They
@@ -61,7 +61,6 @@ mod state;
 mod step;
 mod table;
 mod wanted;
-pub mod writer;
 
 pub use facts::{Facts, Seen, Speaks};
 pub use life::{

@@ -6,7 +6,6 @@ use farshore_control::{Verdict, ownership::Lineage};
 use farshore_protection::{
     BroughtUp, Choice, Operation, Want,
     fence::{self, Answered, AtBoot, Do, Fence, Here, Probe, Voice},
-    writer::{self, Admission, Writer},
 };
 use farshore_types::{Epoch, PointId, PointRef, RootDigest};
 
@@ -410,15 +409,11 @@ impl World {
             return false;
         }
         let (epoch, disk) = (self.agents[at].lineage.epoch, self.agents[at].disk);
-        let writer = Writer { epoch, host: host(at), session: 1, token: epoch.token };
         let there = &mut self.agents[1 - at];
-        match writer::admit(&there.lineage, None, &writer) {
-            Admission::TakesOver | Admission::Same => {}
-            _ => {
-                // Both learn of the other's epoch by that.
-                there.hear(&epoch, host(at));
-                return self.hear_other(at);
-            }
+        if there.lineage.may_write(host(at), &epoch).is_err() {
+            // Both learn of the other's epoch by that.
+            there.hear(&epoch, host(at));
+            return self.hear_other(at);
         }
         there.hear(&epoch, host(at));
         there.newest = disk;

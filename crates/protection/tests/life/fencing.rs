@@ -12,7 +12,6 @@ use farshore_protection::{
         Act, Answered, AtBoot, Boots, Claim, Do, Fence, Here, Probe, Voice, at_boot, break_glass, converge,
         on_claim, witness,
     },
-    writer::{Admission, Writer, admit},
 };
 
 const MACHINE: MachineId = MachineId(Uuid::from_u128(9));
@@ -297,37 +296,4 @@ fn each_order_to_bring_a_machine_up_is_carried_out_once_and_none_from_a_cache_st
     let booted = Here { booted: true, ..off };
     assert_eq!(converge(&held, HERE, &other, &booted), Do::AskWitness);
     assert_eq!(converge(&held, HERE, &other, &Here { brought_up: Some(1), ..booted }), begins);
-}
-
-fn writer(host: HostId, session: u64, token: u128) -> Writer {
-    Writer { epoch: epoch(5), host, session, token }
-}
-
-#[test]
-fn a_restarted_agent_takes_over_from_its_own_half_open_connection() {
-    let held = lineage(5, HERE);
-    let first = writer(HERE, 3, 1);
-    assert_eq!(admit(&held, None, &first), Admission::TakesOver);
-    assert_eq!(admit(&held, Some(&first), &first), Admission::Same);
-    assert_eq!(admit(&held, Some(&first), &writer(HERE, 4, 2)), Admission::TakesOver);
-    assert_eq!(admit(&held, Some(&writer(HERE, 4, 2)), &first), Admission::Stale);
-    assert_eq!(admit(&held, Some(&first), &writer(HERE, 3, 2)), Admission::Conflict);
-}
-
-#[test]
-fn a_twin_of_a_writer_that_is_let_in_is_caught() {
-    let _planted = plant(Bug::AdmitsTwins);
-    let twin = admit(&lineage(5, HERE), Some(&writer(HERE, 3, 1)), &writer(HERE, 3, 2));
-    assert_ne!(twin, Admission::Conflict);
-}
-
-#[test]
-fn the_host_to_which_a_machine_was_moved_is_let_in_once_it_is_assigned() {
-    let mut held = lineage(5, HERE);
-    let moved = HostId(Uuid::from_u128(3));
-    let coming = writer(moved, 4, 2);
-    assert!(matches!(admit(&held, Some(&writer(HERE, 3, 1)), &coming), Admission::Refused(_)));
-    held.hear(&epoch(5), moved);
-    assert_eq!(admit(&held, Some(&writer(HERE, 3, 1)), &coming), Admission::TakesOver);
-    assert!(matches!(admit(&held, Some(&coming), &writer(HERE, 3, 1)), Admission::Refused(_)));
 }
