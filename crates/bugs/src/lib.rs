@@ -65,7 +65,9 @@ macro_rules! switch {
 
         /// No bug can be switched on in a program.
         #[cfg(not(feature = "deliberate-bugs"))]
-        pub(crate) const fn is(_: $bug) -> bool {
+        #[allow(unreachable_pub, reason = "another crate may ask, where the module is seen there")]
+        #[must_use]
+        pub const fn is(_: $bug) -> bool {
             false
         }
 

@@ -3,8 +3,6 @@
 //! feature `deliberate-bugs` nothing can be switched on, and the questions compile away.
 
 /// What goes wrong on purpose.
-#[cfg_attr(not(feature = "deliberate-bugs"), expect(unreachable_pub, reason = "seen by tests alone"))]
-#[cfg_attr(not(feature = "deliberate-bugs"), expect(dead_code, reason = "some are the agent's"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// After the record of changes was lost, nothing is taken to have changed.

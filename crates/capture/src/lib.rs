@@ -11,10 +11,7 @@
 //! trusted after anything unclean. This crate must never know how a replica is stored.
 
 mod apps;
-#[cfg(feature = "deliberate-bugs")]
 pub mod bug;
-#[cfg(not(feature = "deliberate-bugs"))]
-mod bug;
 mod cluster;
 mod cycle;
 mod definition;

@@ -338,7 +338,7 @@ impl Core {
     }
 
     /// The report of an event for each protection that it is time for.
-    fn reports_of(&self, event: Event, which: impl Fn(&Life) -> bool) -> Vec<(MachineId, Report)> {
+    fn reports_of(&self, event: &Event, which: impl Fn(&Life) -> bool) -> Vec<(MachineId, Report)> {
         let rows = self.tables.protections.rows().filter(|row| row.is_live() && which(&row.life));
         rows.map(|row| (row.machine, Report { epoch: row.life.epoch, event: event.clone() })).collect()
     }
@@ -354,8 +354,8 @@ impl Core {
         let overdue = |life: &Life| {
             life.has_open_drill() && life.drill.as_ref().is_some_and(|drill| late(drill.until_ms))
         };
-        let over = self.reports_of(Event::DrillOverdue, overdue);
-        let due = self.reports_of(Event::FlattenBegun, due);
+        let over = self.reports_of(&Event::DrillOverdue, overdue);
+        let due = self.reports_of(&Event::FlattenBegun, due);
         for (machine, report) in over {
             self.happens(machine, &report, at);
             let order = Order::new(Operation::CleanUp, 0);
