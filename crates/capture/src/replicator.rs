@@ -137,7 +137,7 @@ impl Replicator {
                     if rest(Duration::from_secs(secs), stop).await {
                         return Ok(());
                     }
-                    self.count_missed();
+                    self.count_missed(true);
                 }
             }
         }
@@ -183,15 +183,19 @@ impl Replicator {
             };
             let result = self.turn(session, stop).await;
             drop(turn);
-            match result {
+            let owed = match result {
                 Ok(Turn::Again) => continue,
-                Ok(Turn::Rest) => (self.failures, self.lost) = (0, 0),
-                Ok(Turn::Held) => {}
+                Ok(Turn::Rest) => {
+                    (self.failures, self.lost) = (0, 0);
+                    false
+                }
+                Ok(Turn::Held) => false,
                 Err(e) if e.in_the_way() => {
                     self.show(Activity::Waiting { why: e.to_string() });
                     if rest(WAIT_FOR_OTHERS, stop).await {
                         return Err(CaptureError::Stopped);
                     }
+                    false
                 }
                 Err(e) if e.lost_tracking() => {
                     tracing::warn!(machine = %self.parts.machine, error = %e, "the record of changes is lost");
@@ -203,6 +207,7 @@ impl Replicator {
                     // An image that takes no bitmap: beginning anew does not help at once.
                     self.status.send_modify(|s| s.totals.failed += 1);
                     self.pause_after(e, stop).await?;
+                    true
                 }
                 Err(e) => {
                     self.status.send_modify(|s| s.totals.failed += 1);
@@ -210,9 +215,10 @@ impl Replicator {
                         return Err(e);
                     }
                     self.pause_after(e, stop).await?;
+                    true
                 }
-            }
-            self.count_missed();
+            };
+            self.count_missed(owed);
         }
     }
 
@@ -492,8 +498,10 @@ impl Replicator {
         });
     }
 
-    fn count_missed(&mut self) {
-        let missed = self.schedule.done(self.parts.clock.monotonic());
+    /// A cycle is over; one that is owed does not wait for the next tick.
+    fn count_missed(&mut self, owed: bool) {
+        let now = self.parts.clock.monotonic();
+        let missed = if owed { self.schedule.failed(now) } else { self.schedule.done(now) };
         if missed > 0 {
             self.status.send_modify(|s| s.totals.missed += missed);
         }

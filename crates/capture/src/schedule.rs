@@ -8,17 +8,19 @@ use std::time::Duration;
 pub(crate) struct Schedule {
     frequency: Duration,
     next: Duration,
+    /// Whether the last cycle failed before the next tick: it is owed.
+    owed: bool,
 }
 
 impl Schedule {
     /// The first tick is at once.
     pub(crate) fn new(now: Duration, frequency: Duration) -> Schedule {
-        Schedule { frequency, next: now }
+        Schedule { frequency, next: now, owed: false }
     }
 
-    /// How long to wait for the next tick.
+    /// How long to wait for the next cycle.
     pub(crate) fn wait(&self, now: Duration) -> Duration {
-        self.next.saturating_sub(now)
+        if self.owed { Duration::ZERO } else { self.next.saturating_sub(now) }
     }
 
     /// The next tick is now, if it is not before; the grid goes on from there.
@@ -29,7 +31,9 @@ impl Schedule {
     /// A cycle that began at the tick is over (or was not needed). Returns how many ticks
     /// passed while it ran.
     pub(crate) fn done(&mut self, now: Duration) -> u64 {
-        self.next += self.frequency;
+        if !std::mem::take(&mut self.owed) {
+            self.next += self.frequency;
+        }
         if now < self.next {
             return 0;
         }
@@ -38,6 +42,14 @@ impl Schedule {
         // The delayed cycle begins at once; the grid goes on from there.
         self.next = now;
         u64::try_from(missed).unwrap_or(u64::MAX)
+    }
+
+    /// The cycle of the tick failed, or could not begin: it is owed, and does not wait for the next
+    /// tick, which may be far. Returns how many ticks passed meanwhile.
+    pub(crate) fn failed(&mut self, now: Duration) -> u64 {
+        let missed = self.done(now);
+        self.owed = self.next > now;
+        missed
     }
 }
 
@@ -65,6 +77,23 @@ mod tests {
         assert_eq!(schedule.wait(S(4)), S(0));
         assert_eq!(schedule.done(S(5)), 0);
         assert_eq!(schedule.wait(S(5)), S(9));
+    }
+
+    #[test]
+    fn a_cycle_that_failed_is_owed_at_once_and_the_grid_stays() {
+        let mut schedule = Schedule::new(S(0), S(10));
+        assert_eq!(schedule.failed(S(1)), 0);
+        assert_eq!(schedule.wait(S(1)), S(0), "not at 10 s");
+        assert_eq!(schedule.failed(S(3)), 0);
+        assert_eq!(schedule.wait(S(3)), S(0));
+        assert_eq!(schedule.done(S(4)), 0);
+        assert_eq!(schedule.wait(S(4)), S(6));
+        // Where it fails for longer than a tick, what was missed is counted once each.
+        assert_eq!(schedule.failed(S(11)), 0);
+        assert_eq!(schedule.failed(S(25)), 1, "the tick at 20 s");
+        assert_eq!(schedule.failed(S(26)), 0);
+        assert_eq!(schedule.done(S(47)), 2, "those at 35 and 45 s: the grid began anew at 25 s");
+        assert_eq!(schedule.wait(S(47)), S(0));
     }
 
     #[test]

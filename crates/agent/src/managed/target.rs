@@ -1,7 +1,7 @@
 //! Replicas under a vault: where they are, what they keep, who may write them, and that an
 //! owner who was superseded writes no more. This module must never delete a replica.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use farshore_control::{ownership::Heard, report::Problem};
 use farshore_link::Caller;
@@ -19,6 +19,10 @@ use crate::{Agent, AgentError, Config, OpenReplica};
 
 /// Beginning of the codes of problems with one replica.
 const PROBLEM: &str = "replica-";
+
+/// Longest wait of a session for what is here to become the replica, and pause between looks.
+const TURNS_IN: Duration = Duration::from_secs(1);
+const TURN_POLL: Duration = Duration::from_millis(20);
 
 /// Makes the replicas of this host what is wanted of them.
 pub(super) async fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>) -> Result<(), AgentError> {
@@ -119,6 +123,19 @@ fn hear(
 }
 
 impl Managed {
+    /// Why a replica takes nothing yet. What was heard of just now is seen to within moments, which
+    /// are waited for: else every protection would begin with a session that is tried in vain.
+    async fn not_yet(&self, agent: &Agent, machine: MachineId) -> Option<Refusal> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let refusal = self.is_turning(machine).or_else(|| self.is_placing(agent, machine))?;
+            if begun.elapsed() >= TURNS_IN {
+                return Some(refusal);
+            }
+            tokio::time::sleep(TURN_POLL).await;
+        }
+    }
+
     /// Whether a source may have a session now. `known` are peers that this host's own
     /// configuration names; they count for machines that no document names.
     pub(crate) async fn admit(
@@ -129,7 +146,7 @@ impl Managed {
         known: bool,
     ) -> Result<(), Refusal> {
         let (machine, epoch) = (hello.machine, hello.epoch);
-        if let Some(refusal) = self.is_turning(machine).or_else(|| self.is_placing(agent, machine)) {
+        if let Some(refusal) = self.not_yet(agent, machine).await {
             return Err(refusal);
         }
         let judged = admission::judge(&self.ledger(), machine, peer, &epoch);
