@@ -362,4 +362,11 @@ impl Life {
     pub fn keeps_history(&self) -> bool {
         !self.points_age() || self.copying != Copying::Steady
     }
+
+    /// The same of the points that a host has. Those that come to the target while replication the
+    /// other way runs already, before a planned failover is committed, are thinned out as ever.
+    #[must_use]
+    pub fn keeps_history_on(&self, host: HostId) -> bool {
+        self.keeps_history() && (host == self.source || self.copying != Copying::Steady)
+    }
 }

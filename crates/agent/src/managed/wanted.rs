@@ -171,6 +171,10 @@ pub fn pruning(ledger: &Ledger, machine: MachineId) -> Pruning {
         // It has moved to another host, or is on its way there: this one may be the whole one.
         return Pruning::Never;
     }
+    if protection.life.as_ref().is_some_and(|life| life.keeps_history_on(ledger.me())) {
+        // What it can be taken back to, and what there is until the other way has a point.
+        return Pruning::Never;
+    }
     let keep = protection.settings.retention;
     Pruning::By(Retention {
         every_point_secs: keep.every_point_secs,

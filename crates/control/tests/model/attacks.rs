@@ -1,7 +1,8 @@
 //! Scenarios that broke an earlier design, each as a story that is told here step by step. Of
 //! the others: digests (4) are the capture's, adopted disks (14) the replica's, keys (15) the
 //! PKI's, clocks (17) health's, two vaults on one store (18) the store's; changing the point
-//! (9), history (10), writers (12) and reversing (19) are with the unit tests of this crate.
+//! (9) and history (10) are the protection's and the agent's, writers that come anew (12) the
+//! link's, reversing (19) the protection's.
 
 use std::sync::Arc;
 

@@ -378,7 +378,7 @@ fn a_disaster_leads_away_the_old_primary_is_fenced_and_only_what_differs_leads_h
 }
 
 #[test]
-fn a_guest_is_moved_there_and_home_again_without_loss_and_protected_in_reverse_without_a_copy() {
+fn a_guest_is_moved_there_and_home_three_times_without_loss_and_protected_in_reverse_without_a_copy() {
     let mut above = Above::new(1);
     above.until("the first point", |life| life.state() == State::Protected);
     let first_copy = above.size(IDS[0]);
@@ -402,5 +402,17 @@ fn a_guest_is_moved_there_and_home_again_without_loss_and_protected_in_reverse_w
     // A slow machine that does other things, too, says nothing about the promise.
     if std::env::var_os("FARSHORE_QUIET").is_some() {
         assert!(down <= DOWN_MS && back <= DOWN_MS, "down for {down} and {back} ms");
+    }
+    // And twice more: what one circle leaves is in no other one's way.
+    for circle in 2..=3 {
+        above.order(Operation::Commit, |_| {});
+        for operation in [Operation::PlannedFailover, Operation::Failback] {
+            above.move_over(operation);
+            above.next_point();
+            if operation == Operation::PlannedFailover {
+                above.order(Operation::Commit, |_| {});
+            }
+        }
+        assert_eq!((above.life.source, above.life.epoch.number), (IDS[0], 1 + 2 * circle));
     }
 }

@@ -70,7 +70,9 @@ pub fn unplugged_nics(text: &str) -> Result<Vec<String>, DefinitionError> {
         let (whole, after) = (edits.apply(), text.len() - nic.span.end);
         whole[nic.span.start..whole.len() - after].to_owned()
     };
-    Ok(devices.children("interface").map(unplugged).collect())
+    let is_plugged =
+        |nic: &&Element| !nic.children("link").any(|link| link.attribute("state") == Some("down"));
+    Ok(devices.children("interface").filter(is_plugged).map(unplugged).collect())
 }
 
 /// Changes a definition.

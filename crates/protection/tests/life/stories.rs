@@ -221,7 +221,10 @@ fn points_stand_still_until_commit_and_stay_until_the_other_way_has_one() {
     let life = life.does(Operation::Reverse, &well()).unwrap();
     let life = life.hears(Event::Adopted { had_disks: false }, &well());
     assert_eq!((life.state(), life.points_age(), life.keeps_history()), (State::Seeding, true, true));
-    assert!(!life.hears(Event::FirstPoint, &well()).keeps_history());
+    let [source, target] = life.hosts();
+    assert!(life.keeps_history_on(source) && life.keeps_history_on(target));
+    let life = life.hears(Event::FirstPoint, &well());
+    assert!(!life.keeps_history() && !life.keeps_history_on(source) && !life.keeps_history_on(target));
 }
 
 #[test]

@@ -285,6 +285,16 @@ impl Core {
                 Operation::UnplannedFailover => {
                     format!("; the last {secs} s would be lost: the newest point, {point}, is so old")
                 }
+                Operation::DeclareWinner => {
+                    "; what the other host wrote since both own it is kept as a point when replication to \
+                     that begins"
+                        .to_owned()
+                }
+                Operation::TakeBack => {
+                    "; what the other side wrote since, if it runs there, is kept as a point when replication \
+                     to it begins"
+                        .to_owned()
+                }
                 _ => "; what was written since the failover is not there then, and is kept as a point"
                     .to_owned(),
             };

@@ -233,3 +233,37 @@ fn another_hosts_request_is_none_of_ours() {
     ledger.take(&answer(term(1, 1), vec![theirs]));
     assert!(ledger.open_requests().is_empty());
 }
+
+/// By the policy, points come and go; what a failed-over machine can be taken back to stays, however
+/// the policy is changed meanwhile.
+#[test]
+fn history_stays_from_a_failover_until_the_other_way_has_a_point() {
+    use farshore_protection::{Copying, Kind, Life, Stage};
+
+    use crate::managed::wanted::{Pruning, pruning};
+    let with = |generation: u64, life: Life| {
+        let Body::Protection(mut body) = protection(life.epoch, life.source) else { unreachable!() };
+        body.life = Some(life);
+        let mut ledger = ledger();
+        let body = document(Key::Protection(MACHINE), generation, Body::Protection(body));
+        ledger.take(&answer(term(1, 1), vec![body]));
+        pruning(&ledger, MACHINE)
+    };
+    let steady = Life { copying: Copying::Steady, ..Life::begin(OTHER, ME, epoch(1, 1)) };
+    assert!(matches!(with(1, steady.clone()), Pruning::By(_)));
+    let failed_over = |kind, copying| {
+        let stage = Stage::FailedOver { kind, at: None, kept: BTreeSet::new() };
+        Life { stage, copying, ..Life::begin(ME, OTHER, epoch(2, 2)) }
+    };
+    assert_eq!(with(2, failed_over(Kind::Unplanned, Copying::Off)), Pruning::Never);
+    assert_eq!(with(2, failed_over(Kind::Planned, Copying::Steady)), Pruning::Never);
+    let committed = Life { stage: Stage::Committed, ..failed_over(Kind::Unplanned, Copying::Off) };
+    assert_eq!(with(3, committed.clone()), Pruning::Never);
+    let reversed = Life { stage: Stage::Replicating, copying: Copying::Resync, ..committed };
+    assert_eq!(with(4, reversed.clone()), Pruning::Never, "the other way has no point yet");
+    assert!(matches!(with(5, Life { copying: Copying::Steady, ..reversed }), Pruning::By(_)));
+    // What comes here from a machine that was moved there by plan is thinned out as ever.
+    let over = failed_over(Kind::Planned, Copying::Steady);
+    let here = Life { source: OTHER, target: ME, ..over };
+    assert!(matches!(with(6, here), Pruning::By(_)));
+}

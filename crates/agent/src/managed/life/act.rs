@@ -76,6 +76,8 @@ impl Managed {
                 start::bring_up(agent, self, seen, (point, overlay, order)).await?;
             }
             Do::Fence(Fence::Isolate) if seen.station.fenced == Some(seen.lineage.epoch) => {
+                // Somebody may have started it anew since, with its cables in.
+                agent.hypervisor().await?.unplug(machine).await?;
                 return runs_isolated(seen);
             }
             Do::Fence(fence) => self.fence_copy(agent, seen, fence).await?,
@@ -106,7 +108,13 @@ impl Managed {
 
     /// Waits until the other host has everything.
     async fn send_rest(&self, agent: &Agent, seen: &Seen) -> Result<(), AgentError> {
-        let Some(there) = &seen.there else { return Ok(()) };
+        let Some(there) = &seen.there else {
+            return Err(AgentError::Request {
+                what: "the machine is not defined here any more: its last state cannot be sent".to_owned(),
+                advice: "define it again, and it goes on; or fail over unplanned, to the newest point"
+                    .to_owned(),
+            });
+        };
         self.hurry(there.id);
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < REST_LOOK {

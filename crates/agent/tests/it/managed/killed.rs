@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use farshore_agent::control::Request;
 use farshore_control::{HostReport, ownership::Lineage};
-use farshore_hypervisor::{Hypervisor, Kind, PowerState, simulated::Operation as Call};
-use farshore_protection::{Choice, Confirm, Event, Facts, Input, Life, Operation, Order, Report};
+use farshore_hypervisor::{GuestState, Hypervisor, Kind, PowerState, Start, simulated::Operation as Call};
+use farshore_protection::{
+    Choice, Confirm, Event, Facts, Input, Life, Operation, Order, Report, fence::Fence,
+};
 use farshore_types::PointId;
+use tokio::time::timeout;
 
 use super::{
     handing::{lineage, ordered, standing},
     world::Pair,
 };
 
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for an agent of a test to do what it must not.
 pub(super) const A_WHILE: Duration = Duration::from_millis(900);
 
@@ -179,5 +183,44 @@ async fn a_host_that_boots_with_a_machine_which_a_hand_over_has_shut_down_asks_f
     pair.ask_source(Request::StartHeld { machine: "web1".to_owned() }).await.unwrap();
     let runs = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(true));
     pair.vault.until(pair.source_id, "it to run by a person's word", runs).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_isolated_stays_so_when_somebody_starts_it_anew() {
+    let isolate = |config: &mut farshore_agent::Config| config.fence = Fence::Isolate;
+    let pair = Pair::configured(&["vda"], isolate).await;
+    let machine = pair.machine;
+    failed_over(&pair).await;
+    let unplugged = async || {
+        while !pair.source_host.is_unplugged(machine).unwrap() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, unplugged()).await.expect("the old copy loses its cables");
+    assert_eq!(pair.power_of(pair.source_id).await, Some(PowerState::Running), "nobody stops it");
+    pair.source_host.destroy(machine).await.unwrap();
+    pair.source_host.start(machine, Start::Running).await.unwrap();
+    assert!(!pair.source_host.is_unplugged(machine).unwrap());
+    timeout(PATIENCE, unplugged()).await.expect("a start gives them back for moments only");
+    assert_eq!(pair.power_of(pair.source_id).await, Some(PowerState::Running));
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_somebody_undefines_while_it_is_moved_is_said_to_be_gone() {
+    let pair = Pair::new().await;
+    let (machine, life) = (pair.machine, pair.living().await);
+    let gate = pair.source_host.hold(Call::ShutDown);
+    pair.tell(&ordered(&life, Operation::PlannedFailover, false));
+    tokio::time::sleep(A_WHILE).await;
+    pair.source_host.destroy(machine).await.unwrap();
+    pair.source_host.undefine(machine, GuestState::Keep).await.unwrap();
+    drop(gate);
+    let gone = |report: &HostReport| {
+        let cannot = standing(report, machine).and_then(|s| s.cannot.clone());
+        cannot.is_some_and(|problem| problem.what.contains("not defined here any more"))
+    };
+    pair.vault.until(pair.source_id, "that it is gone", gone).await;
     pair.end().await;
 }

@@ -134,6 +134,8 @@ fn a_card_whose_cable_is_pulled_is_the_same_card_else() {
     };
     let text = format!("<domain><devices>{}<disk/>{}</devices></domain>", nic(""), nic("<link state='up'/>"));
     assert_eq!(unplugged_nics(&text).unwrap(), vec![nic("<link state='down'/>"); 2]);
+    let pulled = format!("<domain><devices>{}</devices></domain>", nic("<link state='down'/>"));
+    assert_eq!(unplugged_nics(&pulled).unwrap(), Vec::<String>::new(), "it is so already");
     assert_eq!(unplugged_nics("<domain><devices/></domain>").unwrap(), Vec::<String>::new());
 }
 
