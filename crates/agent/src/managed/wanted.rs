@@ -52,7 +52,8 @@ pub enum Pruning {
     Configured,
     /// As the policy says.
     By(Retention),
-    /// Nothing goes: its protection is over, or elsewhere, and only a request deletes it.
+    /// Nothing goes: its protection is over, or elsewhere, and only a request deletes it; or it is
+    /// what a failed-over machine can be taken back to.
     Never,
 }
 
