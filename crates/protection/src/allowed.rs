@@ -38,7 +38,8 @@ impl Life {
         }
         if self.stage == Stage::Disabled && operation != Operation::Enable {
             return match operation {
-                Operation::DeclareWinner if facts.is_contested() => self.judge_declare(facts),
+                // Nothing is protected anew while two own a machine.
+                Operation::DeclareWinner if facts.is_contested() => failover::declares(),
                 Operation::Disable => {
                     Answer::already("disabled", "protection has ended", "nothing is to be done")
                 }
@@ -74,7 +75,7 @@ impl Life {
             Operation::ChangePoint => self.judge_change_point(facts),
             Operation::Cancel => self.judge_cancel(facts),
             Operation::Commit => self.judge_commit(),
-            Operation::DeclareWinner => self.judge_declare(facts),
+            Operation::DeclareWinner => self.judge_declare(),
         }
     }
 

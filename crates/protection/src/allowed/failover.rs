@@ -165,15 +165,18 @@ impl Life {
         }
     }
 
-    /// Also of a protection that has ended: nothing is protected anew while two own a machine.
-    pub(super) fn judge_declare(&self, facts: &Facts) -> Answer {
-        let ended = self.stage == Stage::Disabled && facts.is_contested();
-        if self.rival.is_none() && !ended {
+    pub(super) fn judge_declare(&self) -> Answer {
+        if self.rival.is_none() {
             let what = format!("one host owns the machine, and nobody contests it: {}", self.so());
             return Answer::already("not-contested", what, "nothing is to be done");
         }
-        Answer::Allowed { confirm: vec![Confirm::DataLoss, Confirm::MayStillRun] }
+        declares()
     }
+}
+
+/// A person says which of two owners is right.
+pub(super) fn declares() -> Answer {
+    Answer::Allowed { confirm: vec![Confirm::DataLoss, Confirm::MayStillRun] }
 }
 
 /// What somebody who starts a machine without a seal has to know.
