@@ -125,6 +125,14 @@ pub enum AgentError {
         /// Its state directory.
         dir: PathBuf,
     },
+    /// A file that somebody has open: it may be free later.
+    #[error("{} {why}", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// By whom.
+        why: String,
+    },
     /// The request cannot be.
     #[error("{what}")]
     Request {
@@ -201,6 +209,9 @@ impl AgentError {
             AgentError::Io { .. } => "check that the path is right and this user may write there".into(),
             AgentError::Running { .. } => {
                 "stop it first, or give this one other directories; commands go through its socket".into()
+            }
+            AgentError::InUse { .. } => {
+                "end what uses it; a disk that still changes cannot be adopted".to_owned()
             }
             AgentError::Request { advice, .. } => advice.clone(),
             AgentError::Channel(error) => error.advice(),

@@ -115,16 +115,16 @@ fn same_file_system(agent: &Agent, path: &Path, about: &fs::Metadata) -> Result<
 /// Locks say it over the network, too; the list of open files says it of programs that lock
 /// nothing.
 fn not_open(agent: &Agent, path: &Path, about: &fs::Metadata) -> Result<(), AgentError> {
-    let advice = "end what uses it; a disk that still changes cannot be adopted";
+    let used = |why: String| AgentError::InUse { path: path.to_owned(), why };
     let file = agent.files.open(path, OpenMode::Read).map_err(AgentError::io("open", path))?;
     for byte in QEMU_LOCKS.into_iter().flatten() {
         if file.others_lock(byte).map_err(AgentError::io("look for users of", path))? {
-            return Err(refused(path, "is in use: another program holds QEMU's lock on it", advice));
+            return Err(used("is in use: another program holds QEMU's lock on it".to_owned()));
         }
     }
     drop(file);
     match holder(about) {
-        Some(who) => Err(refused(path, format!("is open in {who}"), advice)),
+        Some(who) => Err(used(format!("is open in {who}"))),
         None => Ok(()),
     }
 }

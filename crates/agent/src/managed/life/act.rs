@@ -168,7 +168,14 @@ impl Managed {
     /// The point on which a machine that is handed back was brought up here.
     async fn stands_on(&self, agent: &Agent, seen: &Seen) -> Result<Option<PointRef>, AgentError> {
         let machine = seen.protection.machine;
-        let at = seen.station.brought_up.and_then(|up| up.at);
+        let up = seen.station.brought_up.filter(|up| up.epoch == seen.lineage.epoch);
+        let at = up.or(seen.station.coming_up_by(&seen.lineage)).and_then(|up| up.at);
+        // What was accepted and never came up stands at its seal, whatever ran here before.
+        let by_seal = at.is_none() && !seen.station.starts_as_left;
+        let accepted = seen.station.accepted_for(&seen.lineage).filter(|_| by_seal);
+        if let Some(seal) = accepted {
+            return Ok(Some(seal.last));
+        }
         let Some(replica) = agent.replicas().get(machine).await? else { return Ok(None) };
         let found = replica
             .run(move |store| {

@@ -36,7 +36,8 @@ pub(super) async fn accept(
     let as_left = match own_disks_of(agent, seen) {
         OwnDisks::Strange => return Err(strange(seen)),
         OwnDisks::AsLeft => !planned,
-        OwnDisks::Behind | OwnDisks::None => false,
+        OwnDisks::None => !planned && is_as_left(agent, seen).await?,
+        OwnDisks::Behind => false,
     };
     if !as_left {
         let replica = agent.replicas().get(seal.machine).await?;
@@ -69,6 +70,20 @@ pub(super) async fn accept(
     accepted.map_err(|denied| denied_error(&denied))?;
     tracing::info!(machine = %seal.machine, last = %seal.last.id, epoch = seal.next.number, "accepted");
     Ok(())
+}
+
+/// Whether the machine is here as it was left on overlays of the replica, which have not been folded
+/// into it since.
+async fn is_as_left(agent: &Agent, seen: &Seen) -> Result<bool, AgentError> {
+    if !seen.there.as_ref().is_some_and(|there| is_ours(agent, there)) || seen.station.turning.is_some() {
+        return Ok(false);
+    }
+    match agent.replicas().get(seen.protection.machine).await? {
+        Some(replica) => {
+            Ok(matches!(replica.run(|store| store.phase()).await, Phase::BroughtUp { .. }))
+        }
+        None => Ok(false),
+    }
 }
 
 /// Starts the machine of this host: at the point of the seal by which it came, else as it is.
@@ -132,7 +147,8 @@ pub(super) async fn bring_up(
         return Err(strange(seen));
     }
     let point = match &replica {
-        Some(replica) if own != OwnDisks::AsLeft => chosen(replica, choice).await?,
+        Some(replica) if is_from_replica(replica, own, choice).await => chosen(replica, choice).await?,
+        None if is_named(choice) => return Err(no_points()),
         _ => None,
     };
     let (Some(replica), Some(point)) = (replica, point) else {
@@ -146,13 +162,13 @@ pub(super) async fn bring_up(
         make_way(agent, there).await?;
     }
     let begun = seen.here.brought_up.is_some() || coming.is_some();
-    if !begun && ran_before(&replica, seen).await {
+    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
         if seen.here.runs {
             // Looked at again when it is off.
             return stop(agent, machine).await;
         }
-        // What it wrote here by an epoch of before is kept as a point, which is the newest: the one
-        // that is meant is chosen again.
+        // What only this host has, of its own disks or by an epoch of before, is kept as a point,
+        // which is the newest: the one that is meant is chosen again.
         return turn::turn(agent, managed, seen).await;
     }
     let _alone = replica.alone().await;
@@ -176,6 +192,31 @@ pub(super) async fn bring_up(
     forget_map(agent, machine).await?;
     let_run(agent, &replica, &point, epoch).await?;
     came_up(managed, machine, up).await
+}
+
+/// Whether one point is meant, and nothing else will do.
+fn is_named(choice: Choice) -> bool {
+    matches!(choice, Choice::At(_) | Choice::LatestApplication)
+}
+
+/// Whether the machine comes up at a point of the replica, and not as its own disks are here: as it
+/// was left they are newer than every point, and behind the replica's newest once that has gone on.
+async fn is_from_replica(replica: &Arc<OpenReplica>, own: OwnDisks, choice: Choice) -> bool {
+    match own {
+        OwnDisks::None | OwnDisks::Strange => true,
+        OwnDisks::AsLeft => is_named(choice),
+        OwnDisks::Behind => {
+            let promised = is_named(choice) || matches!(choice, Choice::NotBefore(_));
+            promised || replica.run(|store| store.newest().is_ok()).await
+        }
+    }
+}
+
+fn no_points() -> AgentError {
+    AgentError::Request {
+        what: "this host has no recovery points of the machine".to_owned(),
+        advice: "choose the latest: the machine comes up as it was left here".to_owned(),
+    }
 }
 
 /// Whether the machine was brought up here by an epoch of before, and nobody has kept what it
@@ -354,6 +395,8 @@ async fn came_up(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> R
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.brought_up, station.coming_up, station.fenced) = (Some(up), None, None);
+        // What runs as it is here goes on from there: nothing beside it is ahead of it.
+        station.turned = station.turned.filter(|_| up.at.is_some());
         ((), true)
     };
     managed.change(note).await

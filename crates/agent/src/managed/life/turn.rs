@@ -72,12 +72,16 @@ pub(super) enum OwnDisks {
     Strange,
 }
 
-/// What disks of its own this host has of the machine, as the lineage is now.
+/// What disks of its own this host has of the machine. The replica has gone on since where it was
+/// turned to by a later epoch than that by which the machine was replicated from here last,
+/// whichever is held meanwhile.
 pub(super) fn own_disks_of(agent: &Agent, seen: &Seen) -> OwnDisks {
     match &seen.there {
         Some(there) if !is_ours(agent, there) => match source::Owner::held(agent, there.id) {
             None => OwnDisks::Strange,
-            Some(_) if seen.station.has_turned(&seen.lineage) => OwnDisks::Behind,
+            Some(held) if seen.station.turned.is_some_and(|turned| turned.epoch.number > held.number) => {
+                OwnDisks::Behind
+            }
             Some(_) => OwnDisks::AsLeft,
         },
         _ => OwnDisks::None,
@@ -220,6 +224,8 @@ async fn adoptable(
         .map_err(AgentError::from);
     match free.and_then(|()| commands::check_copies(agent, machine, disks)) {
         Ok(()) => Ok(true),
+        // Whoever has them open now may have let them go by the next look.
+        Err(error @ AgentError::InUse { .. }) => Err(error),
         Err(error) => {
             let fault = error.fault();
             tracing::warn!(%machine, why = fault.what, advice = fault.advice, "its old disks cannot be the replica's base");
