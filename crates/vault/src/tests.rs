@@ -23,6 +23,7 @@ mod requests;
 mod scale;
 mod told;
 mod transactions;
+mod tries;
 mod twins;
 mod watch;
 mod world;

@@ -194,20 +194,25 @@ impl Core {
             let advice = "look at where it runs: it may be there already; or name that host";
             return Err(Problem::conflict("goes-elsewhere", what, advice));
         }
-        let fresh = match &row.life.stage {
-            Stage::FailedOver { .. } => true,
-            Stage::BringingUp(up) => up.failed.is_none(),
-            Stage::Starting { failed, .. } => failed.is_none(),
-            _ => false,
+        let (failed, otherwise) = match &row.life.stage {
+            Stage::FailedOver { .. } => (None, ""),
+            Stage::BringingUp(up) => (up.failed.as_ref(), "`change-point` brings it up at another point"),
+            Stage::Starting { failed, .. } => (failed.as_ref(), "`cancel` takes it back"),
+            _ => return Ok(()),
         };
-        if fresh && self.facts_of(row, at).source.reachable {
-            let what = format!("machine '{}' is failed over to host '{here}' already", row.name);
-            let advice = format!(
-                "nothing is to be done; `cancel` takes that back, and `--to {there}` fails it over once more"
-            );
-            return Err(Problem::conflict("failed-over", what, &advice));
+        if !self.facts_of(row, at).source.reachable {
+            return Ok(());
         }
-        Ok(())
+        let what = format!("machine '{}' is failed over to host '{here}' already", row.name);
+        let (what, instead) = match failed {
+            None => (what, "nothing is to be done; `cancel` takes that back".to_owned()),
+            Some(why) => (
+                format!("{what}, and could not be started: {why}"),
+                format!("it is tried again; {otherwise}"),
+            ),
+        };
+        let advice = format!("{instead}, and `--to {there}` fails it over once more");
+        Err(Problem::conflict("failed-over", what, &advice))
     }
 
     /// The copy of a test failover is never connected to what production is connected to, nor to

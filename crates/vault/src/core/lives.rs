@@ -274,6 +274,7 @@ impl Core {
             SourcePhase::Failed { why } => Some(format!("replication has stopped: {why}")),
             SourcePhase::Waiting { why } => Some(format!("replication waits: {why}")),
             SourcePhase::ResyncNeeded { why } => Some(format!("everything must be compared anew: {why}")),
+            SourcePhase::Seeding { .. } => Some("the first copy is not whole yet".to_owned()),
             _ => None,
         }
     }

@@ -22,6 +22,8 @@ const STOP_MS: u64 = 600_000;
 const STALLED_MS: u64 = 120_000;
 /// Milliseconds for which an unplanned failover tries to stop the machine and to send the rest.
 const TRY_MS: u64 = 120_000;
+/// Milliseconds after which the machine runs again where it was, if the other side is not reached.
+const GIVE_UP_MS: u64 = 2 * TRY_MS;
 
 /// Where a hand-over by some epoch is.
 enum Way<'a> {
@@ -33,6 +35,12 @@ enum Way<'a> {
     Over,
     /// Something else came to be.
     Gone,
+}
+
+/// A failover that was tried, and whose machine goes on where it was.
+fn given_up(row: &ProtectionRow) -> Look {
+    let what = format!("the failover of '{}' was given up: the machine runs on where it was", row.name);
+    Look::failed(what, "see that the other side is reached, and order it again")
 }
 
 fn way<'a>(life: &'a Life, next: &Epoch) -> Way<'a> {
@@ -68,7 +76,14 @@ impl Core {
             {
                 // What it takes was confirmed with the order.
                 let confirmed = [Confirm::DataLoss, Confirm::MayStillRun].into();
-                let order = Order { confirmed, point: *point, ..Order::new(Operation::UnplannedFailover, 0) };
+                // With the other side gone meanwhile, it is better run where it was.
+                let gone = for_ms >= GIVE_UP_MS && self.silence(row.target(), at).is_some();
+                let order = match gone {
+                    true => Order::new(Operation::Abort, 0),
+                    false => {
+                        Order { confirmed, point: *point, ..Order::new(Operation::UnplannedFailover, 0) }
+                    }
+                };
                 let _ = self.atomically(|core| core.order_life(&row, &order, Some(id.job), at));
             }
             _ => {}
@@ -100,6 +115,7 @@ impl Core {
             | Goal::Accepted { next }
             | Goal::Runs { next } => self.is_handed_over(row, next, goal, at),
             Goal::Tried { next, .. } => match way(&row.life, next) {
+                Way::Under(HandOver { phase: Phase::Aborting { .. }, .. }) => given_up(row),
                 Way::Under(over) if !is_sealed(over) => {
                     self.wait_on(row, row.source(), "seals the machine", at)
                 }
@@ -107,6 +123,7 @@ impl Core {
                 Way::Gone if row.life.epoch.number > next.number => Look::done(
                     json!({ "note": "it could not be stopped in time: it is brought up without that" }),
                 ),
+                Way::Gone if row.life.epoch.number < next.number => given_up(row),
                 Way::Gone => superseded(),
             },
             Goal::RunsSince { next } => self.runs_since(row, next, at),

@@ -79,9 +79,7 @@ async fn is_as_left(agent: &Agent, seen: &Seen) -> Result<bool, AgentError> {
         return Ok(false);
     }
     match agent.replicas().get(seen.protection.machine).await? {
-        Some(replica) => {
-            Ok(matches!(replica.run(|store| store.phase()).await, Phase::BroughtUp { .. }))
-        }
+        Some(replica) => Ok(matches!(replica.run(|store| store.phase()).await, Phase::BroughtUp { .. })),
         None => Ok(false),
     }
 }
@@ -257,7 +255,8 @@ fn not_before(newest: PointInfo, shown: PointId) -> Result<PointInfo, AgentError
     }
     Err(AgentError::Request {
         what: format!("the newest recovery point here is {}: {shown}, which was shown, is gone", newest.id),
-        advice: "more would be lost than was accepted: look at the points, and order it anew".to_owned(),
+        advice: "more would be lost than was accepted: look at the points, and choose one (`change-point`)"
+            .to_owned(),
     })
 }
 

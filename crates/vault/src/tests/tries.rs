@@ -1,0 +1,41 @@
+//! What becomes of a failover that gets stuck: the machine that was stopped for it runs again, and who
+//! orders once more is told what helps.
+
+use farshore_protection::{Event, Operation, Report, Stage, State};
+
+use super::{failover::protected, world::id};
+
+#[test]
+fn a_machine_that_was_stopped_for_a_failover_runs_again_where_the_other_side_is_lost_meanwhile() {
+    let mut world = protected();
+    let away = world.target();
+    world.write(id(1), "x");
+    let tries = |order: &mut farshore_protection::Order| order.try_to_stop = true;
+    let job = world.order_with(tries, Operation::UnplannedFailover).unwrap().jobs[0];
+    world.lost = vec![away];
+    world.rounds(2);
+    assert_eq!((world.state(), world.running(id(1))), (State::LastCycle, vec![]));
+    world.wait(245_000);
+    world.rounds(3);
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![0]));
+    let ended = world.core.job(job).unwrap().job.end.clone().unwrap();
+    assert_eq!(ended.ending, farshore_job::Ending::Failed, "{ended:?}");
+    let cause = ended.cause.unwrap();
+    assert!(cause.what.contains("runs on where it was"), "{cause:?}");
+}
+
+#[test]
+fn a_failover_that_could_not_be_started_is_not_turned_round_by_ordering_it_again() {
+    let mut world = protected();
+    let away = world.hosts[world.target()];
+    world.order(Operation::UnplannedFailover);
+    let (epoch, why) = (world.row().life.epoch, "point 1-9, which was shown, is gone".to_owned());
+    let at = world.moment();
+    let event = Event::CannotRun { why };
+    world.core.happens(id(1), &Report { epoch, event }, &at);
+    assert!(matches!(&world.row().life.stage, Stage::BringingUp(up) if up.failed.is_some()));
+    let again = world.refused(Operation::UnplannedFailover);
+    assert!(again.code == "failed-over" && again.what.contains("is gone"), "{again:?}");
+    assert!(again.advice.contains("`change-point`") && again.advice.contains("--to n1"), "{again:?}");
+    assert_eq!(world.row().source(), away);
+}
