@@ -83,7 +83,7 @@ impl Story {
             let vault = self.world.speaker().unwrap_or(0);
             self = self.heard_by(vault).told_by(vault);
             for at in 0..2 {
-                self = self.maybe(Act::Next(at)).maybe(Act::Send(at));
+                self = self.maybe(Act::Next(at)).maybe(Act::Send(at)).maybe(Act::Beside(at));
             }
         }
         self
@@ -122,7 +122,7 @@ fn attack_1_a_vault_restored_from_before_the_machine_was_enabled_removes_nothing
     let vault = story.world.vaults[0].clone().unwrap();
     let mut old: Kept = vault.kept();
     old.life.stage = Stage::Disabled;
-    old.version.generation = 0;
+    (old.version.generation, old.doc) = (0, None);
     story.world.backup = Some(Arc::new(old));
     let story = story.with(Act::Restore(0)).converged();
     assert_eq!((story.state(), story.world.running()), (State::Protected, vec![0]));
