@@ -20,6 +20,8 @@ mod never;
 mod rules;
 #[path = "model/settle.rs"]
 mod settle;
+#[path = "model/taken.rs"]
+mod taken;
 #[path = "model/vault.rs"]
 mod vault;
 #[path = "model/world.rs"]

@@ -183,22 +183,6 @@ fn attack_5_whatever_dies_in_a_planned_failover_the_machine_runs_again_and_never
     dies(story.with(Act::Send(0)).with(Act::Next(1)));
 }
 
-#[test]
-fn attack_5_a_sealed_machine_that_is_started_is_missed() {
-    let _planted = rules::plant(Rule::StartsSealed);
-    let story = moving().run_until_sealed().with(Act::Send(0)).with(Act::Next(1)).with(Act::Next(1));
-    let story = story.with(Act::Crash(0)).with(Act::Boot(0));
-    // Its lineage was never told: without the seal it would ask, and be told.
-    let started = farshore_protection::fence::at_boot(
-        &story.world.agents[0].lineage,
-        crate::world::host(0),
-        1,
-        &[],
-        true,
-    );
-    assert_eq!(started, farshore_protection::fence::AtBoot::StartOverridden);
-}
-
 /// The first host has lost power, the other one was failed over to; it comes back before its
 /// line to there does.
 fn returns_before_its_line() -> Story {

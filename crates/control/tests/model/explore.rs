@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Of how many worlds one is tried for a way out, besides the first of each kind.
-const TRIED: usize = 5;
+const TRIED: usize = 8;
 
 /// What was found.
 #[derive(Default)]
