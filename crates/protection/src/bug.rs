@@ -47,6 +47,8 @@ pub enum Bug {
     ProbesNobody,
     /// An unplanned failover leaves a test failover open, for the owner of before.
     KeepsDrill,
+    /// The copy of a test failover that no vault knows of any more stays for ever.
+    LosesDrills,
     /// A test failover issues an epoch, as if it were a failover.
     DrillOwns,
     /// Cycles run while disks are flattened.

@@ -145,3 +145,23 @@ fn a_test_failover_that_outlives_a_failover_is_found() {
     story.is_fine().unwrap();
     caught(failed_over_from_a_drill, || plant(Bug::KeepsDrill), "what goes beside the machine");
 }
+
+/// A test failover is ordered, then the vault is lost; the one that is promoted knows nothing of
+/// it, and no host tells it before somebody takes the machine over by himself.
+fn drill_of_a_lost_vault() -> Story {
+    let story = protected().order(0, Operation::TestFailover);
+    let story = story.with(Act::Fetch { site: 1, vault: 0 }).with(Act::Pull(1)).with(Act::Beside(1));
+    let mut story = story.with(Act::Lose(0));
+    story.world.relays[1].warm = World::protected().relays[1].warm.clone();
+    story.with(Act::Promote(1)).with(Act::Alone { at: 1, force: true })
+}
+
+/// Found by the exploration.
+#[test]
+fn the_copy_of_a_drill_that_no_vault_knows_of_is_found_and_removed() {
+    let story = drill_of_a_lost_vault();
+    assert_eq!(story.world.agents[1].copy, Some(1));
+    story.is_fine().unwrap();
+    let _planted = plant(Bug::LosesDrills);
+    assert!(drill_of_a_lost_vault().is_fine().is_err());
+}

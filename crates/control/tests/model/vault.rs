@@ -10,10 +10,13 @@ use farshore_protection::{
     Copying, DrillPhase, Event, Facts, Flat, Input, Life, Operation, Order as Ordered, Reason, Report, Said,
     Seen, Speaks, Stage,
 };
-use farshore_types::{Epoch, EpochOrder, HostId, VaultId};
+use farshore_types::{Epoch, EpochOrder, HostId, PointId, VaultId};
 use uuid::Uuid;
 
 use crate::world::{Doc, MACHINE, Told, host, place};
+
+/// The point of a drill, of which nothing is asked here.
+const POINT: PointId = PointId { epoch: 1, number: 1 };
 
 /// What is in a backup or a warm copy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -151,12 +154,18 @@ impl Vault {
             Copying::Resync if synced => Some(Event::Resynced),
             _ => None,
         };
-        let drill = life.drill.as_ref().filter(|drill| current && drill.host == Some(me));
-        let drill = drill.and_then(|drill| match (drill.phase, told.copy == Some(drill.order)) {
-            (DrillPhase::Opening, true) => Some(Event::DrillRuns),
-            (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),
+        let drill = match (&life.drill, told.copy) {
+            _ if !current => None,
+            (None, Some(order)) => Some(Event::DrillFound { host: me, order, at: POINT }),
+            (Some(drill), copy) if drill.host == Some(me) => {
+                match (drill.phase, copy == Some(drill.order)) {
+                    (DrillPhase::Opening, true) => Some(Event::DrillRuns),
+                    (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),
+                    _ => None,
+                }
+            }
             _ => None,
-        });
+        };
         let flat = life.flat == Flat::Flattening && me == life.source && current && told.flat;
         [copying, drill, flat.then_some(Event::Flattened)]
     }
