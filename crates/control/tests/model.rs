@@ -16,6 +16,8 @@ mod attacks;
 mod explore;
 #[path = "model/never.rs"]
 mod never;
+#[path = "model/page.rs"]
+mod page;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/settle.rs"]

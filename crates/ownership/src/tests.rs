@@ -108,12 +108,14 @@ fn a_role_moved_to_another_host_of_the_site_keeps_its_epoch() {
 }
 
 /// What is so with the rule is not so without it.
+#[cfg(feature = "deliberate-bugs")]
 fn held_by(bug: Bug, is: impl Fn() -> bool) {
     assert!(is(), "{bug:?}");
     let _planted = bug::plant(bug);
     assert!(!is(), "{bug:?} is not missed");
 }
 
+#[cfg(feature = "deliberate-bugs")]
 #[test]
 fn each_half_of_a_rule_that_is_taken_away_is_missed() {
     let known = [epoch(5, 1), epoch(3, 1)];

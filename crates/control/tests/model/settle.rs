@@ -136,6 +136,10 @@ impl Settler {
                 self.settled.extend(way);
                 return None;
             }
+            // One that heard of a higher term is nobody to order from: the next one is promoted.
+            if world.speaker().is_none() {
+                continue;
+            }
             match advised(&world).and_then(|act| apply(&world, act)) {
                 Some(next) => world = next,
                 None => break,
