@@ -154,7 +154,10 @@ fn may(world: &World, act: Act) -> bool {
         Promote(at) => faults > 0 && world.vaults[at].is_none(),
         Backup(at) => world.backup.is_none() && world.vaults[at].is_some(),
         Wait(at) => world.vaults[at].as_ref().is_some_and(|vault| !vault.waited && !vault.learned),
-        Order { vault, .. } => orders > 0 && world.vaults[vault].is_some(),
+        Order { vault: at, operation, .. } => {
+            let judge = |vault: &Vault| vault.may_be_ordered(operation, world.heard_by(at));
+            orders > 0 && world.vaults[at].as_ref().is_some_and(judge)
+        }
         Fetch { site, vault } | Hear { site, vault } => {
             world.vaults[vault].is_some() && world.reach(site, vault)
         }
@@ -528,9 +531,14 @@ impl World {
         asks && self.ask_witness(at, true)
     }
 
+    /// Of which hosts a vault hears now.
+    fn heard_by(&self, vault: usize) -> [bool; 2] {
+        [0, 1].map(|at| self.reach(vault, at) && self.agents[at].up)
+    }
+
     pub(crate) fn order(&mut self, vault: usize, operation: Operation, winner: usize) -> bool {
         let token = self.token();
-        let reach = [0, 1].map(|at| self.reach(vault, at) && self.agents[at].up);
+        let reach = self.heard_by(vault);
         let Some(vault) = &mut self.vaults[vault] else { return false };
         let done = vault.order(operation, winner, token, reach).is_ok();
         self.ghost.confirmed |= done && !operation.is_orderly();

@@ -96,11 +96,11 @@ impl Vault {
         let newest = |doc: &Arc<Doc>| doc.version.term == self.version.term && doc.life == self.life;
         if self.of_before || !self.doc.as_ref().is_some_and(newest) {
             self.version = self.version.next(self.version.term);
-            let new = Doc { version: self.version, life: self.life.clone(), decided: BTreeMap::new() };
-            let new = self.doc.as_ref().map_or_else(
-                || new.clone(),
-                |before| Doc { decided: document(&new).after(&document(before)).decided, ..new.clone() },
-            );
+            let mut new = Doc::new(self.version, self.life.clone(), BTreeMap::new());
+            if let Some(before) = &self.doc {
+                let decided = document(&new).after(&document(before)).decided;
+                new = Doc::new(new.version, new.life, decided);
+            }
             (self.doc, self.of_before) = (Some(Arc::new(new)), false);
         }
         self.doc.clone()
@@ -200,7 +200,7 @@ impl Vault {
         }
         let (version, decided, life) = (united.version, united.decided, self.life.clone());
         self.version.generation = version.generation;
-        (self.doc, self.of_before) = (Some(Arc::new(Doc { version, life, decided })), true);
+        (self.doc, self.of_before) = (Some(Arc::new(Doc::new(version, life, decided))), true);
     }
 
     fn adopts(&mut self, body: &Body) {
@@ -255,6 +255,11 @@ impl Vault {
             not_current: None,
             known,
         }
+    }
+
+    /// Whether an operation is allowed, looked at before a world is copied for it.
+    pub(crate) fn may_be_ordered(&self, operation: Operation, reach: [bool; 2]) -> bool {
+        self.life.judge(&self.facts(reach), operation).is_allowed()
     }
 
     pub(crate) fn order(

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
 };
 
@@ -27,12 +28,20 @@ pub(crate) fn place(of: HostId) -> usize {
 }
 
 /// A document: the life itself, of which each host reads what is wanted of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doc {
+    /// What it is told from others by: it never changes, and is in a world many times.
+    key: u64,
     pub(crate) version: Version,
     pub(crate) life: Life,
     /// Since when each part of it is as it is.
     pub(crate) decided: BTreeMap<Part, Version>,
+}
+
+impl Hash for Doc {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.key);
+    }
 }
 
 /// How far a pull is by which the machine gets disks of its own.
@@ -44,6 +53,12 @@ pub(crate) enum Pull {
 }
 
 impl Doc {
+    pub(crate) fn new(version: Version, life: Life, decided: BTreeMap<Part, Version>) -> Doc {
+        let mut hasher = DefaultHasher::new();
+        (version, &life, &decided).hash(&mut hasher);
+        Doc { key: hasher.finish(), version, life, decided }
+    }
+
     pub(crate) fn wanted(&self) -> Wanted {
         self.life.wanted()
     }
