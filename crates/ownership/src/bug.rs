@@ -16,7 +16,7 @@ pub enum Bug {
     StartsSealed,
     /// R3: a seal is accepted though it was refused for good.
     AcceptsRefused,
-    /// R3: a seal is accepted by whoever knows of a later owner than the one that sealed.
+    /// R3: a seal is accepted that is of another lineage than the one held.
     AcceptsAnySeal,
     /// R4: another token for an epoch's number that is known is no conflict.
     TakesTwins,

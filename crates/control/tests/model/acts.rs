@@ -78,9 +78,9 @@ use Act::*;
 pub(crate) fn all() -> Vec<Act> {
     let mut acts = vec![Cut, Mend];
     for at in 0..2 {
-        acts.extend([Pull(at), Tell(at), Next(at), Beside(at), Send(at), Cycle(at), Write(at), Crash(at), Boot(at)]);
+        acts.extend([Pull(at), Tell(at), Next(at), Send(at), Cycle(at), Write(at), Crash(at), Boot(at)]);
         acts.extend([Restart(at), Stale(at), Lose(at), Wait(at), Backup(at), Restore(at), Promote(at)]);
-        acts.extend([Override(at), Alone { at, force: false }, Alone { at, force: true }]);
+        acts.extend([Beside(at), Override(at), Alone { at, force: false }, Alone { at, force: true }]);
         for other in 0..2 {
             acts.extend([Fetch { site: at, vault: other }, Hear { vault: at, site: other }]);
         }
@@ -419,7 +419,9 @@ impl World {
         let Some(wanted) = self.agents[at].doc.as_ref().map(|doc| doc.wanted()) else { return false };
         let (agent, me) = (&mut self.agents[at], host(at));
         agent.copy = match (&wanted.drill, agent.copy) {
-            (Some(drill), Some(order)) if drill.phase == DrillPhase::CleaningUp || drill.order != order => None,
+            (Some(drill), Some(order)) if drill.phase == DrillPhase::CleaningUp || drill.order != order => {
+                None
+            }
             (Some(drill), None) if drill.phase != DrillPhase::CleaningUp && wanted.other == me => {
                 agent.newest.and(Some(drill.order))
             }

@@ -108,9 +108,7 @@ fn is_settled(world: &World) -> bool {
     let wanted = life.drill.is_some() || life.paused || life.flat == Flat::Flattening;
     match life.state() {
         State::Disabled => !left,
-        State::Protected => {
-            !left && !wanted && world.told_to_run().is_some_and(|at| world.running() == [at])
-        }
+        State::Protected => !left && !wanted && world.told_to_run().is_some_and(|at| world.running() == [at]),
         _ => false,
     }
 }

@@ -157,13 +157,11 @@ impl Vault {
         let drill = match (&life.drill, told.copy) {
             _ if !current => None,
             (None, Some(order)) => Some(Event::DrillFound { host: me, order, at: POINT }),
-            (Some(drill), copy) if drill.host == Some(me) => {
-                match (drill.phase, copy == Some(drill.order)) {
-                    (DrillPhase::Opening, true) => Some(Event::DrillRuns),
-                    (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),
-                    _ => None,
-                }
-            }
+            (Some(drill), copy) if drill.host == Some(me) => match (drill.phase, copy == Some(drill.order)) {
+                (DrillPhase::Opening, true) => Some(Event::DrillRuns),
+                (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),
+                _ => None,
+            },
             _ => None,
         };
         let flat = life.flat == Flat::Flattening && me == life.source && current && told.flat;

@@ -7,7 +7,8 @@ use farshore_types::{Epoch, EpochOrder, HostId, PointId};
 
 use super::{Event, Report, Step};
 use crate::{
-    Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival, Stage, Why,
+    Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival,
+    Stage, Why,
     bug::{self, Bug},
 };
 
