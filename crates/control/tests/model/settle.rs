@@ -77,14 +77,16 @@ fn converge(world: &mut World) {
     }
 }
 
-/// What somebody does who reads the state and what is advised.
-fn advised(world: &World) -> Option<Act> {
+/// What somebody does who reads the state and what is advised, and who ordered `last` before.
+fn advised(world: &World, last: Option<Act>) -> Option<Act> {
     let vault = world.speaker()?;
     let life = &world.vaults[vault].as_ref()?.life;
     let winner = world.running().first().copied().unwrap_or(0);
     let order = |operation| Some(Act::Order { vault, operation, winner });
     match life.state() {
         State::Contested => order(Operation::DeclareWinner),
+        // Nobody knows that the other side has refused it for good, before it is given up.
+        State::Sealed if last == order(Operation::Complete) => order(Operation::Abort),
         State::Sealed => order(Operation::Complete),
         State::Aborting if world.talk() && apply(world, order(Operation::TakeBack)?).is_some() => {
             order(Operation::TakeBack)
@@ -123,7 +125,7 @@ pub(crate) struct Settler {
 impl Settler {
     /// What the world cannot get out of, if it cannot.
     pub(crate) fn trap(&mut self, world: &World) -> Option<String> {
-        let (mut world, mut way) = (mended(world), Vec::new());
+        let (mut world, mut way, mut last) = (mended(world), Vec::new(), None);
         for _ in 0..ROUNDS {
             world = spoken_for(world);
             if self.is_known(&world, &mut way) {
@@ -138,7 +140,8 @@ impl Settler {
             if world.speaker().is_none() {
                 continue;
             }
-            match advised(&world).and_then(|act| apply(&world, act)) {
+            last = advised(&world, last);
+            match last.and_then(|act| apply(&world, act)) {
                 Some(next) => world = next,
                 None => break,
             }

@@ -165,3 +165,18 @@ fn the_copy_of_a_drill_that_no_vault_knows_of_is_found_and_removed() {
     let _planted = plant(Bug::LosesDrills);
     assert!(drill_of_a_lost_vault().is_fine().is_err());
 }
+
+/// A cancel reaches the host that runs the machine, its abort only the other one, and the vault
+/// is lost: sealed here, refused there for good, and the next vault knows of the seal alone.
+#[test]
+fn a_machine_that_is_sealed_here_and_refused_there_is_given_up_and_runs_again() {
+    let story = protected().order(0, Operation::UnplannedFailover).converged();
+    let story = story.order(0, Operation::Cancel).with(Act::Fetch { site: 1, vault: 0 });
+    let story = story.order(0, Operation::Abort).with(Act::Fetch { site: 0, vault: 0 }).with(Act::Lose(0));
+    let story = story.with(Act::Pull(0)).with(Act::Next(0)).with(Act::Pull(1));
+    let story = (0..2).fold(story, |story, _| story.maybe(Act::Next(1)));
+    let refused = &story.world.agents[0].lineage.refused;
+    assert_eq!(story.world.agents[1].lineage.seal.map(|seal| seal.next), refused.first().copied());
+    assert_eq!((refused.len(), story.world.running()), (1, Vec::new()));
+    story.is_fine().unwrap();
+}
