@@ -106,7 +106,6 @@ fn a_copy_is_tried_in_a_network_while_much_is_written_and_nothing_of_it_stays() 
     is_tried(&mut above, &daemon, DrillNetwork::Own);
     let secs = begun.elapsed().as_secs_f64();
     println!("{} bytes were sent meanwhile in {secs} s", above.sent(IDS[0]) - sent);
-    daemon.virsh(&["net-destroy", "lab"]).unwrap();
 }
 
 #[test]
