@@ -6,6 +6,7 @@ mod around;
 mod bulk;
 mod commands;
 mod courses;
+mod cuts;
 mod failover;
 mod guards;
 mod hand;

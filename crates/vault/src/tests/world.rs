@@ -288,6 +288,13 @@ impl World {
         self.commit();
     }
 
+    /// Time passes; nothing happens where none does.
+    pub(super) fn pass(&mut self, ms: u64) {
+        if ms > 0 {
+            self.wait(ms);
+        }
+    }
+
     pub(super) fn wait(&mut self, ms: u64) {
         self.clock += ms / 1000;
         self.tick();
