@@ -154,6 +154,9 @@ pub enum Choice {
     Latest,
     /// The latest that is whole now.
     LatestWhole,
+    /// The latest that is whole now, and nothing older than this one: whoever accepted what is lost
+    /// was shown it, and never loses more than that.
+    NotBefore(PointId),
     /// The latest for which the guest's file systems were frozen.
     LatestApplication,
     /// This one.

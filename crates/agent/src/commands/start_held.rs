@@ -1,6 +1,6 @@
-//! `start-held`: a person on this host stands in for the witness that does not answer. Logged,
-//! and told to the vault by the machine's standing. This module must never start anything
-//! itself: what is known here still counts.
+//! `start-held`: a person on this host stands in for the witness that does not answer. Logged; the
+//! vault sees by the machine's standing that it is held no more. This module must never start
+//! anything itself: what is known here still counts.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Two managed agents with simulated hypervisors, told by a vault that a test plays.
 
 mod addresses;
+mod chosen;
 mod could_start;
 mod drills;
 mod flattening;

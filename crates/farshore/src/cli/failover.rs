@@ -39,6 +39,10 @@ pub(crate) enum FailoverCommand {
         /// latest, latest-whole, latest-application, or a point; the latest where left out.
         #[arg(long, requires = "unplanned")]
         point: Option<String>,
+        /// The point that was shown when the loss was accepted: nothing older is started. The
+        /// newest one now where left out; it is printed.
+        #[arg(long, requires = "unplanned", value_name = "POINT")]
+        shown: Option<String>,
         /// Tries to stop the machine and to send the rest first; goes on without where that fails.
         #[arg(long, requires = "unplanned", conflicts_with = "point")]
         try_to_stop: bool,
@@ -220,9 +224,13 @@ pub(super) async fn run(operator: &Operator, command: FailoverCommand) -> Result
             let one = One { machine, waiting };
             order(operator, one, "planned-failover", "is being moved", &PlannedOrder { power_off }).await
         }
-        C::Failover { machine, point, try_to_stop, to, accepted, waiting, .. } => {
-            let body = UnplannedOrder { point, try_to_stop, to, confirm: accepted.confirm() };
+        C::Failover { machine, point, shown, try_to_stop, to, accepted, waiting, .. } => {
             let one = One { machine, waiting };
+            let shown = match shown {
+                None if accepted.accept_data_loss => show_loss(operator, &one, point.as_deref()).await?,
+                shown => shown,
+            };
+            let body = UnplannedOrder { point, shown, try_to_stop, to, confirm: accepted.confirm() };
             order(operator, one, "unplanned-failover", "is being failed over", &body).await
         }
         C::TestFailover { machine, point, network, own_network, hours, waiting } => {
@@ -278,6 +286,27 @@ async fn version(operator: &Operator, one: &One, seen: &Seen) -> Result<u64, Pro
             Ok(view.version)
         }
     }
+}
+
+/// Says what is lost by what was accepted without having been shown, and holds the order to that;
+/// none where the point is named, or where there is none.
+async fn show_loss(
+    operator: &Operator,
+    one: &One,
+    point: Option<&str>,
+) -> Result<Option<String>, ProgramError> {
+    let view: ProtectionView = operator.get(&path(&["protections", &one.machine])).await?;
+    let found = match point {
+        None | Some("latest" | "latest-whole") => view.newest.zip(view.rpo_ms),
+        Some("latest-application") => view.application.map(|point| (point.id, point.age_ms)),
+        Some(_) => None,
+    };
+    let Some((point, age_ms)) = found else { return Ok(None) };
+    let secs = age_ms.div_ceil(1000);
+    show::complain(&format!(
+        "the last {secs} s are lost at most: nothing older than point {point} is started"
+    ));
+    Ok(Some(point.to_string()))
 }
 
 async fn order(

@@ -229,3 +229,21 @@ pub(crate) fn made_at(path: &Path) -> Result<u64, ProgramError> {
     }
     Ok(known_mark(path).map_or(0, |mark| mark.at_ms))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_is_far_behind_is_told_with_why() {
+        let state = State { mark: None, current: Instant::now(), failed: None };
+        let copy = PathBuf::from("vault.copy");
+        let copies = Copies { site: SiteId(uuid::Uuid::nil()), copy, state: Mutex::new(state) };
+        assert_eq!(copies.problems(), Vec::new(), "it was current a moment ago");
+        copies.state().current = Instant::now().checked_sub(BEHIND_MAX).unwrap();
+        copies.state().failed = Some("nobody answers".to_owned());
+        let problems = copies.problems();
+        assert_eq!((problems.len(), problems[0].code.as_str()), (1, "copy-behind"));
+        assert!(problems[0].what.contains("10 minutes behind: nobody answers"), "{problems:?}");
+    }
+}

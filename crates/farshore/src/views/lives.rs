@@ -184,6 +184,9 @@ pub struct UnplannedOrder {
     /// `latest` (with what has arrived), `latest-whole`, `latest-application`, or a point such as
     /// `3-1207`; none: the latest.
     pub point: Option<String>,
+    /// The point that was shown to who accepts the loss: nothing older is started, whatever became
+    /// of the points since. None: what is lost is accepted unseen.
+    pub shown: Option<String>,
     /// Tries to stop the machine and to send the rest first; where that fails, it goes on without.
     pub try_to_stop: bool,
     /// Name or id of the host that is meant; none: the other side, whichever that is, but not back

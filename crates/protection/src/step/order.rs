@@ -70,7 +70,7 @@ impl Life {
             let advice = "look at the protection again, and order it anew if that is still wanted";
             return Err(Reason::new("changed-meanwhile", what, advice));
         }
-        if order.try_to_stop && order.point != Choice::Latest {
+        if order.try_to_stop && !matches!(order.point, Choice::Latest | Choice::NotBefore(_)) {
             let what =
                 "a machine that is stopped first comes up as it was stopped, and not at a chosen point";
             let advice = "leave the point away, or do not try to stop it: stop it there by hand first";

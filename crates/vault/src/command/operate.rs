@@ -236,7 +236,7 @@ impl Core {
     /// That a named point may be there. Whether it is, its host finds out: others may have been
     /// thinned out between the oldest and the newest.
     fn check_point(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
-        let Choice::At(point) = order.point else { return Ok(()) };
+        let (Choice::At(point) | Choice::NotBefore(point)) = order.point else { return Ok(()) };
         // The points of a machine that was failed over are where it runs.
         let hosts = match order.operation {
             Operation::ChangePoint => [row.source(), row.target()],
@@ -245,9 +245,9 @@ impl Core {
         let replica = hosts.iter().find_map(|host| self.replica_on(*host, row.machine));
         let Some(replica) = replica else { return Ok(()) };
         let ends = (replica.oldest.map(|point| point.id), replica.newest.map(|point| point.id));
-        let outside =
-            ends.0.is_some_and(|oldest| point < oldest) || ends.1.is_some_and(|newest| point > newest);
-        if !outside {
+        let named = matches!(order.point, Choice::At(_));
+        let too_old = named && ends.0.is_some_and(|oldest| point < oldest);
+        if !too_old && ends.1.is_none_or(|newest| point <= newest) {
             return Ok(());
         }
         let name = |end: Option<farshore_types::PointId>| end.map_or("?".to_owned(), |id| id.to_string());
@@ -264,6 +264,7 @@ impl Core {
     /// A refusal, with what somebody who has to confirm needs to know.
     fn refusal(&self, row: &ProtectionRow, order: &Order, reason: &Reason, at: &Moment) -> Problem {
         let mut what = format!("machine '{}': {}", row.name, reason.what);
+        let mut advice = reason.advice.clone();
         let judged = self.judge(row, at);
         let newest = match order.point {
             Choice::LatestApplication => judged.newest_application.or(judged.newest),
@@ -274,6 +275,7 @@ impl Core {
             what += &match order.operation {
                 Operation::UnplannedFailover if let Some((chosen, age_ms)) = order.point_age => {
                     let secs = age_ms.div_ceil(1000);
+                    advice += &format!("; `--shown {chosen}` holds it to that");
                     format!("; the last {secs} s would be lost: point {chosen} is so old")
                 }
                 Operation::UnplannedFailover if matches!(order.point, Choice::At(chosen) if chosen != point) =>
@@ -283,6 +285,7 @@ impl Core {
                     )
                 }
                 Operation::UnplannedFailover => {
+                    advice += &format!("; `--shown {point}` holds it to that");
                     format!("; the last {secs} s would be lost: the newest point, {point}, is so old")
                 }
                 Operation::DeclareWinner => {
@@ -300,10 +303,10 @@ impl Core {
             };
         }
         match reason.code.as_str() {
-            "changed-meanwhile" | "owner-changed" => Problem::conflict(&reason.code, what, &reason.advice),
-            "learning" => Problem::unavailable(&reason.code, what, &reason.advice),
-            "no-winner" | "no-point-named" => Problem::invalid(&reason.code, what, &reason.advice),
-            _ => Problem::refused(&reason.code, what, &reason.advice),
+            "changed-meanwhile" | "owner-changed" => Problem::conflict(&reason.code, what, &advice),
+            "learning" => Problem::unavailable(&reason.code, what, &advice),
+            "no-winner" | "no-point-named" => Problem::invalid(&reason.code, what, &advice),
+            _ => Problem::refused(&reason.code, what, &advice),
         }
     }
 

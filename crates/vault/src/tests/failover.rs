@@ -135,7 +135,13 @@ fn after_a_disaster_the_machine_runs_on_the_other_side_and_comes_home() {
     let only_loss = |order: &mut Order| order.confirmed = [Confirm::DataLoss].into();
     let may = world.order_with(only_loss, Operation::UnplannedFailover).unwrap_err();
     assert_eq!(may.code, "confirm-may-still-run");
-    world.order(Operation::UnplannedFailover);
+    // Of what was shown there may be nothing any more: nothing older is started for it.
+    let newest = world.core.replica_on(world.hosts[away], id(1)).unwrap().newest.unwrap().id;
+    let later = PointId { number: newest.number + 1, ..newest };
+    assert!(shown.advice.contains(&format!("--shown {newest}")), "{shown}");
+    let gone = |order: &mut Order| order.point = Choice::NotBefore(later);
+    assert_eq!(world.order_with(gone, Operation::UnplannedFailover).unwrap_err().code, "point-unknown");
+    world.order_with(|order| order.point = Choice::NotBefore(newest), Operation::UnplannedFailover).unwrap();
     world.rounds(4);
     assert_eq!((world.state(), world.disk(away)), (State::FailedOver, "a".to_owned()));
     // Cut off, the old primary runs on; back, it is fenced, and what it wrote is kept.

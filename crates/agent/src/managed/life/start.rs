@@ -9,7 +9,7 @@ use farshore_control::ownership::Seal;
 use farshore_hypervisor::{GuestState, Hypervisor, Machine, Start};
 use farshore_protection::{BroughtUp, Choice, Overlay, Want};
 use farshore_replica::{Phase, PointInfo, Replica};
-use farshore_types::{Consistency, Epoch, MachineId, PointRef};
+use farshore_types::{Consistency, Epoch, MachineId, PointId, PointRef};
 
 use super::{
     super::{Managed, ledger::Ledger},
@@ -195,6 +195,7 @@ pub(super) async fn chosen(
             Choice::AsLeft => None,
             Choice::At(id) => Some(store.point(id)?),
             Choice::Latest | Choice::LatestWhole => Some(store.newest()?),
+            Choice::NotBefore(shown) => Some(not_before(store.newest()?, shown)?),
             Choice::LatestApplication => {
                 let frozen = |point: &PointInfo| point.consistency == Consistency::Application;
                 let found = store.points().into_iter().rev().find(frozen);
@@ -206,6 +207,17 @@ pub(super) async fn chosen(
         })
     };
     replica.run(find).await
+}
+
+/// The newest point, where it is not older than the one that was shown to who accepted the loss.
+fn not_before(newest: PointInfo, shown: PointId) -> Result<PointInfo, AgentError> {
+    if newest.id >= shown {
+        return Ok(newest);
+    }
+    Err(AgentError::Request {
+        what: format!("the newest recovery point here is {}: {shown}, which was shown, is gone", newest.id),
+        advice: "more would be lost than was accepted: look at the points, and order it anew".to_owned(),
+    })
 }
 
 /// In order where the guest heeds that soon.

@@ -212,6 +212,21 @@ fn choice(point: Option<&str>) -> Result<Choice, Problem> {
     }
 }
 
+/// The point that is meant by somebody who was shown one: never more is lost than that loses.
+fn bound(wanted: Choice, shown: &str) -> Result<Choice, Problem> {
+    let other = |advice| {
+        let what = format!("point {shown} was shown, and another one is to be started");
+        problem(ProblemKind::Invalid, "shown", what, advice)
+    };
+    match (wanted, choice(Some(shown))?) {
+        (Choice::Latest | Choice::LatestWhole, Choice::At(shown)) => Ok(Choice::NotBefore(shown)),
+        (Choice::LatestApplication, shown @ Choice::At(_)) => Ok(shown),
+        (wanted, shown) if wanted == shown => Ok(wanted),
+        (_, Choice::At(_)) => Err(other("name the one of which the loss is accepted")),
+        _ => Err(other("name it, such as 3-1207")),
+    }
+}
+
 impl Says for PlannedOrder {
     const OPERATION: Operation = Operation::PlannedFailover;
 
@@ -233,6 +248,7 @@ impl Says for UnplannedOrder {
 
     fn order(self, core: &Core) -> Result<Order, Problem> {
         let point = choice(self.point.as_deref())?;
+        let point = self.shown.as_deref().map_or(Ok(point), |shown| bound(point, shown))?;
         let to = self.to.map(|host| names::host(core, &host).map(|host| host.id)).transpose()?;
         Ok(Order { point, to, try_to_stop: self.try_to_stop, ..new(Self::OPERATION, self.confirm) })
     }
@@ -322,5 +338,23 @@ impl Says for WinnerOrder {
     fn order(self, core: &Core) -> Result<Order, Problem> {
         let winner = Some(names::host(core, &self.host)?.id);
         Ok(Order { winner, ..new(Self::OPERATION, self.confirm) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_held_to_the_point_that_was_shown_to_who_accepted_the_loss() {
+        let shown = "3-7".parse().unwrap();
+        assert_eq!(bound(Choice::Latest, "3-7").unwrap(), Choice::NotBefore(shown));
+        assert_eq!(bound(Choice::LatestWhole, "3-7").unwrap(), Choice::NotBefore(shown));
+        assert_eq!(bound(Choice::LatestApplication, "3-7").unwrap(), Choice::At(shown));
+        assert_eq!(bound(Choice::At(shown), "3-7").unwrap(), Choice::At(shown));
+        for wrong in ["3-8", "latest", "seven"] {
+            let refused = bound(Choice::At(shown), wrong).unwrap_err();
+            assert!(["shown", "point"].contains(&refused.code.as_str()), "{refused}");
+        }
     }
 }

@@ -104,7 +104,7 @@ pub(super) async fn age_of_choice(
     let (before, application) = match choice {
         Choice::At(point) => (Some(PointId { number: point.number.checked_add(1)?, ..point }), false),
         Choice::LatestApplication => (None, true),
-        Choice::Latest | Choice::LatestWhole | Choice::AsLeft => return None,
+        Choice::Latest | Choice::LatestWhole | Choice::NotBefore(_) | Choice::AsLeft => return None,
     };
     let wanted = Wanted { before, application, limit: 1 };
     let (points, _) = ask(api, name.to_owned(), wanted, PATIENCE_FOR_TEXT).await.ok()?;

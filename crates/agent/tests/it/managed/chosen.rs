@@ -1,0 +1,74 @@
+//! The point at which an unplanned failover brings a machine up: the one that is meant, and nothing
+//! older than what was shown to who accepted the loss.
+
+use farshore_control::HostReport;
+use farshore_hypervisor::Hypervisor;
+use farshore_protection::{Choice, Life, Operation, Stage};
+use farshore_types::PointId;
+
+use super::{
+    handing::{ordered, standing},
+    world::Pair,
+};
+
+/// The life, failed over to what is chosen.
+fn failed_over(life: &Life, choice: Choice) -> Life {
+    let mut over = ordered(life, Operation::UnplannedFailover, false);
+    let Stage::BringingUp(up) = &mut over.stage else { panic!("{over:?}") };
+    up.point = choice;
+    over
+}
+
+/// The point at which it comes up.
+async fn came_up(pair: &Pair) -> Option<PointId> {
+    let machine = pair.machine;
+    let up = |report: &HostReport| {
+        standing(report, machine).filter(|s| s.runs == Some(true)).and_then(|s| s.brought_up)
+    };
+    let report = pair.vault.until(pair.target_id, "it to run", |report| up(report).is_some()).await;
+    up(&report).unwrap().at
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_application_consistent_point_is_started_though_newer_ones_are_there() {
+    let pair = Pair::new().await;
+    pair.source_host.set_guest_agent(pair.machine, true).unwrap();
+    let life = super::handing::replicating(&pair);
+    pair.enable_with(|protection| {
+        protection.settings.app_consistent_secs = Some(3600);
+        protection.life = Some(life.clone());
+    });
+    let frozen = |report: &HostReport| report.replicas.first().and_then(|r| r.newest_application.clone());
+    let report = pair.vault.until(pair.target_id, "one", |report| frozen(report).is_some()).await;
+    let point = frozen(&report).unwrap().id;
+    pair.newest_above(point.number).await;
+    pair.tell(&failed_over(&life, Choice::LatestApplication));
+    assert_eq!(came_up(&pair).await, Some(point));
+    assert!(pair.newest().await > point.number);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_older_is_started_than_what_was_shown_to_who_accepted_the_loss() {
+    let pair = Pair::new().await;
+    let life = pair.living().await;
+    // Somebody was shown a point of which there is nothing any more.
+    let newest = pair.vault.report_of(pair.target_id).await.replicas[0].newest.clone().unwrap().id;
+    let shown = PointId { number: newest.number + 1000, ..newest };
+    pair.tell(&failed_over(&life, Choice::NotBefore(shown)));
+    let told = |report: &HostReport| {
+        let cannot = standing(report, pair.machine).and_then(|s| s.cannot.clone());
+        cannot.is_some_and(|problem| problem.what.contains(&shown.to_string()))
+    };
+    pair.vault.until(pair.target_id, "that more would be lost", told).await;
+    assert!(pair.target_host().machine(pair.machine).await.is_err(), "nothing of it is there");
+    // With what there is, whoever accepts that.
+    let mut over = failed_over(&life, Choice::NotBefore(newest));
+    over.ups += 1;
+    pair.change(|protection| {
+        std::mem::swap(&mut protection.source, &mut protection.target);
+        (protection.epoch, protection.life) = (over.epoch, Some(over.clone()));
+    });
+    assert!(came_up(&pair).await.unwrap() >= newest);
+    pair.end().await;
+}
