@@ -22,6 +22,7 @@ mod preflight;
 mod random;
 mod requests;
 mod scale;
+mod strikes;
 mod told;
 mod transactions;
 mod twins;

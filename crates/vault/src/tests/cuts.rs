@@ -12,7 +12,8 @@ use farshore_protection::{Input, Life, Operation};
 use super::{
     courses::{Course, WITH_JOBS, WITHOUT},
     failover::protected,
-    kills::{Instant, Kill, Place, Process, Story, set},
+    kills::{Story, set},
+    strikes::{Instant, Kill, Place, Process},
     world::World,
 };
 use crate::{Bug, jobs};

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     agent::Agent,
-    kills::{Kill, Strike},
+    strikes::{Kill, Strike},
 };
 use crate::{Answer, Bug, Command, Core, Enable, Moment, Problem, Start};
 
