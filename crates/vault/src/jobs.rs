@@ -45,6 +45,8 @@ pub(crate) use act::Act;
 pub(crate) use associate::Associate;
 pub(crate) use change::Change;
 pub(crate) use course::Course;
+#[cfg(test)]
+pub(crate) use course::Goal;
 pub(crate) use disable::Disable;
 pub(crate) use discard::Discarding;
 pub(crate) use drive::SUPERSEDED;

@@ -1,12 +1,11 @@
 //! Whole stories: there and back, planned and after a disaster, by orders, reports and documents
 //! alone, with agents that do what documents want.
 
-use farshore_control::ownership::Lineage;
 use farshore_protection::{Choice, Confirm, DrillNetwork, Operation, Order, Overlay, Stage, State};
-use farshore_types::{Epoch, PointId};
+use farshore_types::PointId;
 
 use super::{
-    courses::{failed_over, ordered},
+    courses::{self, failed_over, ordered},
     kills::copied,
     world::{World, id},
 };
@@ -74,8 +73,9 @@ impl World {
         self.place(self.row().target())
     }
 
-    fn disk(&mut self, at: usize) -> String {
-        self.hand(at, id(1)).disk.clone().unwrap_or_default()
+    pub(super) fn disk(&self, at: usize) -> String {
+        let hand = self.agents[&self.hosts[at]].hands.get(&id(1));
+        hand.and_then(|hand| hand.disk.clone()).unwrap_or_default()
     }
 }
 
@@ -194,7 +194,7 @@ fn the_point_is_changed_back_and_forth_and_the_later_of_two_orders_is_told() {
     let back = |order: &mut Order| (order.point, order.overlay) = (Choice::At(first), Overlay::AsLeft);
     world.order_with(back, Operation::ChangePoint).unwrap();
     world.rounds(4);
-    assert_eq!((world.row().life.brought_up_at(), world.disk(at)), (Some(first), "a!".to_owned()));
+    assert_eq!((world.row().life.brought_up_at(), world.disk(at)), (Some(first), "af!".to_owned()));
     let none = |order: &mut Order| order.point = Choice::At(PointId { epoch: 1, number: 999 });
     let unknown = world.order_with(none, Operation::ChangePoint).unwrap_err();
     assert_eq!(unknown.code, "point-unknown");
@@ -251,29 +251,20 @@ fn a_machine_that_does_not_shut_down_runs_on_and_by_a_try_it_is_brought_up_all_t
 #[test]
 fn a_machine_that_was_sealed_and_not_accepted_has_its_ways_out() {
     let sealed = || {
-        let mut world = protected();
-        world.order(Operation::PlannedFailover);
+        let world = courses::where_is(courses::sealed);
         let away = world.target();
-        world.deliver(0);
-        let lives = std::mem::replace(&mut world.agent(away).lives, false);
-        world.hands_work();
-        world.all_report();
-        world.tick();
-        assert_eq!((world.state(), world.running(id(1))), (State::Sealed, vec![]));
-        (world, away, lives)
+        (world, away)
     };
-    let (mut world, away, lives) = sealed();
-    world.agent(away).lives = lives;
+    let (mut world, away) = sealed();
     let jobs = world.order(Operation::Complete).jobs;
     assert_eq!(jobs.len(), 1, "the one that was begun");
     world.rounds(4);
     assert_eq!((world.state(), world.running(id(1))), (State::MovedOver, vec![away]));
-    let (mut world, away, lives) = sealed();
-    world.agent(away).lives = lives;
+    let (mut world, _) = sealed();
     world.order(Operation::Abort);
     world.rounds(5);
     assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![0]));
-    let (mut world, away, _) = sealed();
+    let (mut world, away) = sealed();
     world.lost = vec![away];
     world.wait(120_000);
     world.rounds(1);
@@ -323,20 +314,9 @@ fn a_vault_restored_from_before_a_failover_learns_it_and_rolls_nothing_back() {
 
 #[test]
 fn of_two_owners_a_person_declares_the_winner() {
-    let mut world = protected();
-    let (home, away) = (world.source(), world.target());
-    world.lost = vec![home];
-    // Somebody on the other side brings it up, while nobody can say whether it runs at home.
-    let host = world.hosts[away];
-    let epoch = Epoch { number: 2, token: 99 };
-    world.agent(away).lineages.insert(id(1), Lineage::new(id(1), epoch, host));
-    let hand = world.hand(away, id(1));
-    (hand.runs, hand.disk) = (true, Some("ab".to_owned()));
-    world.rounds(2);
-    world.lost.clear();
-    world.cursors.clear();
-    world.rounds(2);
-    assert_eq!((world.state(), world.running(id(1))), (State::Contested, vec![home, away]));
+    let mut world = courses::where_is(courses::contested);
+    let away = world.target();
+    let winner = world.hosts[away];
     assert_eq!(world.refused(Operation::PlannedFailover).code, "contested");
     // A vault that was restored meanwhile does not take one of the two for the owner.
     world.start(world.stored.clone(), Start::Restored);
@@ -345,7 +325,7 @@ fn of_two_owners_a_person_declares_the_winner() {
     assert_eq!(world.state(), State::Contested);
     let nobody = world.order_with(|order| order.winner = None, Operation::DeclareWinner).unwrap_err();
     assert_eq!(nobody.code, "no-winner");
-    world.order_with(|order| order.winner = Some(host), Operation::DeclareWinner).unwrap();
+    world.order_with(|order| order.winner = Some(winner), Operation::DeclareWinner).unwrap();
     world.rounds(6);
     assert_eq!((world.state(), world.running(id(1))), (State::Committed, vec![away]));
     assert_eq!(world.disk(away), "ab");

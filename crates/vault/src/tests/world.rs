@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     agent::Agent,
-    kills::{Kill, Strike},
+    strikes::{Kill, Strike},
 };
 use crate::{Answer, Bug, Command, Core, Enable, Moment, Problem, Start};
 
@@ -287,6 +287,13 @@ impl World {
         let at = self.moment();
         self.core.tick(&at);
         self.commit();
+    }
+
+    /// Time passes; nothing happens where none does.
+    pub(super) fn pass(&mut self, ms: u64) {
+        if ms > 0 {
+            self.wait(ms);
+        }
     }
 
     pub(super) fn wait(&mut self, ms: u64) {
