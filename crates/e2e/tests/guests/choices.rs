@@ -48,7 +48,7 @@ fn is_tried(above: &mut Above, daemon: &Daemon, network: DrillNetwork) {
     let (before, defined_before) = (above.site.traces(), defined(daemon));
     let console = above.site.set_console_aside();
     above.order(Operation::TestFailover, |order| {
-        (order.point, order.network) = (Choice::At(older.id), network)
+        (order.point, order.network) = (Choice::At(older.id), network);
     });
     above.until("the copy to run", |life| {
         life.drill.as_ref().is_some_and(|drill| drill.phase == DrillPhase::Open)

@@ -198,8 +198,9 @@ fn a_full_guest_is_frozen_for_its_points_and_thawed_whatever_happens() {
     let median = stood[stood.len() / 2];
     println!("the guest stood frozen for {median} ms in the median of {MEASURED}, hooks included");
     // A slow machine that does other things, too, says nothing about the promise.
-    let quiet = std::env::var_os("FARSHORE_QUIET").is_some();
-    assert!(median <= if quiet { MEDIAN_MS } else { 4 * MEDIAN_MS }, "{stood:?}");
+    if std::env::var_os("FARSHORE_QUIET").is_some() {
+        assert!(median <= MEDIAN_MS, "{stood:?}");
+    }
     judge(&play.site);
     println!("{:?}: points are judged", begun.elapsed());
 

@@ -125,25 +125,6 @@ fn a_cloud_has_one_pair() {
 }
 
 #[test]
-fn two_clouds_of_one_site_may_pair() {
-    let mut world = World::new();
-    world.run(&Command::UnpairCloud { cloud: world.clouds[0] });
-    let site = world.sites[0];
-    let third = world.run(&Command::AddCloud { site, name: "third".to_owned() });
-    world.clouds.push(CloudId(third.id.unwrap()));
-    world.sites.push(site);
-    world.add_host(2, "n3");
-    let (source, target) = (world.clouds[0], world.clouds[2]);
-    assert!(world.run(&Command::PairClouds { source, target }).changed);
-    world.all_report();
-    world.enable(1);
-    world.deliver_all();
-    let row = world.core.protection(id(1)).unwrap();
-    assert_eq!((row.source(), row.target()), (world.hosts[0], world.hosts[4]));
-    assert_eq!(world.protection(4, 1), world.protection(0, 1), "both hosts learn it");
-}
-
-#[test]
 fn what_is_in_use_is_not_deleted_and_says_by_what() {
     let mut world = World::new();
     world.enable(1);
