@@ -5,10 +5,10 @@
 //! two documents the one unites that has of each part what was decided last. This module must
 //! never know who holds what.
 
-use farshore_protection::Life;
+use farshore_protection::{Life, Stage};
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, Document, HostDocument, Order, Protection, Version};
+use crate::{Body, Document, HostDocument, Intent, Order, Protection, Version};
 
 /// What is decided by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,11 +141,52 @@ fn course(body: &Protection) -> Option<Life> {
     body.life.as_ref().map(|life| Life { paused: false, ..life.clone() })
 }
 
-/// How far its life is: by the highest epoch that was issued, then by what people decided. A
-/// document of before has none of the second, and says nothing about it.
+/// How far its life is. A document of before tells only who owned the machine.
 fn how_far(body: &Protection) -> (u64, u64) {
-    let issued = body.life.as_ref().map_or(body.epoch.number, |life| life.issued.number);
-    (issued, body.life.as_ref().map_or(0, |life| life.version))
+    body.life.as_ref().map_or((body.epoch.number, 0), how_far_is)
+}
+
+/// By the highest epoch that was issued, then by what people decided.
+fn how_far_is(life: &Life) -> (u64, u64) {
+    (life.issued.number, life.version)
+}
+
+/// Whether a host that holds a document in a version may know something that the vault, whose own
+/// is of another one, does not. A version of an older term does not tell: the vault may have
+/// written its own anew before it heard of that.
+#[must_use]
+pub fn may_tell(own: Option<&Version>, held: &Version) -> bool {
+    let Some(own) = own else { return true };
+    match own.order_of(held) {
+        Order::Same => false,
+        Order::Older => own.term != held.term,
+        Order::Newer | Order::Conflict => true,
+    }
+}
+
+/// The life that a document tells of to a vault that knows another one, or none; a document of
+/// before there were lives tells who owns the machine, and whether it is paused.
+#[must_use]
+pub fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
+    if let Some(life) = &body.life {
+        // An end that its hosts never heard of, as they hold it now, is none: it goes on from there.
+        if let Some(ended) = known.filter(|known| known.stage == Stage::Disabled) {
+            let issued = if ended.issued.number > life.issued.number { ended.issued } else { life.issued };
+            let version = ended.version.max(life.version) + 1;
+            return Life { version, issued, ..life.clone() };
+        }
+        // What the vault has heard meanwhile may be further than what was ever written.
+        let further = known.filter(|known| how_far_is(known) > how_far_is(life));
+        return further.map_or_else(|| life.clone(), |known| Life { paused: life.paused, ..known.clone() });
+    }
+    let hosts = [body.source.host, body.target.host];
+    let life = Life::of_before(hosts, body.epoch, body.intent == Intent::Pause, false, true, None);
+    let issued = known.map(|known| known.issued).filter(|issued| issued.number > life.issued.number);
+    Life {
+        version: known.map_or(1, |known| known.version + 1),
+        issued: issued.unwrap_or(life.issued),
+        ..life
+    }
 }
 
 fn take(part: Part, into: &mut Body, from: &Body) {

@@ -145,6 +145,9 @@ pub struct MachineFacts {
     /// Whether Farshore brought it up here, and at which point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brought_up_at: Option<PointId>,
+    /// Whether it has a TPM, whose state is in no recovery point.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tpm: bool,
 }
 
 /// Steps in which is told what a disk takes, in bytes.

@@ -16,10 +16,14 @@ mod attacks;
 mod explore;
 #[path = "model/never.rs"]
 mod never;
+#[path = "model/page.rs"]
+mod page;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/settle.rs"]
 mod settle;
+#[path = "model/taken.rs"]
+mod taken;
 #[path = "model/vault.rs"]
 mod vault;
 #[path = "model/world.rs"]

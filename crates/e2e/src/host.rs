@@ -207,7 +207,7 @@ impl TestHost {
         while self.status().is_err() {
             if begun.elapsed() > AGENT_STARTS {
                 return Err(format!(
-                    "the agent of {} does not answer; see {}/agent.log",
+                    "waited in vain for the agent of {} to answer; see {}/agent.log",
                     self.name,
                     self.dir.display()
                 ));
@@ -226,7 +226,7 @@ impl TestHost {
         let begun = Instant::now();
         while !self.log().contains("hypervisor ready") {
             if begun.elapsed() > AGENT_STARTS {
-                return Err(format!("the agent of {} does not reach its hypervisor", self.name));
+                return Err(format!("waited in vain for the agent of {} to reach its hypervisor", self.name));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -290,7 +290,8 @@ impl TestHost {
     }
 
     /// Process ids of programs that name this host's directory.
-    fn pids(&self, program: &str) -> Vec<u32> {
+    #[must_use]
+    pub fn pids(&self, program: &str) -> Vec<u32> {
         let needle = self.dir.display().to_string();
         let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
         all.flatten()

@@ -8,6 +8,8 @@
 mod choices;
 #[path = "guests/daemon.rs"]
 mod daemon;
+#[path = "guests/ext4.rs"]
+mod ext4;
 #[path = "guests/failover.rs"]
 mod failover;
 #[path = "guests/flat.rs"]
@@ -40,5 +42,7 @@ mod scratch;
 mod site;
 #[path = "guests/small_disk.rs"]
 mod small_disk;
+#[path = "guests/tries.rs"]
+mod tries;
 #[path = "guests/vault.rs"]
 mod vault;

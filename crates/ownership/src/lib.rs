@@ -85,6 +85,9 @@ pub fn issue(known: &[Epoch], from: Option<&Epoch>, token: u128) -> Result<Epoch
         (Some(highest), Some(from)) if highest == *from && bug::is(Bug::IssuesAgain) => {
             Ok(Epoch { number: highest.number, token })
         }
+        (Some(highest), Some(_)) if bug::is(Bug::IssuesFromAny) => {
+            Ok(Epoch { number: highest.number + 1, token })
+        }
         (Some(highest), Some(from)) if highest == *from => Ok(Epoch { number: highest.number + 1, token }),
         (highest, _) => Err(Denied::Moved { held: highest.map_or(0, |e| e.number), expected }),
     }
@@ -184,6 +187,14 @@ impl Lineage {
     /// host under the same epoch is the vault's to say, and taken.
     pub fn hear(&mut self, epoch: &Epoch, owner: HostId) -> Heard {
         match self.epoch.order_of(epoch) {
+            EpochOrder::Older if bug::is(Bug::TakesLower) => {
+                *self = Lineage::new(self.machine, *epoch, owner);
+                Heard::Superseded
+            }
+            EpochOrder::Conflict if bug::is(Bug::TakesTwins) => {
+                *self = Lineage::new(self.machine, *epoch, owner);
+                Heard::Superseded
+            }
             EpochOrder::Older => Heard::Stale,
             EpochOrder::Same if self.owner == owner => Heard::Known,
             EpochOrder::Same => {
@@ -212,6 +223,7 @@ impl Lineage {
     pub fn may_write(&self, host: HostId, epoch: &Epoch) -> Result<(), Denied> {
         match self.epoch.order_of(epoch) {
             _ if self.conflict.is_some() => Err(Denied::Conflict { number: self.epoch.number }),
+            EpochOrder::Older if bug::is(Bug::LetsLowerWrite) => Ok(()),
             EpochOrder::Older => Err(Denied::Superseded { asked: epoch.number, held: self.epoch.number }),
             EpochOrder::Conflict => Err(Denied::Conflict { number: epoch.number }),
             EpochOrder::Same if self.owner != host => Err(Denied::NotOwner { epoch: self.epoch.number }),
@@ -224,9 +236,7 @@ impl Lineage {
     /// # Errors
     /// Why not.
     pub fn may_start(&self, me: HostId, occasion: Occasion) -> Result<(), Denied> {
-        if let Some(seal) = &self.seal
-            && !bug::is(Bug::StartsSealed)
-        {
+        if let Some(seal) = self.held_seal() {
             return Err(Denied::Sealed { next: seal.next.number });
         }
         if self.conflict.is_some() {
@@ -250,6 +260,13 @@ impl Lineage {
                 }
             },
         }
+    }
+
+    /// The seal by which this host does not run the machine any more, before the next owner has
+    /// refused it for good (R3).
+    #[must_use]
+    pub fn held_seal(&self) -> Option<Seal> {
+        self.seal.filter(|_| !bug::is(Bug::StartsSealed))
     }
 
     /// Hands the machine over, which is stopped for good at `last` (R3). The same hand-over
@@ -285,10 +302,11 @@ impl Lineage {
         if self.epoch == seal.next && self.owner == me {
             return Ok(());
         }
-        if self.refused.contains(&seal.next) || seal.next.number <= self.epoch.number {
+        let refused = self.refused.contains(&seal.next) && !bug::is(Bug::AcceptsRefused);
+        if refused || seal.next.number <= self.epoch.number {
             return Err(Denied::Superseded { asked: seal.next.number, held: self.epoch.number });
         }
-        if self.epoch != seal.epoch {
+        if self.epoch != seal.epoch && !bug::is(Bug::AcceptsAnySeal) {
             return Err(Denied::WrongSeal { seal: seal.epoch.number, held: self.epoch.number });
         }
         self.hear(&seal.next, me);

@@ -106,3 +106,37 @@ fn a_role_moved_to_another_host_of_the_site_keeps_its_epoch() {
     assert_eq!(held.may_write(A, &epoch(4, 1)), Err(Denied::NotOwner { epoch: 4 }));
     assert_eq!(held.may_write(B, &epoch(4, 1)), Ok(()));
 }
+
+/// What is so with the rule is not so without it.
+#[cfg(feature = "deliberate-bugs")]
+fn held_by(bug: Bug, is: impl Fn() -> bool) {
+    assert!(is(), "{bug:?}");
+    let _planted = bug::plant(bug);
+    assert!(!is(), "{bug:?} is not missed");
+}
+
+#[cfg(feature = "deliberate-bugs")]
+#[test]
+fn each_half_of_a_rule_that_is_taken_away_is_missed() {
+    let known = [epoch(5, 1), epoch(3, 1)];
+    held_by(Bug::IssuesFromAny, || issue(&known, Some(&epoch(3, 1)), 7).is_err());
+    held_by(Bug::IssuesAgain, || issue(&known, Some(&epoch(5, 1)), 7) == Ok(epoch(6, 7)));
+    held_by(Bug::TakesLower, || lineage(4, A).hear(&epoch(3, 1), B) == Heard::Stale);
+    held_by(Bug::TakesTwins, || lineage(4, A).hear(&epoch(4, 2), B) == Heard::Conflict);
+    held_by(Bug::LetsLowerWrite, || lineage(4, A).may_write(A, &epoch(3, 1)).is_err());
+    let seal = lineage(4, A).seal(A, last(), epoch(5, 2)).unwrap();
+    held_by(Bug::AcceptsRefused, || {
+        let mut new = lineage(4, A);
+        new.refuse(&seal.next).unwrap();
+        new.accept(B, &seal).is_err()
+    });
+    held_by(Bug::AcceptsAnySeal, || lineage(3, A).accept(B, &seal).is_err());
+    held_by(Bug::StartsSealed, || {
+        let mut old = lineage(4, A);
+        old.seal(A, last(), seal.next).unwrap();
+        old.may_start(A, Occasion::Ordered).is_err()
+    });
+    held_by(Bug::AsksNobody, || {
+        lineage(4, A).may_start(A, Occasion::Boot { nonce: 1, answer: None }).is_err()
+    });
+}

@@ -45,6 +45,16 @@ pub enum Bug {
     StartsUnasked,
     /// A machine is brought up without asking whether it runs on the other side.
     ProbesNobody,
+    /// An unplanned failover leaves a test failover open, for the owner of before.
+    KeepsDrill,
+    /// The copy of a test failover that no vault knows of any more stays for ever.
+    LosesDrills,
+    /// A test failover issues an epoch, as if it were a failover.
+    DrillOwns,
+    /// Cycles run while disks are flattened.
+    FlattensBeside,
+    /// Cycles run though replication is paused.
+    SendsPaused,
 }
 
 #[cfg(feature = "deliberate-bugs")]

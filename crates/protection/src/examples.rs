@@ -161,6 +161,7 @@ impl Life {
             (false, Event::DrillRuns),
             (false, Event::DrillOverdue),
             (false, Event::DrillGone),
+            (false, Event::DrillFound { host: self.target, order: 1, at: point(7) }),
             (true, Event::FlattenBegun),
             (true, Event::Flattened),
         ];

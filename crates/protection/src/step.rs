@@ -81,6 +81,16 @@ pub enum Event {
     DrillOverdue,
     /// Nothing of the drill is left.
     DrillGone,
+    /// A host has the copy of a drill of which this life knows nothing: it was ordered by a vault
+    /// that was lost before its word came here.
+    DrillFound {
+        /// The host.
+        host: HostId,
+        /// Number of its order.
+        order: u64,
+        /// At which point.
+        at: PointId,
+    },
     /// Flattening has begun, because its time has come.
     FlattenBegun,
     /// The machine's disks are its own.

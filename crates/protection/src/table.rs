@@ -118,6 +118,7 @@ const fn word(event: &Event) -> &'static str {
         Event::DrillRuns => "drill runs",
         Event::DrillOverdue => "drill overdue",
         Event::DrillGone => "drill gone",
+        Event::DrillFound { .. } => "drill found",
         Event::FlattenBegun => "time to flatten",
         Event::Flattened => "flattened",
         Event::Owned { .. } => "taken over on a host",

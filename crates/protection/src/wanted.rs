@@ -113,8 +113,9 @@ impl Life {
     #[must_use]
     pub fn wanted(&self) -> Wanted {
         let (source, target) = self.wants();
-        let flows =
-            self.replicates() && !self.paused && self.flat != Flat::Flattening && self.rival.is_none();
+        let paused = self.paused && !bug::is(Bug::SendsPaused);
+        let flattens = self.flat == Flat::Flattening && !bug::is(Bug::FlattensBeside);
+        let flows = self.replicates() && !paused && !flattens && self.rival.is_none();
         let flows = flows && !self.awaits_the_other();
         Wanted {
             epoch: self.epoch,

@@ -155,6 +155,7 @@ impl<'a> Look<'a> {
         self.source_host(source, row);
         let policy = self.policy(source, row);
         self.disks(row);
+        self.guest_state(row);
         let target = self.target(source, row);
         let (policy, target) = (policy?, target?);
         self.authentication(policy, source, target);

@@ -8,7 +8,7 @@ use std::{
 use farshore_control::report::{
     ALLOCATED_STEP, DiskFacts, HostFacts, Inventory, MachineFacts, Space, StorageClass,
 };
-use farshore_hypervisor::{Disk, Machine, NicSource};
+use farshore_hypervisor::{Disk, Machine, NicSource, definition};
 use farshore_types::Digest;
 
 use crate::{Agent, AgentError, commands};
@@ -75,7 +75,9 @@ fn machine_facts(
             why: line.why,
         }
     };
+    let tpm = definition::machine(&machine.definition).is_ok_and(|text| text.tpm);
     MachineFacts {
+        tpm,
         id: machine.id,
         power: commands::power(&machine.power),
         networks: machine.nics.iter().map(|nic| network(&nic.source)).collect(),

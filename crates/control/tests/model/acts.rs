@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use farshore_control::{Verdict, ownership::Lineage};
 use farshore_protection::{
-    BroughtUp, Choice, Operation, Want,
+    BroughtUp, Choice, DrillPhase, Operation, Want,
     fence::{self, Answered, AtBoot, Do, Fence, Here, Probe, Voice},
 };
 use farshore_types::{Epoch, PointId, PointRef, RootDigest};
 
 use crate::{
     vault::{Vault, takes},
-    world::{Left, World, host, place},
+    world::{Left, Pull, World, host, place},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) enum Act {
     },
     /// An agent does the next thing.
     Next(usize),
+    /// An agent sees to what goes beside the machine: the copy of a test failover, flattening.
+    Beside(usize),
     /// An agent sends its seal to the other one.
     Send(usize),
     /// A cycle of an agent reaches the other one.
@@ -72,35 +74,19 @@ pub(crate) enum Act {
 
 use Act::*;
 
-/// What people order in the model.
-pub(crate) const ORDERS: [Operation; 12] = [
-    Operation::PlannedFailover,
-    Operation::UnplannedFailover,
-    Operation::Complete,
-    Operation::Abort,
-    Operation::TakeBack,
-    Operation::Cancel,
-    Operation::Commit,
-    Operation::Reverse,
-    Operation::Failback,
-    Operation::ChangePoint,
-    Operation::Disable,
-    Operation::Enable,
-];
-
 /// Everything that might happen.
 pub(crate) fn all() -> Vec<Act> {
     let mut acts = vec![Cut, Mend];
     for at in 0..2 {
         acts.extend([Pull(at), Tell(at), Next(at), Send(at), Cycle(at), Write(at), Crash(at), Boot(at)]);
         acts.extend([Restart(at), Stale(at), Lose(at), Wait(at), Backup(at), Restore(at), Promote(at)]);
-        acts.extend([Override(at), Alone { at, force: false }, Alone { at, force: true }]);
+        acts.extend([Beside(at), Override(at), Alone { at, force: false }, Alone { at, force: true }]);
         for other in 0..2 {
             acts.extend([Fetch { site: at, vault: other }, Hear { vault: at, site: other }]);
-            let operation = Operation::DeclareWinner;
-            acts.push(Order { vault: at, operation, winner: other });
         }
-        acts.extend(ORDERS.map(|operation| Order { vault: at, operation, winner: 0 }));
+        // Of the winner both are tried: who that is, is said by nothing else.
+        acts.extend(Operation::ALL.map(|operation| Order { vault: at, operation, winner: 0 }));
+        acts.push(Order { vault: at, operation: Operation::DeclareWinner, winner: 1 });
     }
     acts
 }
@@ -117,6 +103,7 @@ pub(crate) fn apply(world: &World, act: Act) -> Option<World> {
         Tell(at) => next.tell(at),
         Hear { vault, site } => next.hear(vault, site),
         Next(at) => next.act(at),
+        Beside(at) => next.beside(at),
         Send(at) => next.send(at),
         Cycle(at) => next.cycle(at),
         Write(at) => next.left.take(|left| &mut left.writes) && next.write(at),
@@ -152,7 +139,7 @@ pub(crate) fn apply(world: &World, act: Act) -> Option<World> {
 fn may(world: &World, act: Act) -> bool {
     let Left { orders, faults, writes, alone } = world.left;
     match act {
-        Pull(at) | Tell(at) | Next(at) => world.agents[at].up,
+        Pull(at) | Tell(at) | Next(at) | Beside(at) => world.agents[at].up,
         Send(at) => world.agents[at].lineage.seal.is_some() && world.talk(),
         Cycle(at) => world.agents[at].runs && world.talk(),
         Write(at) => writes > 0 && world.agents[at].runs,
@@ -167,7 +154,10 @@ fn may(world: &World, act: Act) -> bool {
         Promote(at) => faults > 0 && world.vaults[at].is_none(),
         Backup(at) => world.backup.is_none() && world.vaults[at].is_some(),
         Wait(at) => world.vaults[at].as_ref().is_some_and(|vault| !vault.waited && !vault.learned),
-        Order { vault, .. } => orders > 0 && world.vaults[vault].is_some(),
+        Order { vault: at, operation, .. } => {
+            let judge = |vault: &Vault| vault.may_be_ordered(operation, world.heard_by(at));
+            orders > 0 && world.vaults[at].as_ref().is_some_and(judge)
+        }
         Fetch { site, vault } | Hear { site, vault } => {
             world.vaults[vault].is_some() && world.reach(site, vault)
         }
@@ -281,7 +271,7 @@ impl World {
                 }
                 self.agents[at].lineage.unseal(&next).unwrap();
             }
-            Do::ShutDown { .. } | Do::Fence(_) => agent.runs = false,
+            Do::ShutDown { .. } | Do::Fence(_) => agent.is_off(),
             Do::SendRest => return self.replicate(at) || looked,
             Do::Seal(next) => {
                 let number = u64::from(agent.disk.unwrap_or(0));
@@ -304,6 +294,7 @@ impl World {
                 }
             }
             Do::Accept(seal) => {
+                agent.before_the_fsync();
                 agent.lineage.accept(me, &seal).unwrap();
                 agent.is_told();
                 // After a last cycle that is what starts; else the disks are as they were left.
@@ -419,6 +410,30 @@ impl World {
         there.newest = disk;
         there.points.extend(disk);
         self.agents[at].acked = disk;
+        self.agents[at].synced = self.agents[at].doc.as_ref().map(|doc| (epoch, doc.life.copying));
+        true
+    }
+
+    /// What goes beside the machine, as the agent's `life/drill` and `life/flatten` have it.
+    fn beside(&mut self, at: usize) -> bool {
+        let Some(wanted) = self.agents[at].doc.as_ref().map(|doc| doc.wanted()) else { return false };
+        let (agent, me) = (&mut self.agents[at], host(at));
+        agent.copy = match (&wanted.drill, agent.copy) {
+            (Some(drill), Some(order)) if drill.phase == DrillPhase::CleaningUp || drill.order != order => {
+                None
+            }
+            (Some(drill), None) if drill.phase != DrillPhase::CleaningUp && wanted.other == me => {
+                agent.newest.and(Some(drill.order))
+            }
+            // Where its protection has ended, it is removed.
+            (_, copy) => copy.filter(|_| wanted.of(me) != Want::Nothing),
+        };
+        let flattens = wanted.flatten && wanted.owner == me && agent.runs;
+        agent.pull = match (flattens, agent.pull) {
+            (false, _) => Pull::None,
+            (true, Pull::None) => Pull::Runs,
+            (true, _) => Pull::Done,
+        };
         true
     }
 
@@ -431,7 +446,9 @@ impl World {
 
     fn crash(&mut self, at: usize) -> bool {
         let agent = &mut self.agents[at];
-        (agent.up, agent.runs, agent.fresh, agent.seal_in) = (false, false, false, None);
+        (agent.up, agent.fresh, agent.seal_in) = (false, false, None);
+        agent.is_off();
+        agent.reads_its_ledger();
         true
     }
 
@@ -446,6 +463,7 @@ impl World {
     fn restart(&mut self, at: usize) -> bool {
         let agent = &mut self.agents[at];
         (agent.fresh, agent.seal_in) = (false, None);
+        agent.reads_its_ledger();
         true
     }
 
@@ -497,6 +515,7 @@ impl World {
         }
         let heard: Vec<Epoch> = highest.into_iter().chain(agent.seal_in.map(|seal| seal.next)).collect();
         let Ok(epoch) = fence::break_glass(&agent.lineage, &heard, probe, force, token) else { return false };
+        agent.before_the_fsync();
         agent.hear(&epoch, host(at));
         // Who answers is told of it, and keeps that, before anything is brought up.
         if probe != Probe::Silent {
@@ -514,9 +533,14 @@ impl World {
         asks && self.ask_witness(at, true)
     }
 
+    /// Of which hosts a vault hears now.
+    fn heard_by(&self, vault: usize) -> [bool; 2] {
+        [0, 1].map(|at| self.reach(vault, at) && self.agents[at].up)
+    }
+
     pub(crate) fn order(&mut self, vault: usize, operation: Operation, winner: usize) -> bool {
         let token = self.token();
-        let reach = [0, 1].map(|at| self.reach(vault, at) && self.agents[at].up);
+        let reach = self.heard_by(vault);
         let Some(vault) = &mut self.vaults[vault] else { return false };
         let done = vault.order(operation, winner, token, reach).is_ok();
         self.ghost.confirmed |= done && !operation.is_orderly();

@@ -1,6 +1,6 @@
 //! What must never be, looked at after every step.
 
-use farshore_protection::fence::Do;
+use farshore_protection::{Flat, Operation, fence::Do};
 use farshore_types::EpochOrder;
 
 use crate::{acts::Act, world::World};
@@ -14,6 +14,10 @@ pub(crate) fn fault(before: &World, act: Act, after: &World) -> Option<String> {
         .or_else(|| lost_by_a_planned_failover(before, after))
         .or_else(|| stopped_for_nothing(before, act, after))
         .or_else(|| epoch_of_two(after))
+        .or_else(|| forgotten(before, after))
+        .or_else(|| sent_though_not_wanted(before, act, after))
+        .or_else(|| owned_by_what_goes_beside(before, act, after))
+        .or_else(|| not_superseded(act, after))
 }
 
 /// By orderly operations the machine never runs on both sides.
@@ -120,4 +124,52 @@ fn epoch_of_two(after: &World) -> Option<String> {
     let [first, second] = [&after.agents[0].lineage, &after.agents[1].lineage];
     let same = first.epoch == second.epoch && first.owner != second.owner;
     same.then(|| format!("epoch {} has two owners", first.epoch.number))
+}
+
+/// What a host knows of who owns the machine never goes back (R2).
+fn forgotten(before: &World, after: &World) -> Option<String> {
+    let back = |at: &usize| before.epoch(*at).number > after.epoch(*at).number;
+    let at = (0..2).find(back)?;
+    Some(format!("host {at} has forgotten epoch {}", before.epoch(at).number))
+}
+
+/// Nothing is replicated while it is paused, nor while disks are flattened.
+fn sent_though_not_wanted(before: &World, act: Act, after: &World) -> Option<String> {
+    let Act::Cycle(at) = act else { return None };
+    let sent = before.agents[at].synced != after.agents[at].synced
+        || before.agents[1 - at].newest != after.agents[1 - at].newest;
+    let life = &before.agents[at].doc.as_ref()?.life;
+    if !sent || before.epoch(at) != life.epoch {
+        return None;
+    }
+    let flattens = (life.flat == Flat::Flattening).then(|| format!("host {at} has sent while it flattens"));
+    flattens.or_else(|| life.paused.then(|| format!("host {at} has sent though replication is paused")))
+}
+
+/// Pauses, comparisons, test failovers and flattening are nothing to who owns the machine.
+fn owned_by_what_goes_beside(before: &World, act: Act, after: &World) -> Option<String> {
+    let Act::Order { vault, operation, .. } = act else { return None };
+    let beside = matches!(
+        operation,
+        Operation::Pause
+            | Operation::Resume
+            | Operation::Resync
+            | Operation::TestFailover
+            | Operation::CleanUp
+            | Operation::Flatten
+            | Operation::StopFlatten
+    );
+    let of = |world: &World| {
+        let life = &world.vaults[vault].as_ref()?.life;
+        Some((life.hosts(), life.epoch, life.issued, life.stage.clone(), life.version))
+    };
+    (beside && of(before) != of(after)).then(|| format!("'{}' has changed the owner", operation.name()))
+}
+
+/// An unplanned failover ends whatever was under way beside the machine.
+fn not_superseded(act: Act, after: &World) -> Option<String> {
+    let Act::Order { vault, operation: Operation::UnplannedFailover, .. } = act else { return None };
+    let life = &after.vaults[vault].as_ref()?.life;
+    let beside = life.has_open_drill() || life.flat == Flat::Flattening;
+    beside.then(|| "an unplanned failover has left what goes beside the machine".to_owned())
 }

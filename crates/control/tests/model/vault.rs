@@ -1,24 +1,30 @@
 //! The vault of the model: a life, documents made of it, and learning first.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use farshore_control::{
     Body, Compression, Document, Endpoint, Holder, InitialCopy, Intent, KeepPoints, Key, Learning, Order,
-    Protection, Settings, Term, Verdict, Version, Wire, learning::LEARN_MS,
+    Protection, Settings, Term, Verdict, Version, Wire, decided, learning::LEARN_MS,
 };
 use farshore_protection::{
-    Facts, Input, Life, Operation, Order as Ordered, Reason, Report, Said, Seen, Speaks,
+    Copying, DrillPhase, Event, Facts, Flat, Input, Life, Operation, Order as Ordered, Reason, Report, Said,
+    Seen, Speaks, Stage,
 };
-use farshore_types::{Epoch, HostId, VaultId};
+use farshore_types::{Epoch, EpochOrder, HostId, PointId, VaultId};
 use uuid::Uuid;
 
 use crate::world::{Doc, MACHINE, Told, host, place};
+
+/// The point of a drill, of which nothing is asked here.
+const POINT: PointId = PointId { epoch: 1, number: 1 };
 
 /// What is in a backup or a warm copy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kept {
     pub(crate) version: Version,
     pub(crate) life: Life,
+    pub(crate) doc: Option<Arc<Doc>>,
+    pub(crate) known: (Epoch, HostId),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +32,11 @@ pub(crate) struct Vault {
     /// Durable.
     pub(crate) life: Life,
     pub(crate) version: Version,
-    published: Option<Arc<Doc>>,
+    pub(crate) doc: Option<Arc<Doc>>,
+    /// Whether that is of before, or was learned: it is written anew before anybody gets it.
+    of_before: bool,
+    /// The highest epoch that it has heard of, and whose that is.
+    known: (Epoch, HostId),
     heard: [bool; 2],
     pub(crate) learned: bool,
     pub(crate) superseded: bool,
@@ -42,20 +52,24 @@ fn term(number: u64, vault: u128) -> Term {
 impl Vault {
     pub(crate) fn begin(life: Life) -> Vault {
         let version = Version { term: term(1, 1), generation: 0 };
-        let told = [None, None];
         let (heard, learned, superseded, waited) = ([true; 2], true, false, false);
-        Vault { life, version, published: None, heard, learned, superseded, waited, told }
+        let (known, told) = ((life.epoch, life.source), [None, None]);
+        let (doc, of_before) = (None, false);
+        Vault { life, version, doc, of_before, known, heard, learned, superseded, waited, told }
     }
 
     /// Promoted or restored: another vault, of a higher term, which learns first (R6).
     pub(crate) fn again(kept: &Kept, id: u128) -> Vault {
         let term = term(kept.version.term.number + 1, id);
         let version = Version { term, generation: kept.version.generation };
-        Vault { version, heard: [false; 2], learned: false, ..Vault::begin(kept.life.clone()) }
+        let (doc, of_before, known) = (kept.doc.clone(), true, kept.known);
+        let (heard, learned) = ([false; 2], false);
+        Vault { version, doc, of_before, known, heard, learned, ..Vault::begin(kept.life.clone()) }
     }
 
     pub(crate) fn kept(&self) -> Kept {
-        Kept { version: self.version, life: self.life.clone() }
+        let (version, life, doc) = (self.version, self.life.clone(), self.doc.clone());
+        Kept { version, life, doc, known: self.known }
     }
 
     fn learning(&self) -> Learning {
@@ -79,11 +93,17 @@ impl Vault {
             return None;
         }
         self.learned = true;
-        if self.published.as_ref().is_none_or(|doc| doc.life != self.life) {
+        let newest = |doc: &Arc<Doc>| doc.version.term == self.version.term && doc.life == self.life;
+        if self.of_before || !self.doc.as_ref().is_some_and(newest) {
             self.version = self.version.next(self.version.term);
-            self.published = Some(Arc::new(Doc { version: self.version, life: self.life.clone() }));
+            let mut new = Doc::new(self.version, self.life.clone(), BTreeMap::new());
+            if let Some(before) = &self.doc {
+                let decided = document(&new).after(&document(before)).decided;
+                new = Doc::new(new.version, new.life, decided);
+            }
+            (self.doc, self.of_before) = (Some(Arc::new(new)), false);
         }
-        self.published.clone()
+        self.doc.clone()
     }
 
     /// What a host of a site is given.
@@ -104,15 +124,48 @@ impl Vault {
             self.learns(told);
             self.heard[at] = true;
         }
+        if self.known.0.order_of(&told.lineage.epoch) == EpochOrder::Newer {
+            self.known = (told.lineage.epoch, told.lineage.owner);
+        }
         self.told[at] = Some(Arc::clone(told));
         let other = self.told[1 - at].clone().map(|told| self.said(1 - at, &told));
         let said = self.said(at, told);
         for event in self.life.news_of(&said, other.as_ref()) {
-            let report = Report { epoch: told.lineage.epoch, event };
-            let facts = self.facts([true; 2]);
-            self.life = self.life.step(&Input::Report(report), &facts).unwrap().life;
+            self.happens(Report { epoch: told.lineage.epoch, event });
+        }
+        for event in self.beside(at, told).into_iter().flatten() {
+            self.happens(Report { epoch: self.life.epoch, event });
         }
         self.publish();
+    }
+
+    fn happens(&mut self, report: Report) {
+        self.life = self.life.hear(&report).life;
+    }
+
+    /// What a host says of what goes beside the machine: cycles, the copy of a test failover, disks
+    /// that are flattened.
+    fn beside(&self, at: usize, told: &Told) -> [Option<Event>; 3] {
+        let (life, me) = (&self.life, host(at));
+        let current = self.said(at, told).current;
+        let synced = me == life.source && told.synced == Some((life.epoch, life.copying));
+        let copying = match life.copying {
+            Copying::Seeding if synced => Some(Event::FirstPoint),
+            Copying::Resync if synced => Some(Event::Resynced),
+            _ => None,
+        };
+        let drill = match (&life.drill, told.copy) {
+            _ if !current => None,
+            (None, Some(order)) => Some(Event::DrillFound { host: me, order, at: POINT }),
+            (Some(drill), copy) if drill.host == Some(me) => match (drill.phase, copy == Some(drill.order)) {
+                (DrillPhase::Opening, true) => Some(Event::DrillRuns),
+                (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),
+                _ => None,
+            },
+            _ => None,
+        };
+        let flat = life.flat == Flat::Flattening && me == life.source && current && told.flat;
+        [copying, drill, flat.then_some(Event::Flattened)]
     }
 
     pub(crate) fn hears_term(&mut self, heard: Term) {
@@ -126,12 +179,39 @@ impl Vault {
         }
     }
 
-    /// A newer document that a host holds beats what this vault knows.
+    /// What was decided last counts, of each part of the document: this vault's own word, or what
+    /// a host that speaks to it for the first time holds. As `vault/core/adopt` has it.
     fn learns(&mut self, told: &Told) {
-        let Some(doc) = &told.doc else { return };
-        if doc.version.generation > self.version.generation && self.published.is_none() {
-            self.life = doc.life.clone();
-            self.version.generation = doc.version.generation;
+        let Some(theirs) = &told.doc else { return };
+        let own = self.doc.as_deref().map(document);
+        if !decided::may_tell(own.as_ref().map(|own| &own.version), &theirs.version) {
+            return;
+        }
+        let theirs = document(theirs);
+        let united = own.as_ref().map_or_else(|| theirs.clone(), |own| own.united(&theirs));
+        let known = own.as_ref().is_some_and(|own| own.body == united.body);
+        if known && own.is_some_and(|own| own.is_decided_as(&united)) {
+            return;
+        }
+        if !known {
+            self.adopts(&united.body);
+        }
+        let (version, decided, life) = (united.version, united.decided, self.life.clone());
+        self.version.generation = version.generation;
+        (self.doc, self.of_before) = (Some(Arc::new(Doc::new(version, life, decided))), true);
+    }
+
+    fn adopts(&mut self, body: &Body) {
+        let Body::Protection(body) = body else {
+            self.life = self.life.ended();
+            return;
+        };
+        self.life = decided::learned_life(body, Some(&self.life));
+        // What was written before the owner changed does not change it back (rule R2).
+        let (epoch, owner) = self.known;
+        if epoch.number > self.life.epoch.number {
+            let event = Event::Owned { epoch, owner, alone: false, twice: false };
+            self.happens(Report { epoch: self.life.epoch, event });
         }
     }
 
@@ -141,10 +221,11 @@ impl Vault {
             lineage: told.lineage.clone(),
             runs: told.runs,
             brought_up: told.brought_up,
-            current: told
+            current: self
                 .doc
                 .as_ref()
-                .is_some_and(|doc| doc.version == self.version && doc.life == self.life),
+                .filter(|newest| newest.life == self.life)
+                .is_some_and(|newest| told.doc.as_ref().is_some_and(|doc| doc.version == newest.version)),
             cannot_run: None,
             adopted: told.adopted.then_some(true),
         }
@@ -158,7 +239,8 @@ impl Vault {
         };
         let target = self.told[place(self.life.target)].as_ref();
         let epochs = |told: &Told| [Some(told.lineage.epoch), told.lineage.conflict];
-        let known: Vec<Epoch> = self.told.iter().flatten().flat_map(|told| epochs(told)).flatten().collect();
+        let told = self.told.iter().flatten().flat_map(|told| epochs(told)).flatten();
+        let known: Vec<Epoch> = told.chain([self.known.0]).collect();
         Facts {
             speaks: match (self.superseded, self.may_issue()) {
                 (true, _) => Speaks::Superseded,
@@ -171,6 +253,11 @@ impl Vault {
             not_current: None,
             known,
         }
+    }
+
+    /// Whether an operation is allowed, looked at before a world is copied for it.
+    pub(crate) fn may_be_ordered(&self, operation: Operation, reach: [bool; 2]) -> bool {
+        self.life.judge(&self.facts(reach), operation).is_allowed()
     }
 
     pub(crate) fn order(
@@ -215,6 +302,12 @@ fn document(doc: &Doc) -> Document {
         bandwidth_windows: Vec::new(),
         resync_window: None,
     };
+    let hosts = [wanted.owner, wanted.other].into();
+    if doc.life.stage == Stage::Disabled {
+        let body = Body::Removed { why: String::new(), owner: Some((wanted.epoch, wanted.owner)) };
+        let ended = Document::new(Key::Protection(MACHINE), doc.version, hosts, body);
+        return Document { decided: doc.decided.clone(), ..ended };
+    }
     let body = Protection {
         machine: MACHINE,
         name: String::new(),
@@ -233,10 +326,7 @@ fn document(doc: &Doc) -> Document {
         twin: None,
         life: Some(doc.life.clone()),
     };
-    Document::new(
-        Key::Protection(MACHINE),
-        doc.version,
-        [wanted.owner, wanted.other].into(),
-        Body::Protection(Box::new(body)),
-    )
+    let body = Body::Protection(Box::new(body));
+    let document = Document::new(Key::Protection(MACHINE), doc.version, hosts, body);
+    Document { decided: doc.decided.clone(), ..document }
 }

@@ -1,12 +1,17 @@
 //! The world: what is durable, what is only in memory, and what is on its way.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use farshore_control::{
-    Version,
+    Part, Version,
     ownership::{Heard, Lineage, Seal},
 };
-use farshore_protection::{BroughtUp, Life, Wanted, fence::Boots};
+use farshore_protection::{BroughtUp, Copying, Life, Wanted, fence::Boots};
 use farshore_types::{Epoch, HostId, MachineId};
 use uuid::Uuid;
 
@@ -23,13 +28,37 @@ pub(crate) fn place(of: HostId) -> usize {
 }
 
 /// A document: the life itself, of which each host reads what is wanted of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doc {
+    /// What it is told from others by: it never changes, and is in a world many times.
+    key: u64,
     pub(crate) version: Version,
     pub(crate) life: Life,
+    /// Since when each part of it is as it is.
+    pub(crate) decided: BTreeMap<Part, Version>,
+}
+
+impl Hash for Doc {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.key);
+    }
+}
+
+/// How far a pull is by which the machine gets disks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pull {
+    None,
+    Runs,
+    Done,
 }
 
 impl Doc {
+    pub(crate) fn new(version: Version, life: Life, decided: BTreeMap<Part, Version>) -> Doc {
+        let mut hasher = DefaultHasher::new();
+        (version, &life, &decided).hash(&mut hasher);
+        Doc { key: hasher.finish(), version, life, decided }
+    }
+
     pub(crate) fn wanted(&self) -> Wanted {
         self.life.wanted()
     }
@@ -52,6 +81,13 @@ pub(crate) struct Agent {
     pub(crate) boots: Boots<u8>,
     /// What the other host has acknowledged.
     pub(crate) acked: Option<u32>,
+    /// How replication stood, by which epoch, when a cycle arrived there last.
+    pub(crate) synced: Option<(Epoch, Copying)>,
+    /// The order of the test failover whose copy is here. Never the machine.
+    pub(crate) copy: Option<u64>,
+    pub(crate) pull: Pull,
+    /// What a crash brings back: nothing, but where the rule of the fsync is taken away.
+    pub(crate) unsynced: Option<Lineage>,
     /// In memory.
     pub(crate) up: bool,
     pub(crate) runs: bool,
@@ -72,6 +108,9 @@ pub(crate) struct Told {
     pub(crate) brought_up: Option<BroughtUp>,
     pub(crate) adopted: bool,
     pub(crate) whole_point: bool,
+    pub(crate) synced: Option<(Epoch, Copying)>,
+    pub(crate) copy: Option<u64>,
+    pub(crate) flat: bool,
     pub(crate) doc: Option<Arc<Doc>>,
 }
 
@@ -135,6 +174,10 @@ impl World {
             adopted: None,
             boots: Boots::default(),
             acked: (at == 0).then_some(1),
+            synced: None,
+            copy: None,
+            pull: Pull::None,
+            unsynced: None,
             up: true,
             runs: at == 0,
             boot: 0,
@@ -181,12 +224,50 @@ impl World {
     }
 }
 
+/// A rule of the agent's own, taken away on purpose: its epoch is not durable when it acts by it,
+/// and what has run on by then is forgotten with the next start of the agent (R2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    ActsUnsynced,
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+/// Does something with a bug switched on.
+pub(crate) fn with_bug<T>(bug: Bug, what: impl FnOnce() -> T) -> T {
+    ACTIVE.set(Some(bug));
+    let done = what();
+    ACTIVE.set(None);
+    done
+}
+
 impl Agent {
+    /// What would be on its disk, if it acted before that is durable.
+    pub(crate) fn before_the_fsync(&mut self) {
+        if ACTIVE.get() == Some(Bug::ActsUnsynced) {
+            self.unsynced = Some(self.lineage.clone());
+        }
+    }
+
+    /// An agent that is started knows what is on its disk.
+    pub(crate) fn reads_its_ledger(&mut self) {
+        if let Some(lineage) = self.unsynced.take() {
+            self.lineage = lineage;
+        }
+    }
+
     /// Takes notice of an epoch, from wherever, as the ledger does.
     pub(crate) fn hear(&mut self, epoch: &Epoch, owner: HostId) {
         if self.lineage.hear(epoch, owner) == Heard::Superseded {
             self.is_told();
         }
+    }
+
+    /// The machine is off; what was done to its disks while it ran has gone with it.
+    pub(crate) fn is_off(&mut self) {
+        (self.runs, self.pull) = (false, Pull::None);
     }
 
     /// In this boot it is known whose the machine is.
@@ -202,6 +283,9 @@ impl Agent {
             brought_up: self.brought_up,
             adopted: self.adopted == Some(self.lineage.epoch),
             whole_point: self.newest.is_some() || self.disk.is_some(),
+            synced: self.synced,
+            copy: self.copy,
+            flat: self.pull == Pull::Done,
             doc: self.doc.clone(),
         }
     }

@@ -78,6 +78,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // Their bridges would outlive it, and be in the way of the next one.
+        for network in self.virsh(&["net-list", "--name"]).unwrap_or_default().split_whitespace() {
+            let _ = self.virsh(&["net-destroy", network]);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -25,19 +25,21 @@ const BURNED: [&str; 3] = ["vault", "east", "home"];
 pub(crate) struct Operated {
     pub(crate) site: Site,
     pub(crate) above: Plane,
-    /// Where each part lives in a network of its own; none where this system does not let it.
-    pub(crate) net: Option<Net>,
+    /// Where each part lives in a network of its own.
+    pub(crate) net: Net,
 }
 
 impl Operated {
     pub(crate) fn new() -> Operated {
-        let mut site = Site::new(Load { write_kib_per_second: 128, ..Load::default() });
+        Operated::of(Site::new(Load { write_kib_per_second: 128, ..Load::default() }))
+    }
+
+    /// The same, with a guest of one's own.
+    pub(crate) fn of(mut site: Site) -> Operated {
         let net = Net::new();
-        if let Some(net) = &net {
-            site.home.live_in(&net.namespace("home"), &Net::address("home")).unwrap();
-            site.away.live_in(&net.namespace("away"), &Net::address("away")).unwrap();
-        }
-        let above = above_at(&site, net.as_ref().map(Net::places).unwrap_or_default());
+        site.home.live_in(&net.namespace("home"), &Net::address("home")).unwrap();
+        site.away.live_in(&net.namespace("away"), &Net::address("away")).unwrap();
+        let above = above_at(&site, net.places());
         site.start_guest();
         for host in [&mut site.home, &mut site.away] {
             host.configure_more("shutdown_deadline = '120s'\n").unwrap();
@@ -81,12 +83,44 @@ impl Operated {
         verdict
     }
 
+    /// `those` are cut off, home among them; there the guest writes on, and dies with its host, as by
+    /// a power cut. Gives the newest record that it has told of.
+    pub(crate) fn home_burns(&mut self, those: &[&str]) -> u64 {
+        self.site.until_guest_goes_on();
+        self.net.cut_off(those);
+        self.site.until_guest_goes_on();
+        let known = self.site.last_known();
+        self.site.home.kill_agent();
+        let _ = self.site.home.kill_machines();
+        known
+    }
+
+    /// Fails over unplanned after a disaster. What is lost is exactly what is told before it is
+    /// confirmed: the guest comes up at the point of that age, with all that this point has and
+    /// nothing more, and `known`, the last that it told of before, is gone.
+    pub(crate) fn fails_over(&self, known: u64) {
+        let failover = ["protection", "failover", MACHINE, "--unplanned"];
+        let refused = wait("the vault to have learned", || {
+            let newest = self.site.points().last()?.id.to_string();
+            let said = self.above.operate(&failover).unwrap_err();
+            (!said.contains("learning") && said.contains(&newest)).then_some(said)
+        });
+        assert!(refused.contains("--accept-data-loss"), "what is lost is told first: {refused}");
+        let (secs, told) = self.loss_told(&refused);
+        let last = last_of(&self.site, &told);
+        let confirmed = ["--accept-data-loss", "--accept-may-still-run"];
+        let ordered = Instant::now();
+        let verdict = self.verdict_of(&[&failover[..], &confirmed].concat());
+        println!("{secs} s were told, from the order to the verdict: {:?}", ordered.elapsed());
+        assert_eq!(self.shown()["details"]["brought_up_at"], told.id.to_string(), "the point that was told");
+        assert_eq!(verdict.last, last, "what it has is what that point has");
+        assert!(known > last, "something is lost: {known} was written, {secs} s were told");
+    }
+
     fn verdict_of(&self, args: &[&str]) -> Verdict {
         let boots = self.site.verdicts().len();
         self.order(args);
-        let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
-        assert!(verdict.is_good() && verdict.last > 0, "{args:?}: {verdict}");
-        verdict
+        self.site.verdict_after(boots)
     }
 
     /// The loss that a refusal tells of, in seconds, and its point; they are true.
@@ -135,39 +169,17 @@ fn a_guest_goes_there_and_home_and_survives_the_loss_of_the_vault_s_site_by_one_
         (behind < 5_000).then_some(())
     });
     // Cut off first, then killed: what is written in between is what is lost.
-    all.site.until_guest_goes_on();
-    if let Some(net) = &all.net {
-        net.cut_off(&BURNED);
-    }
-    all.site.until_guest_goes_on();
-    let known = all.site.last_known();
+    let known = all.home_burns(&BURNED);
     all.above.kill_all();
-    all.site.home.kill_agent();
-    let _ = all.site.home.kill_machines();
     all.above.start("west", &["site", "serve"]).unwrap();
     let lost = Instant::now();
     all.above.promote("west", "promoted").unwrap();
-    let failover = ["protection", "failover", MACHINE, "--unplanned"];
-    let refused = wait("the vault to have learned", || {
-        let said = all.above.operate(&failover).unwrap_err();
-        (!said.contains("learning")).then_some(said)
-    });
-    assert!(refused.contains("--accept-data-loss"), "what is lost is told first: {refused}");
-    let (secs, told) = all.loss_told(&refused);
-    let last = last_of(&all.site, &told);
-    let ordered = Instant::now();
-    let verdict =
-        all.verdict_of(&[&failover[..], &["--accept-data-loss", "--accept-may-still-run"]].concat());
-    println!("from the loss: {:?}, from the order to the verdict: {:?}", lost.elapsed(), ordered.elapsed());
-    assert_eq!(all.shown()["details"]["brought_up_at"], told.id.to_string(), "the point that was told");
-    assert_eq!(verdict.last, last, "what it has is what that point has");
-    assert!(known > last, "something is lost: {known} was written, {secs} s were told");
+    all.fails_over(known);
+    println!("from the loss: {:?}", lost.elapsed());
     all.order(&["protection", "commit", MACHINE]);
 
     // What burned comes back: the old primary does not start, and what differs leads home.
-    if let Some(net) = &all.net {
-        net.join_again(&BURNED);
-    }
+    all.net.join_again(&BURNED);
     all.site.home.start_agent().unwrap();
     all.above.start("east", &["site", "serve"]).unwrap();
     wait("east to follow the promoted vault", || {

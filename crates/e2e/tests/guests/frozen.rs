@@ -7,15 +7,16 @@ use std::{
     io::Write,
     os::unix::net::UnixStream,
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
 use farshore_agent::control::{Exported, PointLine};
-use farshore_e2e::host::run;
 use farshore_types::Consistency;
 
-use crate::site::{MACHINE, Site, wait};
+use crate::{
+    ext4::{file_of, root_of, tool},
+    site::{MACHINE, Site, wait},
+};
 
 /// Tries whose freeze is measured.
 const MEASURED: usize = 8;
@@ -24,8 +25,6 @@ const MEASURED: usize = 8;
 const MEDIAN_MS: u64 = 1000;
 /// How long a guest that stands frozen is watched before that is believed.
 const STANDS: Duration = Duration::from_secs(3);
-/// Where the root file system begins on the first disk, in MiB.
-const ROOT_AT_MIB: u64 = 1;
 
 /// What a point's file systems are, by stock tools.
 #[derive(Debug)]
@@ -42,41 +41,28 @@ struct Found {
     open: bool,
 }
 
-/// Runs one of ext4's own tools; its exit code, and all that it said.
-fn tool(name: &str, args: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(format!("/sbin/{name}")).args(args).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
-}
-
-fn exported(site: &Site, point: &PointLine) -> Option<(tempfile::TempDir, [String; 2])> {
+fn exported(site: &Site, point: &PointLine) -> Option<(tempfile::TempDir, [PathBuf; 2])> {
     let out = tempfile::tempdir_in(site.dir.path()).unwrap();
     let (id, to) = (point.id.to_string(), out.path().display().to_string());
     let args = ["export", MACHINE, "--point", &id, "--to", &to, "--format", "raw"];
     let done: Exported = site.away.command(&args).ok()?;
-    let path = |at: usize| done.disks[at].path.display().to_string();
-    let root = out.path().join("root").display().to_string();
-    let cut = [format!("if={}", path(0)), format!("of={root}"), format!("skip={ROOT_AT_MIB}")];
-    run(Command::new("dd").args(cut).args(["bs=1M", "conv=sparse", "status=none"])).unwrap();
-    Some((out, [root, path(1)]))
+    let systems = [root_of(&done.disks[0].path), done.disks[1].path.clone()];
+    Some((out, systems))
 }
 
 fn look(site: &Site, point: &PointLine) -> Found {
     let (_out, systems) = exported(site, point).expect("the point is kept");
     let recover = systems.each_ref().map(|system| {
-        let (code, said) = tool("dumpe2fs", &["-h", system]);
+        let (code, said) = tool("dumpe2fs", &["-h", &system.display().to_string()]);
         assert_eq!(code, Some(0), "{said}");
         said.contains("needs_recovery")
     });
     if recover == [false; 2] {
         for system in &systems {
-            let (code, said) = tool("e2fsck", &["-f", "-n", system]);
+            let (code, said) = tool("e2fsck", &["-f", "-n", &system.display().to_string()]);
             assert_eq!(code, Some(0), "point {}: {said}", point.id);
         }
     }
-    let file_of = |system: &str, name: &str| {
-        run(Command::new("/sbin/debugfs").args(["-R", &format!("cat /{name}"), system])).unwrap()
-    };
     let file = |name: &str| file_of(&systems[1], name);
     let witness = file_of(&systems[0], "var/lib/farshore-witness");
     let (ledger, hook) = (file("ledger"), file("hook"));
@@ -158,7 +144,7 @@ impl Frozen {
             self.site.home.start_agent().unwrap();
             self.one_more();
         }
-        panic!("the agent was never killed while the guest stood frozen");
+        panic!("tried in vain to kill the agent while the guest stood frozen");
     }
 
     fn stands_still(&self) -> bool {
@@ -191,7 +177,7 @@ fn judge(site: &Site) {
             frozen += 1;
             assert_eq!(found.recover, [false; 2], "point {}: {found:?}", point.id);
             assert_eq!(found.hook, format!("freeze {}", found.done), "point {}", point.id);
-            assert_eq!(found.witness, found.done.to_string(), "both disks, point {}", point.id);
+            assert_eq!(found.witness.trim_end(), found.done.to_string(), "both disks, point {}", point.id);
             assert!(!found.open, "point {}: a transaction is half done", point.id);
         } else {
             others.push(found);
@@ -212,8 +198,9 @@ fn a_full_guest_is_frozen_for_its_points_and_thawed_whatever_happens() {
     let median = stood[stood.len() / 2];
     println!("the guest stood frozen for {median} ms in the median of {MEASURED}, hooks included");
     // A slow machine that does other things, too, says nothing about the promise.
-    let quiet = std::env::var_os("FARSHORE_QUIET").is_some();
-    assert!(median <= if quiet { MEDIAN_MS } else { 4 * MEDIAN_MS }, "{stood:?}");
+    if std::env::var_os("FARSHORE_QUIET").is_some() {
+        assert!(median <= MEDIAN_MS, "{stood:?}");
+    }
     judge(&play.site);
     println!("{:?}: points are judged", begun.elapsed());
 

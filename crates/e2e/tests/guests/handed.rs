@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,13 +26,16 @@ use farshore_types::{Epoch, HostId, MachineId, VaultId};
 use uuid::Uuid;
 
 use crate::{
-    ledger::whole,
-    site::{MACHINE, PATIENCE, Site, wait},
+    ledger::record_on,
+    site::{MACHINE, PATIENCE, Site, gave_up, wait},
 };
 
 /// What the workload may be down besides its own shutdown and boot: promised for a machine that
 /// does nothing else.
 const DOWN_MS: u128 = 3000;
+
+/// How far the guest's clock, which it reads from its board in whole seconds, may be from its host's.
+const CLOCKS_MS: u64 = 2000;
 
 /// The vault of one guest.
 pub(crate) struct Above {
@@ -222,7 +226,7 @@ impl Above {
             }
             if begun.elapsed() > PATIENCE {
                 let standings = IDS.map(|id| self.desk(id).report().map(|report| report.standings));
-                panic!("waited in vain for {what}: {:?}; {standings:?}", self.life);
+                gave_up(&format!("{what}: {:?}; {standings:?}", self.life));
             }
             std::thread::sleep(Duration::from_millis(30));
         }
@@ -252,8 +256,8 @@ impl Above {
         let off = Instant::now();
         self.until("the other side to run it", |life| life.source == to && life.state() == State::MovedOver);
         let down = off.elapsed().as_millis();
-        let verdict = wait("the guest's verdict", || self.site.verdicts().get(boots).copied());
-        assert!(verdict.is_good() && verdict.last == stopped, "nothing is lost: {stopped}, then {verdict}");
+        let verdict = self.site.verdict_after(boots);
+        assert_eq!(verdict.last, stopped, "nothing is lost: {verdict}");
         println!("{operation:?}: down for {down} ms besides its own shutdown and boot");
         for host in [&self.site.home, &self.site.away] {
             let log = host.log();
@@ -272,7 +276,9 @@ impl Above {
             if let Some(last) = console.stopped_at().filter(|_| console.verdicts().len() == boots) {
                 return last;
             }
-            assert!(begun.elapsed() < PATIENCE, "the guest does not shut down: {:?}", self.life);
+            if begun.elapsed() > PATIENCE {
+                gave_up(&format!("the guest to shut down: {:?}", self.life));
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -281,6 +287,17 @@ impl Above {
     pub(crate) fn points(&self, id: HostId) -> Vec<PointLine> {
         let all: Vec<ReplicaPoints> = self.host(id).command(&["points", MACHINE]).unwrap_or_default();
         all.into_iter().flat_map(|replica| replica.points).collect()
+    }
+
+    /// The newest point at the other side, when nothing comes any more; what was on its way when its
+    /// source died has arrived, or never will.
+    fn newest_for_good(&self) -> PointLine {
+        let newest = || self.points(self.life.target).pop();
+        wait("the last point to have arrived", || {
+            let before = newest()?;
+            std::thread::sleep(Duration::from_secs(1));
+            newest().filter(|now| *now == before)
+        })
     }
 
     /// Waits for a point of an instant from now on at the host that keeps the replica, and judges
@@ -293,20 +310,29 @@ impl Above {
             if let Some(point) = self.points(keeper).pop().filter(|point| point.captured_ms >= now) {
                 break point;
             }
-            assert!(begun.elapsed() < PATIENCE, "no point comes: {:?}", self.desk(self.life.source).report());
+            if begun.elapsed() > PATIENCE {
+                gave_up(&format!("a point: {:?}", self.desk(self.life.source).report()));
+            }
             std::thread::sleep(Duration::from_millis(100));
         };
         self.judge(keeper, &point);
         point
     }
 
-    pub(crate) fn judge(&self, keeper: HostId, point: &PointLine) {
+    /// The last record of a point, which is whole.
+    pub(crate) fn judge(&self, keeper: HostId, point: &PointLine) -> u64 {
+        self.exported(keeper, point).0
+    }
+
+    /// The same, and both disks; the directory that they are in ends with the third.
+    fn exported(&self, keeper: HostId, point: &PointLine) -> (u64, Vec<PathBuf>, tempfile::TempDir) {
         let out = tempfile::tempdir_in(self.site.dir.path()).unwrap();
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
         let exported: Exported =
             self.host(keeper).command(&["export", MACHINE, "--point", &id, "--to", &to]).unwrap();
         let [vda, vdb, ..] = &exported.disks[..] else { panic!("the guest has two disks") };
-        whole(&vda.path, &vdb.path).unwrap_or_else(|why| panic!("point {id}: {why}"));
+        let seen = (self.site.whole)(&vda.path, &vdb.path).unwrap_or_else(|why| panic!("point {id}: {why}"));
+        (seen.last, vec![vda.path.clone(), vdb.path.clone()], out)
     }
 
     /// Bytes that a host has sent since its agent began to run.
@@ -337,20 +363,25 @@ impl Above {
 fn a_disaster_leads_away_the_old_primary_is_fenced_and_only_what_differs_leads_home() {
     let mut above = Above::new(1);
     above.until("the first point", |life| life.state() == State::Protected);
-    let shown = above.next_point();
+    above.next_point();
     // Nothing is heard of home any more, and its guest runs on.
     above.desk(IDS[0]).cut(true).unwrap();
     above.site.home.kill_agent();
+    let shown = above.newest_for_good();
+    let (last, disks, _out) = above.exported(IDS[1], &shown);
+    let (newest, digest) = record_on(&disks[1], last);
+    above.site.until_guest_goes_on();
+    let known = above.site.last_known();
     let boots = above.site.verdicts().len();
     above.order(Operation::UnplannedFailover, |_| {});
     above.until("it to be brought up there", |life| life.state() == State::FailedOver);
-    let verdict = wait("the guest's verdict", || above.site.verdicts().get(boots).copied());
-    assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+    let verdict = above.site.verdict_after(boots);
     let at = |life: &Life| match &life.stage {
         Stage::FailedOver { at, .. } => *at,
         _ => None,
     };
-    assert!(at(&above.life) >= Some(shown.id), "the newest point that had arrived: {:?}", above.life);
+    assert_eq!(at(&above.life), Some(shown.id), "the newest point that had arrived: {:?}", above.life);
+    assert_eq!(verdict.last, last, "all that this point has, and nothing else");
     // The old primary comes back while the new one runs.
     assert!(!above.site.home.machine_pids().is_empty(), "it runs on, and nobody heard of it");
     above.desk(IDS[0]).cut(false).unwrap();
@@ -368,7 +399,15 @@ fn a_disaster_leads_away_the_old_primary_is_fenced_and_only_what_differs_leads_h
     assert!(point.id.epoch == 2, "{}", point.id);
     let pinned = above.points(IDS[0]).into_iter().find(|point| !point.pinned_by.is_empty());
     let own = pinned.expect("what home wrote itself is kept");
-    above.judge(IDS[0], &own);
+    let (kept, disks, _out) = above.exported(IDS[0], &own);
+    assert!(kept >= known && known > last, "{last} records came up, {known} were told of, {kept} are kept");
+    // The same history went on there; the point's instant is between the record that it ends with and
+    // the next one, which is the first that was lost.
+    assert_eq!(record_on(&disks[1], last).1, digest);
+    let (lost, _) = record_on(&disks[1], last + 1);
+    println!("{} ms, point {}, {} ms", newest.written_ms, shown.captured_ms, lost.written_ms);
+    let near = shown.captured_ms.saturating_sub(CLOCKS_MS)..=shown.captured_ms + CLOCKS_MS;
+    assert!(near.contains(&newest.written_ms) && near.contains(&lost.written_ms));
     let (sent, whole) = (above.sent(IDS[1]), above.size(IDS[0]));
     println!("{sent} bytes sent, of {whole}");
     assert!(sent < whole / 3, "only what differs is sent: {sent} of {whole}");

@@ -4,12 +4,15 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use farshore_agent::control::{Exported, PointLine};
-use farshore_ledger::{Root, WITNESS_BYTES, Witness, judge, slots_on, survey};
+use farshore_e2e::host::TestHost;
+use farshore_ledger::{
+    Hash, RECORD_BYTES, Record, Root, Verdict, WITNESS_BYTES, Witness, judge, slots_on, survey,
+};
 use farshore_types::PointId;
 
 use crate::site::{MACHINE, Site};
@@ -24,7 +27,7 @@ const BLOCK: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seen {
     disks: [blake3::Hash; 2],
-    last: u64,
+    pub(crate) last: u64,
 }
 
 /// Judges points, and remembers each: a point never changes.
@@ -69,34 +72,44 @@ impl Judge {
         newest.ok_or_else(|| "no point could be read before it was pruned".to_owned())
     }
 
-    /// Reads one point by the agent, and by stock `qemu-img` where it is published. None
-    /// where it was pruned meanwhile.
     fn read(&mut self, site: &Site, point: &PointLine) -> Result<Option<Seen>, String> {
+        self.read_at(site, &site.away, point)
+    }
+
+    /// Reads one point by the agent of its host, and by stock `qemu-img` where it is published. None
+    /// where it was pruned meanwhile.
+    fn read_at(&mut self, site: &Site, host: &TestHost, point: &PointLine) -> Result<Option<Seen>, String> {
         let out = tempfile::tempdir_in(site.dir.path()).unwrap();
         let (id, to) = (point.id.to_string(), out.path().display().to_string());
-        let exported: Exported = match site.away.command(&["export", MACHINE, "--point", &id, "--to", &to]) {
+        let exported: Exported = match host.command(&["export", MACHINE, "--point", &id, "--to", &to]) {
             Ok(exported) => exported,
-            Err(_) if !kept(site, point.id) => return Ok(None),
+            Err(_) if !kept(site, host, point.id) => return Ok(None),
             Err(why) => return Err(format!("exporting point {id}: {why}")),
         };
         let [vda, vdb] = &exported.disks[..] else { panic!("the guest has two disks") };
-        let seen = whole(&vda.path, &vdb.path).map_err(|why| format!("point {id}: {why}"))?;
+        let seen = (site.whole)(&vda.path, &vdb.path).map_err(|why| format!("point {id}: {why}"))?;
         if point.published {
-            self.compare_with_stock(site, point.id, out.path(), seen)?;
+            self.compare_with_stock(site, host, point.id, (out.path(), seen))?;
         }
         Ok(Some(seen))
     }
 
-    fn compare_with_stock(&mut self, site: &Site, id: PointId, dir: &Path, seen: Seen) -> Result<(), String> {
+    fn compare_with_stock(
+        &mut self,
+        site: &Site,
+        host: &TestHost,
+        id: PointId,
+        (dir, seen): (&Path, Seen),
+    ) -> Result<(), String> {
         for (n, disk) in ["vda", "vdb"].into_iter().enumerate() {
-            let image = site.away.dir.join("replicas").join(&site.uuid).join(format!("{disk}.qcow2"));
+            let image = host.dir.join("replicas").join(&site.uuid).join(format!("{disk}.qcow2"));
             let to = dir.join("stock");
             let mut convert = Command::new("qemu-img");
             convert.args(["convert", "-l", &id.to_string(), "-f", "qcow2", "-O", "raw"]);
             let done = convert.args([&image, &to]).stdin(Stdio::null()).output().unwrap();
             if !done.status.success() {
                 // A prune, or the next publishing, may have taken it out of the list.
-                let still = site.points().into_iter().any(|point| point.id == id && point.published);
+                let still = site.points_at(host).into_iter().any(|point| point.id == id && point.published);
                 let said = String::from_utf8_lossy(&done.stderr).into_owned();
                 return if still { Err(format!("qemu-img cannot read point {id}: {said}")) } else { Ok(()) };
             }
@@ -110,29 +123,54 @@ impl Judge {
 }
 
 /// Whether a point is still kept.
-fn kept(site: &Site, id: PointId) -> bool {
-    site.points().iter().any(|point| point.id == id)
+fn kept(site: &Site, host: &TestHost, id: PointId) -> bool {
+    site.points_at(host).iter().any(|point| point.id == id)
 }
 
 /// The last record of a point that the other host keeps.
 pub(crate) fn last_of(site: &Site, point: &PointLine) -> u64 {
-    let found = Judge::default().read(site, point).unwrap();
+    last_at(site, &site.away, point)
+}
+
+/// The last record of a point that a host keeps.
+pub(crate) fn last_at(site: &Site, host: &TestHost, point: &PointLine) -> u64 {
+    let found = Judge::default().read_at(site, host, point).unwrap();
     found.unwrap_or_else(|| panic!("point {} is not kept", point.id)).last
 }
 
-/// Judges both disks of a point, raw.
-pub(crate) fn whole(vda: &PathBuf, vdb: &PathBuf) -> Result<Seen, String> {
+/// A way to judge both disks of a point, raw.
+pub(crate) type Whole = fn(&Path, &Path) -> Result<Seen, String>;
+
+/// Judges those of the full guest.
+pub(crate) fn whole_debian(vda: &Path, vdb: &Path) -> Result<Seen, String> {
+    let verdict = crate::ext4::judged(vda, vdb)?;
+    seen(verdict, [hash(vda), hash(vdb)])
+}
+
+/// Judges those of the demo guest.
+pub(crate) fn whole(vda: &Path, vdb: &Path) -> Result<Seen, String> {
     let ledger = fs::read(vdb).unwrap();
     let found = survey(&mut &ledger[..], slots_on(ledger.len() as u64)).unwrap();
     let first = fs::read(vda).unwrap();
     let blocks = first.chunks_exact(BLOCK).filter(|block| block.starts_with(WITNESS_MAGIC));
     let witness = blocks.map(|block| Witness::decode(&block[..WITNESS_BYTES])).next_back();
     let verdict = judge(&found, witness, Root::Clean);
-    if verdict.is_good() && verdict.last > 0 {
-        Ok(Seen { disks: [blake3::hash(&first), blake3::hash(&ledger)], last: verdict.last })
-    } else {
-        Err(verdict.to_string())
+    seen(verdict, [blake3::hash(&first), blake3::hash(&ledger)])
+}
+
+fn seen(verdict: Verdict, disks: [blake3::Hash; 2]) -> Result<Seen, String> {
+    match verdict.is_good() && verdict.last > 0 {
+        true => Ok(Seen { disks, last: verdict.last }),
+        false => Err(verdict.to_string()),
     }
+}
+
+/// One record of the demo guest's ledger, and its digest.
+pub(crate) fn record_on(vdb: &Path, number: u64) -> (Record, Hash) {
+    let ledger = fs::read(vdb).unwrap();
+    let slot = usize::try_from(number % slots_on(ledger.len() as u64)).unwrap() * RECORD_BYTES;
+    let block = ledger[slot..slot + RECORD_BYTES].try_into().unwrap();
+    Record::decode(block).unwrap()
 }
 
 fn hash(path: &Path) -> blake3::Hash {

@@ -126,8 +126,7 @@ fn disks_that_grow_come_and_go_are_in_every_point_as_they_were_and_come_up_like_
         let up: BroughtUp =
             site.away.command(&["bring-up", MACHINE, "--point", &id, "--force", "--replace"]).unwrap();
         assert_eq!(up.disks.len(), point.disks.len(), "{up:?}");
-        let verdict = wait("the guest's verdict", || site.verdicts().get(boots).copied());
-        assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+        site.verdict_after(boots);
     }
 }
 

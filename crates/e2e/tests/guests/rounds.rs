@@ -10,7 +10,7 @@ use farshore_types::PointId;
 
 use crate::{
     ledger::Judge,
-    site::{MACHINE, POINTS_MAX, Site, now_ms, wait},
+    site::{MACHINE, POINTS_MAX, Site, now_ms},
 };
 
 /// Longest time that a round lets pass before it kills, in milliseconds: over one cycle.
@@ -154,9 +154,7 @@ fn boots_at_its_points(site: &mut Site) {
         let up: BroughtUp =
             site.away.command(&["bring-up", MACHINE, "--point", &id, "--replace", "--force"]).unwrap();
         assert_eq!(up.point, point.id);
-        let verdict = wait("the guest's verdict", || site.verdicts().get(boots).copied());
-        println!("brought up at {id}: {verdict}");
-        assert!(verdict.is_good() && verdict.last > 0, "point {id}: {verdict}");
+        println!("brought up at {id}: {}", site.verdict_after(boots));
     }
 }
 

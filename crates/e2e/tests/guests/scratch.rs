@@ -113,7 +113,7 @@ fn an_agent_killed_while_it_begins_a_backup_keeps_nobody_from_the_next() {
         site.next_point();
         let begun = Instant::now();
         while !site.is_cycle_open() {
-            assert!(begun.elapsed() < PATIENCE, "no cycle begins");
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for a cycle");
         }
         site.home.kill_agent();
         site.until_guest_goes_on();
@@ -221,7 +221,7 @@ impl Source {
     async fn stop(&mut self) {
         let (stop, task) = self.running.take().unwrap();
         stop.cancel();
-        timeout(PATIENCE, task).await.expect("it stops").unwrap().unwrap();
+        timeout(PATIENCE, task).await.expect("waited in vain for it to stop").unwrap().unwrap();
     }
 
     async fn until(&mut self, what: &str, is: impl Fn(&Status) -> bool) {
@@ -240,7 +240,7 @@ impl Source {
                 }
             }
         };
-        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("never heard of: {wanted:?}"))
+        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("waited in vain to hear of {wanted:?}"))
     }
 
     async fn is_halted(&self) -> bool {

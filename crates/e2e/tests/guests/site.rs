@@ -1,6 +1,7 @@
 //! Two hosts, and a real guest on the first.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,6 +11,12 @@ use std::{
 use farshore_agent::control::{PointLine, ReplicaPoints, SourceLine};
 use farshore_e2e::host::{Replicates, TestHost, make_authority, run};
 use farshore_guest::{Accelerator, Guest, GuestImage, Load, Verdict, debian_xml, domain_xml, read_console};
+use farshore_ledger::ConsoleEvent;
+
+use crate::{
+    ledger::{Whole, whole, whole_debian},
+    tries,
+};
 
 /// Name of the guest.
 pub(crate) const MACHINE: &str = "guest";
@@ -27,6 +34,8 @@ pub(crate) struct Site {
     pub(crate) away: TestHost,
     pub(crate) console: PathBuf,
     pub(crate) uuid: String,
+    /// Judges a point of this guest.
+    pub(crate) whole: Whole,
     /// Dropped last.
     pub(crate) dir: tempfile::TempDir,
 }
@@ -40,20 +49,36 @@ impl Site {
     /// Two hosts, and the guest's disks and definition on the first. Nothing runs yet.
     pub(crate) fn new(load: Load) -> Site {
         let image = farshore_guest::build(&farshore_guest::default_out_dir()).unwrap();
-        Site::with(&image, load, domain_xml)
+        Site::with(&image, load, whole, domain_xml)
     }
 
-    /// As [`Site::new`], with the full guest; `ordered`: with a socket `orders` beside its console,
-    /// by which it is told what to do.
+    /// As [`Site::new`], with a network card that is connected to nothing.
+    pub(crate) fn with_card(load: Load) -> Site {
+        let image = farshore_guest::build(&farshore_guest::default_out_dir()).unwrap();
+        let card = "<interface type='user'><model type='virtio'/><rom enabled='no'/></interface>";
+        Site::with(&image, load, whole, |guest| {
+            domain_xml(guest).replace("    <memballoon", &format!("    {card}\n    <memballoon"))
+        })
+    }
+
+    /// As [`Site::new`], with the full guest, which writes its transactions only; `ordered`: with a
+    /// socket `orders` beside its console, by which it is told what to do.
     pub(crate) fn debian(ordered: bool) -> Site {
+        let quiet = Load { write_kib_per_second: 0, ..Load::default() };
+        Site::debian_under(quiet, ordered)
+    }
+
+    /// The same, with a load beside that.
+    pub(crate) fn debian_under(load: Load, ordered: bool) -> Site {
         let image = farshore_guest::build_debian(&farshore_guest::default_out_dir()).unwrap();
-        Site::with(&image, Load::default(), |guest| {
+        Site::with(&image, load, whole_debian, |guest| {
             let orders = guest.console.with_file_name("orders");
             debian_xml(guest, ordered.then_some(&*orders))
         })
     }
 
-    fn with(image: &GuestImage, load: Load, definition: impl FnOnce(&Guest) -> String) -> Site {
+    fn with(image: &GuestImage, load: Load, whole: Whole, definition: impl FnOnce(&Guest) -> String) -> Site {
+        tries::watch();
         let dir = tempfile::Builder::new().prefix("farshore-e2e-").tempdir().unwrap();
         let ca = make_authority(program(), dir.path()).unwrap();
         let home = TestHost::new(program(), dir.path(), "home", &ca).unwrap();
@@ -70,7 +95,7 @@ impl Site {
             load,
         };
         fs::write(home.dir.join("guest.xml"), definition(&guest)).unwrap();
-        Site { home, away, console, uuid, dir }
+        Site { home, away, console, uuid, whole, dir }
     }
 
     /// Defines and starts the guest, in a process of its own; waits until it writes.
@@ -105,6 +130,12 @@ impl Site {
         self.away.command(&["points", MACHINE]).ok()
     }
 
+    /// The points that a host keeps, oldest first.
+    pub(crate) fn points_at(&self, host: &TestHost) -> Vec<PointLine> {
+        let all: Vec<ReplicaPoints> = wait("the list of points", || host.command(&["points", MACHINE]).ok());
+        all.into_iter().flat_map(|replica| replica.points).collect()
+    }
+
     /// Whether a backup runs at home: its scratch files are there.
     pub(crate) fn is_cycle_open(&self) -> bool {
         let names = fs::read_dir(self.home.dir.join("run").join(&self.uuid)).into_iter().flatten().flatten();
@@ -118,8 +149,7 @@ impl Site {
 
     /// The points that away keeps, oldest first.
     pub(crate) fn points(&self) -> Vec<PointLine> {
-        let all: Vec<ReplicaPoints> = wait("the list of points", || self.points_now());
-        all.into_iter().flat_map(|replica| replica.points).collect()
+        self.points_at(&self.away)
     }
 
     /// Waits for a point of an instant from now on.
@@ -140,6 +170,67 @@ impl Site {
         read_console(&self.console).unwrap().verdicts()
     }
 
+    /// The verdict of the boot after `boots` others: it is good, and nothing was lost before it. A
+    /// guest that does not come up may have lost what it needs for that, and is not tried again.
+    pub(crate) fn verdict_after(&self, boots: usize) -> Verdict {
+        verdict_on(&self.console, boots)
+    }
+
+    /// Leaves the console's file to who starts next, so that two that run at once do not write over
+    /// each other's words; gives that file. What runs now goes on in another one.
+    pub(crate) fn set_console_aside(&mut self) -> PathBuf {
+        let (free, aside) = (self.console.clone(), self.console.with_extension("aside"));
+        fs::rename(&free, &aside).unwrap();
+        self.console = aside;
+        free
+    }
+
+    /// Ends that: the file is of what still runs.
+    pub(crate) fn take_console_back(&mut self) {
+        let own = self.console.with_extension("log");
+        fs::rename(&self.console, &own).unwrap();
+        self.console = own;
+    }
+
+    /// Names of all files of the host that keeps the replica but what replication itself and logs
+    /// leave, and its processes that serve disks or run machines.
+    pub(crate) fn traces(&self) -> BTreeSet<String> {
+        fn under(dir: &Path, found: &mut BTreeSet<String>) {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let (path, is_dir) = (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_dir()));
+                if is_dir {
+                    under(&path, found);
+                }
+                let path = path.display().to_string();
+                // Libvirt keeps its own empty directories for ever.
+                if !is_dir || !path.contains("/libvirt") {
+                    found.insert(path);
+                }
+            }
+        }
+        let mut found = BTreeSet::new();
+        under(&self.away.dir, &mut found);
+        let own = format!("replicas/{}/", self.uuid);
+        found.retain(|path| !path.contains(&own) && !path.ends_with(".log"));
+        let programs = ["qemu-nbd", "/usr/bin/qemu-system"].map(|program| self.away.pids(program));
+        found.extend(programs.iter().flatten().map(|pid| format!("process {pid}")));
+        found
+    }
+
+    /// Waits until no trace is there that was not there before.
+    pub(crate) fn until_no_trace_but(&self, before: &BTreeSet<String>) {
+        let begun = Instant::now();
+        loop {
+            let now = self.traces();
+            let left: Vec<_> = now.difference(before).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE / 4, "this is left behind: {left:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Waits until the guest has written more; returns how long that took.
     pub(crate) fn until_guest_goes_on(&self) -> Duration {
         let (begun, before) = (Instant::now(), self.last_known());
@@ -152,6 +243,14 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let console = read_console(&self.console).unwrap_or_default();
+            let bad = |event: &&ConsoleEvent| match event {
+                ConsoleEvent::Verdict(verdict) => !verdict.is_good(),
+                event => matches!(event, ConsoleEvent::Fault(_)),
+            };
+            if let Some(event) = console.events.iter().find(bad) {
+                tries::failed(&format!("{event:?}"));
+            }
             for host in [&self.home, &self.away] {
                 let log = host.log();
                 let last = log.lines().rev().take(40).collect::<Vec<_>>();
@@ -191,9 +290,29 @@ pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {} s in vain for {what}", PATIENCE.as_secs());
+        if begun.elapsed() > PATIENCE {
+            gave_up(what);
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// The verdict in a console's file after `boots` others, as [`Site::verdict_after`] gives it.
+pub(crate) fn verdict_on(console: &Path, boots: usize) -> Verdict {
+    let begun = Instant::now();
+    loop {
+        if let Some(verdict) = read_console(console).unwrap().verdicts().get(boots) {
+            assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+            return *verdict;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the guest does not come up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Fails a test that has waited long enough; it may be tried again.
+pub(crate) fn gave_up(what: &str) -> ! {
+    panic!("waited {} s in vain for {what}", PATIENCE.as_secs())
 }
 
 pub(crate) fn now_ms() -> u64 {

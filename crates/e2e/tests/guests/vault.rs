@@ -133,6 +133,5 @@ fn a_guest_is_protected_by_one_command_and_stays_so_when_all_above_the_agents_is
     site.home.kill_agent();
     let boots = site.verdicts().len();
     let _: farshore_agent::control::BroughtUp = site.away.command(&["bring-up", MACHINE, "--force"]).unwrap();
-    let verdict = wait("the guest's verdict", || site.verdicts().get(boots).copied());
-    assert!(verdict.is_good() && verdict.last > 0, "{verdict}");
+    site.verdict_after(boots);
 }

@@ -129,6 +129,7 @@ fn inventory(host: &Host) -> Inventory {
         networks: Vec::new(),
         cards: Vec::new(),
         brought_up_at: guest.brought_up,
+        tpm: false,
     });
     Inventory {
         host: HostFacts { arch: "x86_64".to_owned(), ..HostFacts::default() },

@@ -32,6 +32,8 @@ pub struct MachineText {
     pub emulator: Option<PathBuf>,
     /// The file with the firmware's variables.
     pub nvram: Option<PathBuf>,
+    /// Whether it has a TPM, whose state is beside the machine's disks and never in a point.
+    pub tpm: bool,
     /// The disks that have a usable name, in order.
     pub disks: Vec<DiskText>,
     /// The network cards, in order.
@@ -118,6 +120,7 @@ pub fn machine(text: &str) -> Result<MachineText, DefinitionError> {
         huge_pages: root.at(&["memoryBacking", "hugepages"]).map(huge_page),
         emulator: root.at(&["devices", "emulator"]).map(|e| PathBuf::from(&e.text)),
         nvram: root.at(&["os", "nvram"]).and_then(nvram_path),
+        tpm: devices.is_some_and(|devices| devices.child("tpm").is_some()),
         disks: devices.into_iter().flat_map(|d| d.children("disk")).filter_map(disk).collect(),
         nics: devices.into_iter().flat_map(|d| d.children("interface")).map(nic).collect(),
     })
@@ -224,6 +227,16 @@ mod tests {
         ];
         assert_eq!(sources, expected);
         assert!(disks[0].discard && disks[1].shareable && disks[3].readonly);
+    }
+
+    #[test]
+    fn a_tpm_is_seen() {
+        let tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>";
+        let with = |devices: &str| {
+            machine(&format!("<domain type='kvm'><name>a</name><devices>{devices}</devices></domain>"))
+                .unwrap()
+        };
+        assert!(with(tpm).tpm && !with("<serial type='pty'/>").tpm);
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
 /// A sealed machine needs the refusal; one that ran when its host went down, a witness. Whether
 /// it runs otherwise is its users' business.
 fn own(lineage: &Lineage, here: &Here) -> Do {
-    match lineage.seal {
+    match lineage.held_seal() {
         Some(seal) => Do::AskRefusal(seal.next),
         None if !here.runs && here.ran => Do::AskWitness,
         None => Do::Nothing,
@@ -156,7 +156,7 @@ fn hand_over(
     last_cycle: bool,
     power_off: bool,
 ) -> Do {
-    if lineage.seal.is_some() {
+    if lineage.held_seal().is_some() {
         return Do::Nothing;
     }
     if !here.fresh && !bug::is(Bug::StopsFromCache) {

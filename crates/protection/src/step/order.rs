@@ -28,7 +28,13 @@ impl Life {
             Operation::Pause => only(Life { paused: true, ..life }),
             Operation::Resume => only(Life { paused: false, ..life }),
             Operation::Resync => begins(Life { copying: Copying::Resync, ..life }, Begin::Resync),
-            Operation::TestFailover => begins(life.drilled(order), Begin::Drill),
+            Operation::TestFailover => {
+                let mut life = life.drilled(order);
+                if bug::is(Bug::DrillOwns) {
+                    life.issued = self.issue(order.token, facts)?;
+                }
+                begins(life, Begin::Drill)
+            }
             Operation::CleanUp => begins(life.without_drill(), Begin::CleanUp),
             Operation::PlannedFailover | Operation::Failback => {
                 begins(self.handing_over(Why::Planned, order, facts)?, Begin::HandOver)
@@ -145,7 +151,8 @@ impl Life {
             return Ok(Step { life, supersedes: true, begins: Some(Begin::TryHandOver) });
         }
         let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order.token, facts)? };
-        let mut life = self.clone().without_drill();
+        let life = self.clone();
+        let mut life = if bug::is(Bug::KeepsDrill) { life } else { life.without_drill() };
         life.before = self.copying;
         life.turn(epoch);
         life.bring_up(Contest::Failover, order.point, Overlay::Fresh, BTreeSet::new());

@@ -7,7 +7,8 @@ use farshore_types::{Epoch, EpochOrder, HostId, PointId};
 
 use super::{Event, Report, Step};
 use crate::{
-    Back, BringUp, Contest, Copying, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival, Stage, Why,
+    Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival,
+    Stage, Why,
     bug::{self, Bug},
 };
 
@@ -36,6 +37,7 @@ impl Life {
             }
             Event::Adopted { had_disks } => life.adopted(*had_disks),
             Event::DrillRuns | Event::DrillOverdue | Event::DrillGone => life.drill_is(&report.event),
+            Event::DrillFound { host, order, at } => life.drill_found(*host, *order, *at),
             Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
             Event::Owned { epoch, owner, alone, twice } => {
@@ -172,6 +174,14 @@ impl Life {
             Event::DrillOverdue => drill.overdue = true,
             Event::DrillGone => self.drill = None,
             _ => {}
+        }
+    }
+
+    /// Nothing is removed because nobody knows of it (rule R5): it is seen, and can be cleaned up.
+    fn drill_found(&mut self, host: HostId, order: u64, at: PointId) {
+        if self.drill.is_none() && !bug::is(Bug::LosesDrills) {
+            let (host, point) = (Some(host), Choice::At(at));
+            self.drill = Some(Drill { host, order, point, ..Drill::of(DrillPhase::Open) });
         }
     }
 

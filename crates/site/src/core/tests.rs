@@ -40,6 +40,23 @@ fn documents_go_to_their_hosts_once_by_cursor_and_again_after_a_restart() {
 }
 
 #[test]
+fn a_site_server_that_lost_its_disk_has_everything_again_from_the_vault_and_its_hosts() {
+    let mut site = Site::new();
+    let all = || vec![document(1, 4, &[HOST]), document(2, 1, &[OTHER])];
+    site.vault_says(term(2), all(), S(1));
+    let before = site.core.poll(HOST, &ask(None), S(2)).unwrap();
+    site.lose_disk(S(3));
+    // Its hosts go on with what they hold, and what they say is kept for the vault.
+    assert_eq!(site.core.poll(HOST, &ask(Some(before.cursor)), S(3)), None);
+    site.core.take_report(HOST, report(HOST, 8), S(3));
+    assert_eq!(site.core.question(0).cursor, None, "it asks the vault for everything");
+    site.vault_says(term(2), all(), S(4));
+    let again = site.core.poll(HOST, &ask(Some(before.cursor)), S(5)).unwrap();
+    assert_eq!(again.documents, before.documents, "nobody's counting of before hides anything");
+    assert_eq!(site.core.report(500, S(5))[0].1.sequence, 8);
+}
+
+#[test]
 fn what_the_vault_leaves_out_is_kept_and_a_lower_term_is_not_followed() {
     let mut site = Site::new();
     site.vault_says(term(2), vec![document(1, 1, &[HOST])], S(1));

@@ -2,9 +2,9 @@
 //! and epochs that are higher.
 
 use farshore_control::{
-    Body, Document, Endpoint, Intent, Key, Order, Protection, Version, ownership::Lineage, report::HostReport,
+    Body, Document, Endpoint, Key, Protection, Version, decided, ownership::Lineage, report::HostReport,
 };
-use farshore_protection::{Event, Life, Report, Stage};
+use farshore_protection::{Event, Report};
 use farshore_types::{EpochOrder, HostId, MachineId};
 
 use super::Core;
@@ -35,19 +35,15 @@ impl Core {
         true
     }
 
-    /// Whether a host may hold something that the vault does not know. A version of an older
-    /// term does not tell: the vault may have written its own anew before it heard of that.
+    /// Whether a host may hold something that the vault does not know.
     fn may_learn_of(&self, key: &Key, held: &Version) -> bool {
         let Some(own) = self.tables.documents.get(key).map(|row| row.document.version) else { return true };
         #[cfg(feature = "deliberate-bugs")]
         if self.has_bug(super::Bug::DropsLate) {
-            return matches!(own.order_of(held), Order::Newer | Order::Conflict);
+            use farshore_control::Order::{Conflict, Newer};
+            return matches!(own.order_of(held), Newer | Conflict);
         }
-        match own.order_of(held) {
-            Order::Same => false,
-            Order::Older => own.term != held.term,
-            Order::Newer | Order::Conflict => true,
-        }
+        decided::may_tell(Some(&own), held)
     }
 
     /// Of each part of a document what was decided last counts, the vault's own word or the
@@ -157,7 +153,7 @@ impl Core {
         let follows = policy.and_then(|id| self.tables.policies.get(&id));
         let same = follows.is_some_and(|row| farshore_control::Settings::from(&row.policy) == body.settings);
         let note = "the vault learned of it from its hosts after a restore".to_owned();
-        let life = learned_life(body, known.map(|row| &row.life));
+        let life = decided::learned_life(body, known.map(|row| &row.life));
         let row = ProtectionRow {
             machine,
             name: body.name.clone(),
@@ -265,35 +261,6 @@ impl Core {
     fn is_stranger(&self, host: HostId, machine: MachineId) -> bool {
         let row = self.tables.protections.get(&machine).filter(|row| row.is_live());
         row.is_some_and(|row| !row.hosts().contains(&host)) && self.may_speak_to(host)
-    }
-}
-
-/// By the highest epoch that was issued, then by what was decided.
-fn how_far(life: &Life) -> (u64, u64) {
-    (life.issued.number, life.version)
-}
-
-/// The life that a document tells of; a document of before there were lives tells who owns the
-/// machine, and whether it is paused.
-fn learned_life(body: &Protection, known: Option<&Life>) -> Life {
-    if let Some(life) = &body.life {
-        // What the vault has heard meanwhile may be further than what was ever written.
-        // An end that its hosts never heard of, as they hold it now, is none: it goes on from there.
-        if let Some(ended) = known.filter(|known| known.stage == Stage::Disabled) {
-            let issued = if ended.issued.number > life.issued.number { ended.issued } else { life.issued };
-            let version = ended.version.max(life.version) + 1;
-            return Life { version, issued, ..life.clone() };
-        }
-        let further = known.filter(|known| how_far(known) > how_far(life));
-        return further.map_or_else(|| life.clone(), |known| Life { paused: life.paused, ..known.clone() });
-    }
-    let hosts = [body.source.host, body.target.host];
-    let life = Life::of_before(hosts, body.epoch, body.intent == Intent::Pause, false, true, None);
-    let issued = known.map(|known| known.issued).filter(|issued| issued.number > life.issued.number);
-    Life {
-        version: known.map_or(1, |known| known.version + 1),
-        issued: issued.unwrap_or(life.issued),
-        ..life
     }
 }
 

@@ -184,8 +184,12 @@ impl Core {
 
     /// How a drill stands, where its host says that.
     fn drill_of(&self, row: &ProtectionRow, host: HostId) -> Option<Event> {
-        let drill = row.life.drill.as_ref().filter(|drill| drill.host.is_none_or(|at| at == host))?;
         let standing = self.standing_now(row, host)?;
+        if let (None, Some(there)) = (&row.life.drill, &standing.drill) {
+            let (order, at) = (there.order, there.at?);
+            return Some(Event::DrillFound { host, order, at });
+        }
+        let drill = row.life.drill.as_ref().filter(|drill| drill.host.is_none_or(|at| at == host))?;
         let there = standing.drill.as_ref().filter(|there| there.order == drill.order);
         match (drill.phase, there) {
             (DrillPhase::Opening, Some(there)) if there.runs => Some(Event::DrillRuns),

@@ -47,6 +47,19 @@ impl Look<'_> {
         }
     }
 
+    /// What belongs to the machine and is in none of its recovery points.
+    pub(super) fn guest_state(&mut self, row: &MachineRow) {
+        if row.facts.tpm {
+            let name = &row.facts.name;
+            let what = format!(
+                "machine '{name}' has a TPM, whose state is not in its recovery points: on the other side it has an empty one"
+            );
+            let advice =
+                "keep the guest's recovery keys (BitLocker, LUKS) at hand, or let nothing depend on its TPM";
+            self.warning("tpm-left-out", what, advice);
+        }
+    }
+
     /// Bytes that the replicated disks take, as far as their host can tell; else their sizes.
     pub(super) fn size(&self, row: &MachineRow) -> u64 {
         let taken = row

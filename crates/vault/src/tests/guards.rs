@@ -2,7 +2,9 @@
 //! end, nothing goes back by an order that was given twice, nothing is protected from where it does
 //! not run.
 
-use farshore_protection::{Choice, Confirm, DrillNetwork, Event, Flat, Operation, Report, Stage, State};
+use farshore_protection::{
+    Choice, Confirm, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
+};
 use farshore_types::PointId;
 
 use super::{
@@ -202,4 +204,22 @@ fn a_drill_that_a_failover_ends_leaves_its_record() {
     world.order_with(|order| order.confirmed.extend(confirmed), Operation::UnplannedFailover).unwrap();
     world.rounds(3);
     assert_eq!(world.row().drills.len(), 1);
+}
+
+#[test]
+fn the_copy_of_a_drill_that_no_vault_knows_of_any_more_is_shown_and_can_be_cleaned_up() {
+    let mut world = protected();
+    world.order(Operation::TestFailover);
+    world.rounds(2);
+    // As a vault has it that was promoted, and that heard of a later life without it.
+    let life = Life { drill: None, ..world.row().life.clone() };
+    assert!(world.core.put_life(id(1), life));
+    world.rounds(3);
+    let target = world.target();
+    let drill = world.row().life.drill.clone().unwrap();
+    assert_eq!((drill.phase, drill.host), (DrillPhase::Open, Some(world.hosts[target])));
+    assert!(world.row().life.wanted().copies, "replication goes on beside it");
+    world.order(Operation::CleanUp);
+    world.rounds(3);
+    assert!(world.row().life.drill.is_none() && world.hand(target, id(1)).drill.is_none());
 }

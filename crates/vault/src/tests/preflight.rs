@@ -107,6 +107,17 @@ fn a_disk_needs_the_room_that_it_takes_not_the_room_that_it_could() {
 }
 
 #[test]
+fn of_a_tpm_it_is_told_before_that_its_state_does_not_travel() {
+    let mut world = World::new();
+    assert!(!has(&codes(&mut world, &one(1)), "tpm-left-out", Severity::Warning));
+    world.agent(0).machines[0].tpm = true;
+    world.all_report();
+    assert!(has(&codes(&mut world, &one(1)), "tpm-left-out", Severity::Warning));
+    world.run(&Command::Enable(one(1)));
+    assert!(world.core.protection(id(1)).is_some(), "it is told, and stands against nothing");
+}
+
+#[test]
 fn the_same_machine_on_two_hosts_is_protected_by_neither() {
     let mut world = World::new();
     world.agent(1).machines.push(machine(1));

@@ -38,7 +38,7 @@ async fn the_latest_application_consistent_point_is_started_though_newer_ones_ar
         protection.settings.app_consistent_secs = Some(3600);
         protection.life = Some(life.clone());
     });
-    let frozen = |report: &HostReport| report.replicas.first().and_then(|r| r.newest_application.clone());
+    let frozen = |report: &HostReport| report.replicas.first().and_then(|r| r.newest_application);
     let report = pair.vault.until(pair.target_id, "one", |report| frozen(report).is_some()).await;
     let point = frozen(&report).unwrap().id;
     pair.newest_above(point.number).await;
@@ -53,7 +53,7 @@ async fn nothing_older_is_started_than_what_was_shown_to_who_accepted_the_loss()
     let pair = Pair::new().await;
     let life = pair.living().await;
     // Somebody was shown a point of which there is nothing any more.
-    let newest = pair.vault.report_of(pair.target_id).await.replicas[0].newest.clone().unwrap().id;
+    let newest = pair.vault.report_of(pair.target_id).await.replicas[0].newest.unwrap().id;
     let shown = PointId { number: newest.number + 1000, ..newest };
     pair.tell(&failed_over(&life, Choice::NotBefore(shown)));
     let told = |report: &HostReport| {

@@ -101,6 +101,12 @@ impl Site {
         self.core.take_events();
     }
 
+    /// Another machine takes its place, of which nothing is known.
+    pub(super) fn lose_disk(&mut self, now: Duration) {
+        self.files = MemoryFiles::new();
+        self.restart(now);
+    }
+
     /// An answer of the vault with everything that it had; false where it is not followed.
     pub(super) fn vault_says(&mut self, term: Term, documents: Vec<Document>, now: Duration) -> bool {
         self.answer(term, documents, false, now)

@@ -371,6 +371,7 @@ fn machine(number: u64) -> MachineFacts {
         networks: vec![None],
         cards: Vec::new(),
         brought_up_at: None,
+        tpm: false,
     }
 }
 

@@ -266,5 +266,6 @@ fn machine(n: u128) -> MachineFacts {
         networks: vec![Some("lan".to_owned())],
         cards: Vec::new(),
         brought_up_at: None,
+        tpm: false,
     }
 }
