@@ -338,7 +338,7 @@ fn whoever_is_killed_at_whatever_step_every_job_ends_as_ordered() {
     shipped.extend(names::<Goal>("goal").iter().map(|goal| of_course(goal)));
     shipped.retain(|name| name != "course" && !UNDOES.contains(&name.as_str()));
     assert_eq!(killed_at, shipped, "a step that nobody was killed at: give it a course");
-    assert!(cases > 9 * 90, "{cases}");
+    assert!(cases >= 9 * 87, "{cases}");
 }
 
 #[test]
