@@ -3,6 +3,7 @@
 mod addresses;
 mod again;
 mod chosen;
+mod circle;
 mod could_start;
 mod drills;
 mod flattening;
@@ -13,6 +14,7 @@ mod kerberos;
 mod killed;
 mod lives;
 mod medium;
+mod mortal;
 mod moving;
 mod over;
 mod requests;

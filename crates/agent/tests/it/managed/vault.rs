@@ -176,6 +176,11 @@ impl Vault {
         self.until(host, "another report", later).await
     }
 
+    /// What a host said last.
+    pub(crate) fn last_of(&self, host: HostId) -> Option<HostReport> {
+        self.state().reports.get(&host).cloned()
+    }
+
     /// The first report of a host that is as wanted.
     pub(crate) async fn until(
         &self,

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use std::{
 use farshore_agent::{
     Agent, AgentError, Config,
     control::{Export, Format, Observer, PointChoice, Reply, Request},
-    managed::Timing,
+    managed::{Timing, Upstream},
 };
 use farshore_control::{
     Body, Compression, Endpoint, InitialCopy, Intent, Inventory, KeepPoints, Key, Protection, Settings, Wire,
@@ -25,7 +26,10 @@ use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-use super::vault::{PATIENCE, Vault};
+use super::{
+    mortal::{Hears, Mortal, MortalFiles},
+    vault::{PATIENCE, Vault},
+};
 use crate::world::{a_day, config, key};
 
 pub(crate) const SIZE: u64 = 1 << 20;
@@ -53,6 +57,8 @@ struct Host {
     hypervisor: Simulated,
     /// Which boot of it this is; none: the test's own machine's.
     boot: Mutex<Option<String>>,
+    /// Whose life its agent has, where that may end at any instant.
+    life: Mutex<Option<Arc<Mortal>>>,
 }
 
 pub(crate) struct Pair {
@@ -92,10 +98,22 @@ impl Pair {
 
     /// Hosts whose configurations `change` has changed.
     pub(crate) async fn configured(disks: &[&str], change: impl Fn(&mut Config)) -> Pair {
+        Pair::built(disks, change, [None, None]).await
+    }
+
+    /// Agents that may die at any instant.
+    pub(crate) async fn of_mortals(lives: [Arc<Mortal>; 2]) -> Pair {
+        Pair::built(&["vda"], |_| {}, lives.map(Some)).await
+    }
+
+    async fn built(disks: &[&str], change: impl Fn(&mut Config), lives: [Option<Arc<Mortal>>; 2]) -> Pair {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create("Test CA").unwrap();
         let host = |name: &str, number: u128| host(dir.path(), &authority, name, number, &change);
         let hosts = [host("source", 1), host("target", 2)];
+        for (host, life) in hosts.iter().zip(lives) {
+            *host.life.lock().unwrap() = life;
+        }
         let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
         let machine = hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap();
         hosts[0].hypervisor.start(machine, Start::Running).await.unwrap();
@@ -346,10 +364,49 @@ impl Pair {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
+        // Whoever died of it is not to be succeeded once more.
+        self.hosts[at].life.lock().unwrap().take_if(|life| life.is_dead());
     }
 
     fn start(&self, at: usize) {
         *self.serving[at].lock().unwrap() = Some(begin(&self.hosts[at], &self.vault));
+    }
+
+    /// An agent that has died is gone, and another one comes from what it left.
+    pub(crate) async fn succeed_the_dead(&self) {
+        for (at, host) in self.hosts.iter().enumerate() {
+            let died = host.life.lock().unwrap().take_if(|life| life.is_dead()).is_some();
+            if died {
+                self.restart(at).await;
+            }
+        }
+    }
+
+    /// The bytes of the newest point at a host, where its agent says them now.
+    pub(crate) async fn bytes_at(&self, host: HostId) -> Option<Vec<u8>> {
+        let at = self.hosts.iter().position(|one| one.id == host).unwrap();
+        let agent = self.serving[at].lock().unwrap().as_ref().map(|serving| Arc::clone(&serving.agent))?;
+        self.export_newest(&agent).await.ok()?;
+        fs::read(self.dir.path().join("newest.raw")).ok()
+    }
+
+    /// What a simulated disk has gets into the file of the overlay on which a machine runs there, if
+    /// it does.
+    pub(crate) fn keep_as_file(&self, host: HostId, bytes: &[u8]) {
+        let (overlay, content) = (self.overlay_at(host), self.dir.path().join("content.raw"));
+        if !overlay.exists() {
+            return;
+        }
+        fs::write(&content, bytes).unwrap();
+        let write = format!("write -s {} 0 {}", content.display(), bytes.len());
+        let done = Command::new("timeout").args(["60", "qemu-io", "-c", &write]).arg(&overlay).output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
+    /// A host's hypervisor, as its people meet it.
+    pub(crate) fn host(&self, host: HostId) -> &Simulated {
+        &self.hosts.iter().find(|one| one.id == host).unwrap().hypervisor
     }
 
     pub(crate) async fn end(self) {
@@ -415,18 +472,22 @@ impl Pair {
     }
 
     async fn newest_of(&self, agent: &Arc<Agent>) -> Vec<u8> {
+        self.export_newest(agent).await.unwrap();
+        fs::read(self.dir.path().join("newest.raw")).unwrap()
+    }
+
+    async fn export_newest(&self, agent: &Arc<Agent>) -> Result<Reply, AgentError> {
         let to = self.dir.path().join("newest.raw");
         let export = Export {
             machine: self.machine.to_string(),
             point: PointChoice::Latest,
             disk: Some(key("vda")),
-            to: to.clone(),
+            to,
             format: Format::Raw,
             force: true,
         };
         let (observer, _events) = Observer::new(CancellationToken::new());
-        agent.handle(Request::Export(export), &observer).await.unwrap();
-        fs::read(to).unwrap()
+        agent.handle(Request::Export(export), &observer).await
     }
 }
 
@@ -469,18 +530,33 @@ fn host(dir: &Path, authority: &Authority, name: &str, number: u128, change: &dy
     let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
     certificate.save(&config.identity_dir).unwrap();
     change(&mut config);
-    Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new(), boot: Mutex::default() }
+    let (id, hypervisor) = (HostId(Uuid::from_u128(number)), Simulated::new());
+    Host { id, config, hypervisor, boot: Mutex::default(), life: Mutex::default() }
 }
 
 fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
-    let agent = Agent::new(host.config.clone()).with_hypervisor(Arc::new(host.hypervisor.clone())).serving();
-    let agent = match &*host.boot.lock().unwrap() {
-        Some(boot) => agent.after_boot(boot),
-        None => agent,
+    let (agent, upstream) = (Agent::new(host.config.clone()), vault.at(host.id));
+    let life = host.life.lock().unwrap().clone();
+    let (agent, upstream) = match life.clone() {
+        None => (agent.with_hypervisor(Arc::new(host.hypervisor.clone())), upstream),
+        Some(life) => {
+            let hypervisor = host.hypervisor.seen_by(life.clone());
+            let agent = agent.with_files(Arc::new(MortalFiles(life.clone())));
+            let upstream: Arc<dyn Upstream> = Arc::new(Hears { vault: upstream, whom: life });
+            (agent.with_hypervisor(Arc::new(hypervisor)), upstream)
+        }
     };
-    let agent = Arc::new(agent.managed_by(host.id, vec![vault.at(host.id)], TIMING).unwrap());
+    let agent = match &*host.boot.lock().unwrap() {
+        Some(boot) => agent.serving().after_boot(boot),
+        None => agent.serving(),
+    };
+    let agent = Arc::new(agent.managed_by(host.id, vec![upstream], TIMING).unwrap());
     let stop = CancellationToken::new();
     let (served, token) = (Arc::clone(&agent), stop.clone());
-    let task = tokio::spawn(async move { farshore_agent::serve(served, None, token).await.unwrap() });
+    let task = tokio::spawn(async move {
+        let served = farshore_agent::serve(served, None, token).await;
+        // Of the dead nothing is expected.
+        assert!(served.is_ok() || life.is_some_and(|life| life.is_dead()), "{served:?}");
+    });
     Serving { agent, stop, task: AbortOnDropHandle::new(task) }
 }

@@ -1,0 +1,263 @@
+//! Agents that die at a chosen instant. What an agent does that outlives it is counted by kind:
+//! files that it replaces or removes, calls of its hypervisor that change something. At one of
+//! them, before it or after, it dies: from then on nothing that it does has any effect, and
+//! nobody hears of it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use farshore_agent::managed::{Upstream, UpstreamError};
+use farshore_control::{
+    HostReport,
+    report::ReportReply,
+    sync::{Documents, Poll},
+};
+use farshore_env::{File, Files, OpenMode, RealFiles};
+use farshore_hypervisor::{
+    Kind,
+    simulated::{Operation, Witness},
+};
+
+/// At what somebody dies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Cut {
+    /// A kind of act.
+    pub(crate) what: String,
+    /// Which of that kind, from 1.
+    pub(crate) nth: u64,
+    /// Whether it was done.
+    pub(crate) after: bool,
+}
+
+/// One life of an agent.
+#[derive(Default)]
+pub(crate) struct Mortal {
+    cut: Option<Cut>,
+    seen: Mutex<BTreeMap<String, u64>>,
+    dead: AtomicBool,
+    /// A deliberate bug: what it must not forget is on no disk when it acts on that.
+    forgetful: AtomicBool,
+}
+
+/// The file with all that an agent must not forget.
+const LEDGER: &str = "managed.json";
+
+impl Mortal {
+    pub(crate) fn until(cut: Option<Cut>) -> Arc<Mortal> {
+        Arc::new(Mortal { cut, ..Mortal::default() })
+    }
+
+    pub(crate) fn set_forgetful(&self, forgetful: bool) {
+        self.forgetful.store(forgetful, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// What was done, and how often.
+    pub(crate) fn seen(&self) -> BTreeMap<String, u64> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Something that lasts is about to be done: which of its kind it is, unless somebody is dead.
+    fn begins(&self, what: &str) -> Option<u64> {
+        let mut seen = self.seen.lock().unwrap();
+        if self.is_dead() {
+            return None;
+        }
+        let nth = seen.entry(what.to_owned()).or_default();
+        *nth += 1;
+        self.dies_at(what, *nth, false).then_some(*nth)
+    }
+
+    /// It was done; whether somebody lives to know of it.
+    fn ends(&self, what: &str, nth: u64) -> bool {
+        self.dies_at(what, nth, true)
+    }
+
+    /// Whether somebody lives on.
+    fn dies_at(&self, what: &str, nth: u64, after: bool) -> bool {
+        let is = |cut: &Cut| cut.what == what && (cut.nth, cut.after) == (nth, after);
+        if self.cut.as_ref().is_some_and(is) {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        !self.is_dead()
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.is_dead() { Err(gone()) } else { Ok(()) }
+    }
+
+    /// Does something that lasts.
+    fn does<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let nth = self.begins(what).ok_or_else(gone)?;
+        let done = act();
+        if self.ends(what, nth) { done } else { Err(gone()) }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("whoever did this is dead")
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The files of a mortal.
+pub(crate) struct MortalFiles(pub(crate) Arc<Mortal>);
+
+struct MortalFile {
+    file: Arc<dyn File>,
+    owner: Arc<Mortal>,
+}
+
+impl Files for MortalFiles {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        if mode != OpenMode::Read {
+            self.0.alive()?;
+        }
+        let (file, owner) = (RealFiles.open(path, mode)?, Arc::clone(&self.0));
+        Ok(Arc::new(MortalFile { file, owner }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.alive()?;
+        RealFiles.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFiles.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let forgets = name(to) == LEDGER && self.0.forgetful.load(Ordering::SeqCst);
+        let keep = || if forgets { Ok(()) } else { RealFiles.rename(from, to) };
+        self.0.does(&format!("keep {}", name(to)), keep)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.does(&format!("remove {}", name(path)), || RealFiles.remove(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.alive()?;
+        RealFiles.sync_dir(dir)
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        RealFiles.free_space(path)
+    }
+}
+
+impl File for MortalFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.owner.alive()?;
+        self.file.write_at(data, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.owner.alive()?;
+        self.file.sync()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.owner.alive()?;
+        self.file.set_size(size)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.owner.alive()?;
+        self.file.punch(offset, len)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+
+    fn try_lock_bytes_shared(&self, bytes: &[u64]) -> io::Result<bool> {
+        self.file.try_lock_bytes_shared(bytes)
+    }
+
+    fn others_lock(&self, byte: u64) -> io::Result<bool> {
+        self.file.others_lock(byte)
+    }
+}
+
+/// Calls that change nothing.
+const ASKS: [Operation; 13] = [
+    Operation::HostFacts,
+    Operation::Machines,
+    Operation::Machine,
+    Operation::HasRun,
+    Operation::CheckStartable,
+    Operation::Checkpoints,
+    Operation::OpenExport,
+    Operation::Job,
+    Operation::IsFrozen,
+    Operation::Allocated,
+    Operation::Dirty,
+    Operation::Read,
+    Operation::Thaw,
+];
+
+impl Witness for Mortal {
+    fn before(&self, operation: Operation) -> Result<u64, Kind> {
+        match ASKS.contains(&operation) {
+            true => self.alive().map(|()| 0).map_err(|_| Kind::Connection),
+            false => self.begins(&format!("call {operation:?}")).ok_or(Kind::Connection),
+        }
+    }
+
+    fn after(&self, operation: Operation, nth: u64) -> Result<(), Kind> {
+        let alive = nth == 0 || self.ends(&format!("call {operation:?}"), nth);
+        if alive { Ok(()) } else { Err(Kind::Connection) }
+    }
+}
+
+/// A vault that hears nothing of the dead.
+pub(crate) struct Hears {
+    pub(crate) vault: Arc<dyn Upstream>,
+    pub(crate) whom: Arc<Mortal>,
+}
+
+impl Hears {
+    fn alive(&self) -> Result<(), UpstreamError> {
+        let died = |_| UpstreamError { peer: self.peer(), why: gone().to_string() };
+        self.whom.alive().map_err(died)
+    }
+}
+
+#[async_trait]
+impl Upstream for Hears {
+    fn peer(&self) -> String {
+        self.vault.peer()
+    }
+
+    async fn poll(&self, poll: &Poll) -> Result<Documents, UpstreamError> {
+        self.alive()?;
+        self.vault.poll(poll).await
+    }
+
+    async fn report(&self, report: &HostReport) -> Result<ReportReply, UpstreamError> {
+        self.alive()?;
+        self.vault.report(report).await
+    }
+}
