@@ -43,12 +43,13 @@ pub(crate) struct Mortal {
     cut: Option<Cut>,
     seen: Mutex<BTreeMap<String, u64>>,
     dead: AtomicBool,
-    /// A deliberate bug: what it must not forget is on no disk when it acts on that.
+    /// A deliberate bug: that it has brought a machine up is on no disk when that runs.
     forgetful: AtomicBool,
 }
 
-/// The file with all that an agent must not forget.
-const LEDGER: &str = "managed.json";
+/// The record of a replica, and what it has of a machine that is brought up, or is about to be.
+const RECORD: &str = "replica.json";
+const UP: &str = "-up\"";
 
 impl Mortal {
     pub(crate) fn until(cut: Option<Cut>) -> Arc<Mortal> {
@@ -140,7 +141,8 @@ impl Files for MortalFiles {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let forgets = name(to) == LEDGER && self.0.forgetful.load(Ordering::SeqCst);
+        let tells = || std::fs::read_to_string(from).is_ok_and(|text| text.contains(UP));
+        let forgets = self.0.forgetful.load(Ordering::SeqCst) && name(to) == RECORD && tells();
         let keep = || if forgets { Ok(()) } else { RealFiles.rename(from, to) };
         self.0.does(&format!("keep {}", name(to)), keep)
     }
