@@ -4,30 +4,32 @@
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
 use farshore_protection::{BroughtUp, Kind, Life, Operation, Stage};
+use farshore_types::PointId;
 
 use super::{
     handing::{ordered, standing},
+    mortal::{Cut, Mortal},
     vault::PATIENCE,
     world::{Pair, SIZE},
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brought_up_there_again() {
-    let pair = Pair::new().await;
-    let (machine, life) = (pair.machine, pair.living().await);
-    pair.target_host().add_image(&pair.overlay_at(pair.target_id), SIZE);
-    let up = |report: &HostReport| standing(report, machine).and_then(|s| s.brought_up);
-    let bring_up = async |life: &Life| -> BroughtUp {
-        let is = |report: &HostReport| {
-            let runs = standing(report, machine).is_some_and(|s| s.runs == Some(true));
-            runs && up(report).is_some_and(|up| up.epoch == life.epoch)
-        };
-        up(&pair.vault.until(pair.target_id, "it to run there", is).await).unwrap()
+async fn brought_up(pair: &Pair, life: &Life) -> BroughtUp {
+    let up = |report: &HostReport| standing(report, pair.machine).and_then(|s| s.brought_up);
+    let is = |report: &HostReport| {
+        let runs = standing(report, pair.machine).is_some_and(|s| s.runs == Some(true));
+        runs && up(report).is_some_and(|up| up.epoch == life.epoch)
     };
+    up(&pair.vault.until(pair.target_id, "it to run there", is).await).unwrap()
+}
+
+/// It goes away, and home and away again while its target hears of nothing, and goes on writing: by
+/// the life that the target is to hear of, and the point at which it came first.
+async fn away_twice(pair: &Pair) -> (Life, PointId) {
+    let life = pair.living().await;
+    pair.target_host().add_image(&pair.overlay_at(pair.target_id), SIZE);
     let away = ordered(&life, Operation::UnplannedFailover, false);
     pair.tell(&away);
-    let first = bring_up(&away).await.at.unwrap();
-    // It goes home and away again while this host hears of nothing, and goes on writing.
+    let first = brought_up(pair, &away).await.at.unwrap();
     pair.stop_target().await;
     let ran = |life: Life| {
         let stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: Default::default() };
@@ -40,10 +42,38 @@ async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brough
         std::mem::swap(&mut protection.source, &mut protection.target);
         (protection.epoch, protection.life) = (again.epoch, Some(again.clone()));
     });
+    (again, first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brought_up_there_again() {
+    let pair = Pair::new().await;
+    let (again, first) = away_twice(&pair).await;
     pair.start_target();
-    let second = bring_up(&again).await.at.unwrap();
+    let second = brought_up(&pair, &again).await.at.unwrap();
     assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
     assert_eq!(second.number, pair.newest().await);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_pinned_though_its_agent_dies_while_it_makes_that_a_point() {
+    let pair = Pair::new().await;
+    let (again, first) = away_twice(&pair).await;
+    // The point is there, and the replica takes cycles again; that it is pinned comes next.
+    let cut = Cut { what: "keep replica.json".to_owned(), nth: 1, after: true };
+    let target = Mortal::until(Some(cut));
+    pair.start_target_of(&target);
+    let begun = std::time::Instant::now();
+    while !target.is_dead() {
+        assert!(begun.elapsed() < PATIENCE, "it never dies");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    pair.succeed_the_dead().await;
+    let second = brought_up(&pair, &again).await.at.unwrap();
+    assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
+    let record = std::fs::read_to_string(pair.replica_dir().join("replica.json")).unwrap();
+    assert!(record.contains("own writes of before"), "retention may take it: {record}");
     pair.end().await;
 }
 

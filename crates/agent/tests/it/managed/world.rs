@@ -372,6 +372,12 @@ impl Pair {
         *self.serving[at].lock().unwrap() = Some(begin(&self.hosts[at], &self.vault));
     }
 
+    /// The target's agent begins a life that may end at any instant.
+    pub(crate) fn start_target_of(&self, life: &Arc<Mortal>) {
+        *self.hosts[1].life.lock().unwrap() = Some(Arc::clone(life));
+        self.start(1);
+    }
+
     /// An agent that has died is gone, and another one comes from what it left.
     pub(crate) async fn succeed_the_dead(&self) {
         for (at, host) in self.hosts.iter().enumerate() {
