@@ -226,9 +226,11 @@ impl At {
         Some(Documents { term: state.term, cursor, documents, more: false, clock_ms: state.clock_ms })
     }
 
-    fn nothing_new(&self) -> Documents {
+    /// What comes just now is not passed over: the cursor stays where it was.
+    fn nothing_new(&self, poll: &Poll) -> Documents {
         let state = self.vault.state();
-        let cursor = Cursor { term: state.term, sequence: state.sequence };
+        let held = poll.cursor.filter(|cursor| cursor.term == state.term);
+        let cursor = Cursor { term: state.term, sequence: held.map_or(0, |cursor| cursor.sequence) };
         Documents { term: state.term, cursor, documents: Vec::new(), more: false, clock_ms: state.clock_ms }
     }
 
@@ -255,7 +257,7 @@ impl Upstream for At {
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = &mut wait => return Ok(self.nothing_new()),
+                () = &mut wait => return Ok(self.nothing_new(poll)),
             }
         }
     }
