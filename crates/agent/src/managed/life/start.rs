@@ -160,7 +160,9 @@ pub(super) async fn bring_up(
         make_way(agent, there).await?;
     }
     let begun = seen.here.brought_up.is_some() || coming.is_some();
-    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
+    // A turn that was cut is gone on with, too: of what it works on a look may show nothing any more.
+    let turns = seen.station.turning.as_ref().is_some_and(|turning| turning.epoch == epoch);
+    if own == OwnDisks::AsLeft || (!begun && (turns || ran_before(&replica, seen).await)) {
         if seen.here.runs {
             // Looked at again when it is off.
             return stop(agent, machine).await;
