@@ -131,16 +131,16 @@ impl Vault {
         let other = self.told[1 - at].clone().map(|told| self.said(1 - at, &told));
         let said = self.said(at, told);
         for event in self.life.news_of(&said, other.as_ref()) {
-            self.happens(Report { epoch: told.lineage.epoch, event });
+            self.happens(&Report { epoch: told.lineage.epoch, event });
         }
         for event in self.beside(at, told).into_iter().flatten() {
-            self.happens(Report { epoch: self.life.epoch, event });
+            self.happens(&Report { epoch: self.life.epoch, event });
         }
         self.publish();
     }
 
-    fn happens(&mut self, report: Report) {
-        self.life = self.life.hear(&report).life;
+    fn happens(&mut self, report: &Report) {
+        self.life = self.life.hear(report).life;
     }
 
     /// What a host says of what goes beside the machine: cycles, the copy of a test failover, disks
@@ -211,7 +211,7 @@ impl Vault {
         let (epoch, owner) = self.known;
         if epoch.number > self.life.epoch.number {
             let event = Event::Owned { epoch, owner, alone: false, twice: false };
-            self.happens(Report { epoch: self.life.epoch, event });
+            self.happens(&Report { epoch: self.life.epoch, event });
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) const MACHINE: &str = "guest";
 
 /// Longest wait for anything that must happen, on a machine that does other things, too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Points that the target keeps: few, so that pruning goes on beneath all that happens, and
 /// judging every one of them takes seconds.

@@ -90,7 +90,7 @@ fn a_vault_that_leaves_its_jobs_after_a_death_is_caught_at_a_transaction() {
     set.bug = Some(Bug::LeavesJobs);
     let (process, instant) = DEATHS[1];
     let world = play(course, &set, Kill { at: Place::Commit { after: 0 }, process, instant, fired: false });
-    assert!(world.core.jobs().any(|row| row.is_open()));
+    assert!(world.core.jobs().any(crate::rows::JobRow::is_open));
 }
 
 /// The orders of a life that begin a job of whichever kind, as the shipped code has it.

@@ -5,7 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -83,8 +86,14 @@ pub(crate) fn machine_of<'a>(inventory: &'a Inventory, name: &str) -> &'a Machin
     inventory.machines.iter().find(|machine| machine.name == name).unwrap()
 }
 
+/// A port below those that the system gives to connections: one of theirs could be taken before the
+/// agent listens. Each process, which is a test, begins to look elsewhere.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
+    ports.find(free).unwrap()
 }
 
 impl Pair {
