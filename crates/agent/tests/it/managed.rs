@@ -5,6 +5,8 @@ mod again;
 mod chosen;
 mod circle;
 mod could_start;
+mod courses;
+mod desk;
 mod drills;
 mod flattening;
 mod frozen;

@@ -1,7 +1,7 @@
 //! Agents that die at a chosen instant. What an agent does that outlives it is counted by kind:
-//! files that it replaces or removes, calls of its hypervisor that change something. At one of
-//! them, before it or after, it dies: from then on nothing that it does has any effect, and
-//! nobody hears of it.
+//! files that it syncs, replaces or removes, calls of its hypervisor that change something, what
+//! it hears from above and tells there. At one of them, before it or after, it dies: from then on
+//! nothing that it does has any effect, and nobody hears of it.
 
 use std::{
     collections::BTreeMap,
@@ -9,14 +9,14 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
 use farshore_agent::managed::{Upstream, UpstreamError};
 use farshore_control::{
-    HostReport,
+    HostReport, Standing,
     report::ReportReply,
     sync::{Documents, Poll},
 };
@@ -41,10 +41,21 @@ pub(crate) struct Cut {
 #[derive(Default)]
 pub(crate) struct Mortal {
     cut: Option<Cut>,
-    seen: Mutex<BTreeMap<String, u64>>,
+    /// At what those that come after it die.
+    heirs: Vec<Cut>,
+    acts: Mutex<Acts>,
     dead: AtomicBool,
+    /// How many have died of those who come one after the other.
+    deaths: Arc<AtomicUsize>,
     /// A deliberate bug: that it has brought a machine up is on no disk when that runs.
     forgetful: AtomicBool,
+}
+
+/// What was done that lasts.
+#[derive(Default)]
+struct Acts {
+    in_order: Vec<String>,
+    of_kind: BTreeMap<String, u64>,
 }
 
 /// The record of a replica, and what it has of a machine that is brought up, or is about to be.
@@ -52,8 +63,17 @@ const RECORD: &str = "replica.json";
 const UP: &str = "-up\"";
 
 impl Mortal {
-    pub(crate) fn until(cut: Option<Cut>) -> Arc<Mortal> {
-        Arc::new(Mortal { cut, ..Mortal::default() })
+    /// One that dies at the first of these, and whose heirs die at the others.
+    pub(crate) fn until(cuts: impl IntoIterator<Item = Cut>) -> Arc<Mortal> {
+        let mut cuts = cuts.into_iter();
+        Arc::new(Mortal { cut: cuts.next(), heirs: cuts.collect(), ..Mortal::default() })
+    }
+
+    /// Who comes after it; none: somebody who does not die.
+    pub(crate) fn heir(&self) -> Option<Arc<Mortal>> {
+        let (next, heirs) = self.heirs.split_first()?;
+        let (cut, heirs, deaths) = (Some(next.clone()), heirs.to_vec(), Arc::clone(&self.deaths));
+        Some(Arc::new(Mortal { cut, heirs, deaths, ..Mortal::default() }))
     }
 
     pub(crate) fn set_forgetful(&self, forgetful: bool) {
@@ -64,18 +84,24 @@ impl Mortal {
         self.dead.load(Ordering::SeqCst)
     }
 
-    /// What was done, and how often.
-    pub(crate) fn seen(&self) -> BTreeMap<String, u64> {
-        self.seen.lock().unwrap().clone()
+    /// How many have died, it or its heirs.
+    pub(crate) fn deaths(&self) -> usize {
+        self.deaths.load(Ordering::SeqCst)
+    }
+
+    /// The kinds of what was done, in order.
+    pub(crate) fn acts(&self) -> Vec<String> {
+        self.acts.lock().unwrap().in_order.clone()
     }
 
     /// Something that lasts is about to be done: which of its kind it is, unless somebody is dead.
     fn begins(&self, what: &str) -> Option<u64> {
-        let mut seen = self.seen.lock().unwrap();
+        let mut acts = self.acts.lock().unwrap();
         if self.is_dead() {
             return None;
         }
-        let nth = seen.entry(what.to_owned()).or_default();
+        acts.in_order.push(what.to_owned());
+        let nth = acts.of_kind.entry(what.to_owned()).or_default();
         *nth += 1;
         self.dies_at(what, *nth, false).then_some(*nth)
     }
@@ -88,8 +114,8 @@ impl Mortal {
     /// Whether somebody lives on.
     fn dies_at(&self, what: &str, nth: u64, after: bool) -> bool {
         let is = |cut: &Cut| cut.what == what && (cut.nth, cut.after) == (nth, after);
-        if self.cut.as_ref().is_some_and(is) {
-            self.dead.store(true, Ordering::SeqCst);
+        if self.cut.as_ref().is_some_and(is) && !self.dead.swap(true, Ordering::SeqCst) {
+            self.deaths.fetch_add(1, Ordering::SeqCst);
         }
         !self.is_dead()
     }
@@ -114,12 +140,20 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// What a file is of its kind: numbers, and what is made up for it alone, are left out.
+fn kind(path: &Path) -> String {
+    let name = name(path);
+    let parts = name.split('.').map(|part| if part.contains(|c: char| c.is_ascii_digit()) { "#" } else { part });
+    parts.collect::<Vec<_>>().join(".")
+}
+
 /// The files of a mortal.
 pub(crate) struct MortalFiles(pub(crate) Arc<Mortal>);
 
 struct MortalFile {
     file: Arc<dyn File>,
     owner: Arc<Mortal>,
+    kind: String,
 }
 
 impl Files for MortalFiles {
@@ -128,7 +162,7 @@ impl Files for MortalFiles {
             self.0.alive()?;
         }
         let (file, owner) = (RealFiles.open(path, mode)?, Arc::clone(&self.0));
-        Ok(Arc::new(MortalFile { file, owner }))
+        Ok(Arc::new(MortalFile { file, owner, kind: kind(path) }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -144,11 +178,11 @@ impl Files for MortalFiles {
         let tells = || std::fs::read_to_string(from).is_ok_and(|text| text.contains(UP));
         let forgets = self.0.forgetful.load(Ordering::SeqCst) && name(to) == RECORD && tells();
         let keep = || if forgets { Ok(()) } else { RealFiles.rename(from, to) };
-        self.0.does(&format!("keep {}", name(to)), keep)
+        self.0.does(&format!("keep {}", kind(to)), keep)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.does(&format!("remove {}", name(path)), || RealFiles.remove(path))
+        self.0.does(&format!("remove {}", kind(path)), || RealFiles.remove(path))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -172,8 +206,7 @@ impl File for MortalFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.owner.alive()?;
-        self.file.sync()
+        self.owner.does(&format!("sync {}", self.kind), || self.file.sync())
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -234,16 +267,24 @@ impl Witness for Mortal {
     }
 }
 
-/// A vault that hears nothing of the dead.
+/// A vault that hears nothing of the dead, and tells them nothing.
 pub(crate) struct Hears {
     pub(crate) vault: Arc<dyn Upstream>,
     pub(crate) whom: Arc<Mortal>,
+    /// What was told last, but for what is told anew all the time.
+    pub(crate) told: Mutex<String>,
 }
 
 impl Hears {
-    fn alive(&self) -> Result<(), UpstreamError> {
-        let died = |_| UpstreamError { peer: self.peer(), why: gone().to_string() };
-        self.whom.alive().map_err(died)
+    fn died(&self) -> UpstreamError {
+        UpstreamError { peer: self.peer(), why: gone().to_string() }
+    }
+
+    fn is_new(&self, report: &HostReport) -> bool {
+        let of = |s: &Standing| (s.runs, s.fenced, s.brought_up, s.adopted, s.cannot.is_some());
+        let standings: Vec<_> = report.standings.iter().map(of).collect();
+        let tells = format!("{:?} {standings:?}", report.lineages);
+        std::mem::replace(&mut *self.told.lock().unwrap(), tells.clone()) != tells
     }
 }
 
@@ -254,12 +295,22 @@ impl Upstream for Hears {
     }
 
     async fn poll(&self, poll: &Poll) -> Result<Documents, UpstreamError> {
-        self.alive()?;
-        self.vault.poll(poll).await
+        self.whom.alive().map_err(|_| self.died())?;
+        let answer = self.vault.poll(poll).await?;
+        match answer.documents.is_empty() {
+            true => self.whom.alive().map(|()| answer),
+            false => self.whom.does("hear documents", || Ok(answer)),
+        }
+        .map_err(|_| self.died())
     }
 
     async fn report(&self, report: &HostReport) -> Result<ReportReply, UpstreamError> {
-        self.alive()?;
-        self.vault.report(report).await
+        if !self.is_new(report) {
+            self.whom.alive().map_err(|_| self.died())?;
+            return self.vault.report(report).await;
+        }
+        let nth = self.whom.begins("tell news").ok_or_else(|| self.died())?;
+        let reply = self.vault.report(report).await;
+        if self.whom.ends("tell news", nth) { reply } else { Err(self.died()) }
     }
 }

@@ -62,7 +62,7 @@ async fn what_a_host_wrote_itself_is_pinned_though_its_agent_dies_while_it_makes
     let (again, first) = away_twice(&pair).await;
     // The point is there, and the replica takes cycles again; that it is pinned comes next.
     let cut = Cut { what: "keep replica.json".to_owned(), nth: 1, after: true };
-    let target = Mortal::until(Some(cut));
+    let target = Mortal::until([cut]);
     pair.start_target_of(&target);
     let begun = std::time::Instant::now();
     while !target.is_dead() {

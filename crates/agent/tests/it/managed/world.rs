@@ -1,10 +1,11 @@
 //! Two hosts with an agent each, and the vault above them.
 
+mod mortals;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU16, Ordering},
@@ -14,7 +15,7 @@ use std::{
 
 use farshore_agent::{
     Agent, AgentError, Config,
-    control::{Export, Format, Observer, PointChoice, Reply, Request},
+    control::{Observer, PointChoice, Reply, Request},
     managed::{Timing, Upstream},
 };
 use farshore_control::{
@@ -34,6 +35,7 @@ use super::{
     vault::{PATIENCE, Vault},
 };
 use crate::world::{a_day, config, key};
+pub(crate) use mortals::Bytes;
 
 pub(crate) const SIZE: u64 = 1 << 20;
 
@@ -110,21 +112,22 @@ impl Pair {
         Pair::built(disks, change, [None, None]).await
     }
 
-    /// Agents that may die at any instant.
-    pub(crate) async fn of_mortals(lives: [Arc<Mortal>; 2]) -> Pair {
-        Pair::built(&["vda"], |_| {}, lives.map(Some)).await
-    }
-
     async fn built(disks: &[&str], change: impl Fn(&mut Config), lives: [Option<Arc<Mortal>>; 2]) -> Pair {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create("Test CA").unwrap();
         let host = |name: &str, number: u128| host(dir.path(), &authority, name, number, &change);
         let hosts = [host("source", 1), host("target", 2)];
+        let are_mortal = lives.iter().any(Option::is_some);
         for (host, life) in hosts.iter().zip(lives) {
             *host.life.lock().unwrap() = life;
         }
-        let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
-        let machine = hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap();
+        let machine = match are_mortal {
+            true => mortals::machine(dir.path(), &hosts, disks).await,
+            false => {
+                let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
+                hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap()
+            }
+        };
         hosts[0].hypervisor.start(machine, Start::Running).await.unwrap();
         let vault = Vault::new();
         let serving = [0, 1].map(|at| Mutex::new(Some(begin(&hosts[at], &vault))));
@@ -373,55 +376,11 @@ impl Pair {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
-        // Whoever died of it is not to be succeeded once more.
-        self.hosts[at].life.lock().unwrap().take_if(|life| life.is_dead());
+        mortals::succeed(&self.hosts[at]);
     }
 
     fn start(&self, at: usize) {
         *self.serving[at].lock().unwrap() = Some(begin(&self.hosts[at], &self.vault));
-    }
-
-    /// The target's agent begins a life that may end at any instant.
-    pub(crate) fn start_target_of(&self, life: &Arc<Mortal>) {
-        *self.hosts[1].life.lock().unwrap() = Some(Arc::clone(life));
-        self.start(1);
-    }
-
-    /// An agent that has died is gone, and another one comes from what it left.
-    pub(crate) async fn succeed_the_dead(&self) {
-        for (at, host) in self.hosts.iter().enumerate() {
-            let died = host.life.lock().unwrap().take_if(|life| life.is_dead()).is_some();
-            if died {
-                self.restart(at).await;
-            }
-        }
-    }
-
-    /// The bytes of the newest point at a host, where its agent says them now.
-    pub(crate) async fn bytes_at(&self, host: HostId) -> Option<Vec<u8>> {
-        let at = self.hosts.iter().position(|one| one.id == host).unwrap();
-        let agent = self.serving[at].lock().unwrap().as_ref().map(|serving| Arc::clone(&serving.agent))?;
-        self.export_newest(&agent).await.ok()?;
-        fs::read(self.dir.path().join("newest.raw")).ok()
-    }
-
-    /// What a simulated disk has gets into the file of the overlay on which a machine runs there, if
-    /// it does.
-    pub(crate) fn keep_as_file(&self, host: HostId, bytes: &[u8]) {
-        let (overlay, content) = (self.overlay_at(host), self.dir.path().join("content.raw"));
-        if !overlay.exists() {
-            return;
-        }
-        fs::write(&content, bytes).unwrap();
-        let write = format!("write -s {} 0 {}", content.display(), bytes.len());
-        let done = Command::new("timeout").args(["60", "qemu-io", "-c", &write]).arg(&overlay).output();
-        let done = done.unwrap();
-        assert!(done.status.success(), "{done:?}");
-    }
-
-    /// A host's hypervisor, as its people meet it.
-    pub(crate) fn host(&self, host: HostId) -> &Simulated {
-        &self.hosts.iter().find(|one| one.id == host).unwrap().hypervisor
     }
 
     pub(crate) async fn end(self) {
@@ -487,22 +446,9 @@ impl Pair {
     }
 
     async fn newest_of(&self, agent: &Arc<Agent>) -> Vec<u8> {
-        self.export_newest(agent).await.unwrap();
-        fs::read(self.dir.path().join("newest.raw")).unwrap()
-    }
-
-    async fn export_newest(&self, agent: &Arc<Agent>) -> Result<Reply, AgentError> {
         let to = self.dir.path().join("newest.raw");
-        let export = Export {
-            machine: self.machine.to_string(),
-            point: PointChoice::Latest,
-            disk: Some(key("vda")),
-            to,
-            format: Format::Raw,
-            force: true,
-        };
-        let (observer, _events) = Observer::new(CancellationToken::new());
-        agent.handle(Request::Export(export), &observer).await
+        self.export(agent, PointChoice::Latest, &key("vda"), to.clone()).await.unwrap();
+        fs::read(to).unwrap()
     }
 }
 
@@ -557,7 +503,7 @@ fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
         Some(life) => {
             let hypervisor = host.hypervisor.seen_by(life.clone());
             let agent = agent.with_files(Arc::new(MortalFiles(life.clone())));
-            let upstream: Arc<dyn Upstream> = Arc::new(Hears { vault: upstream, whom: life });
+            let upstream: Arc<dyn Upstream> = Arc::new(Hears { vault: upstream, whom: life, told: Mutex::default() });
             (agent.with_hypervisor(Arc::new(hypervisor)), upstream)
         }
     };
