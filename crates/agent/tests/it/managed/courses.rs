@@ -62,7 +62,7 @@ pub(super) async fn taken_back(pair: &Pair) {
 }
 
 /// It comes up at what is known there, and does not run on the other host any more.
-async fn fails_over(desk: &mut Desk<'_>, known: &Bytes) {
+pub(super) async fn fails_over(desk: &mut Desk<'_>, known: &Bytes) {
     desk.comes_to(State::FailedOver).await;
     desk.stands_at(desk.life.source, known).await;
     desk.until("the other copy to be fenced", async |desk| !desk.runs_on(desk.life.target).await).await;
@@ -71,7 +71,7 @@ async fn fails_over(desk: &mut Desk<'_>, known: &Bytes) {
 
 /// The machine's home is gone, where it goes on writing; it comes up on the other side at what was
 /// acknowledged. What the lost host alone has.
-async fn is_lost(desk: &mut Desk<'_>) -> Bytes {
+pub(super) async fn is_lost(desk: &mut Desk<'_>) -> Bytes {
     let pair = desk.pair;
     desk.writes_and_is_heard().await;
     let known = pair.disks_at(pair.source_id).unwrap();

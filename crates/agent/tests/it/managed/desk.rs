@@ -60,6 +60,16 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Until a host has heard what is wanted now, and cannot do it.
+    pub(super) async fn until_it_cannot(&mut self, host: HostId) {
+        self.until("it to be hindered", async |desk| {
+            let report = desk.pair.vault.last_of(host);
+            let cannot = report.and_then(|report| standing(&report, desk.pair.machine)?.cannot.clone());
+            cannot.is_some() && desk.said_by(host).is_some_and(|said| said.current)
+        })
+        .await;
+    }
+
     /// Until somebody has died, whom nobody succeeds yet, or it is so.
     pub(super) async fn until_a_death_or(&mut self, is: impl Fn(&Life) -> bool) {
         let (hosts, begun) = ([self.pair.source_id, self.pair.target_id], Instant::now());

@@ -47,6 +47,8 @@ pub(crate) struct Mortal {
     dead: AtomicBool,
     /// How many have died of those who come one after the other.
     deaths: Arc<AtomicUsize>,
+    /// A kind of act that fails all the time, and that nobody dies of.
+    refused: Mutex<Option<&'static str>>,
     /// A deliberate bug: that it has brought a machine up is on no disk when that runs.
     forgetful: AtomicBool,
 }
@@ -78,6 +80,11 @@ impl Mortal {
 
     pub(crate) fn set_forgetful(&self, forgetful: bool) {
         self.forgetful.store(forgetful, Ordering::SeqCst);
+    }
+
+    /// Acts of that kind fail from now on, or none do.
+    pub(crate) fn set_refused(&self, what: Option<&'static str>) {
+        *self.refused.lock().unwrap() = what;
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -126,6 +133,9 @@ impl Mortal {
 
     /// Does something that lasts.
     fn does<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if *self.refused.lock().unwrap() == Some(what) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let nth = self.begins(what).ok_or_else(gone)?;
         let done = act();
         if self.ends(what, nth) { done } else { Err(gone()) }

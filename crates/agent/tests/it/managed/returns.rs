@@ -1,12 +1,16 @@
 //! A machine that goes back to a host on which it was before: what was written and changed there
-//! meanwhile counts.
+//! meanwhile counts, also where that host was hindered to keep it.
+
+use std::sync::Arc;
 
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
-use farshore_protection::{BroughtUp, Kind, Life, Operation, Stage};
+use farshore_protection::{BroughtUp, Choice, Kind, Life, Operation, Stage, State};
 use farshore_types::PointId;
 
 use super::{
+    courses::{fails_over, is_lost},
+    desk::Desk,
     handing::{ordered, standing},
     mortal::{Cut, Mortal},
     vault::PATIENCE,
@@ -98,5 +102,61 @@ async fn what_is_changed_at_home_between_two_leavings_is_not_taken_back_by_the_s
     pair.source_host.define(&was.replace("</devices>", card)).await.unwrap();
     pair.move_over(&home, Operation::PlannedFailover).await;
     kept("what it had when it left again", |text| text.contains("lan2")).await;
+    pair.end().await;
+}
+
+/// What comes after the record of a disk's adoption.
+const ITS_MAP: &str = "keep #.delta";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_whose_adoption_was_cut_before_their_map_was_kept_are_the_base_all_the_same() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    home.set_refused(Some(ITS_MAP));
+    desk.moves(Operation::PlannedFailover).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    desk.commits().await;
+    // Only what changes is sent: the rest is what was there.
+    desk.writes_and_is_heard().await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_kept_though_the_next_failover_finds_it_halfway() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let own = is_lost(&mut desk).await;
+    desk.orders(Operation::Commit, Choice::Latest).await;
+    desk.comes_to(State::Committed).await;
+    home.set_refused(Some(ITS_MAP));
+    desk.orders(Operation::Reverse, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    fails_over(&mut desk, &own).await;
+    desk.keeps(pair.source_id, &own).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_taken_back_though_the_home_was_still_making_its_disks_the_replica() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    home.set_refused(Some(ITS_MAP));
+    let left = desk.moves(Operation::PlannedFailover).await;
+    desk.until_it_cannot(pair.source_id).await;
+    desk.stops_on(pair.source_id);
+    desk.orders(Operation::Cancel, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    desk.comes_to(State::Protected).await;
+    desk.stands_at(pair.source_id, &left).await;
+    desk.ends().await;
     pair.end().await;
 }
