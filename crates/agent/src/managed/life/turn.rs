@@ -106,6 +106,12 @@ pub(crate) fn home_definition(agent: &Agent, machine: MachineId) -> Option<Strin
     std::fs::read_to_string(source::dir_of(agent, machine).join(HOME)).ok()
 }
 
+/// Whether a turn was begun, by whichever epoch, whose disks no look finds any more: what they have is
+/// kept before anything else is made of them. Where the machine is there, nothing has become of them.
+pub(super) fn is_halfway(seen: &Seen) -> bool {
+    seen.station.turning.is_some() && seen.there.is_none()
+}
+
 /// Makes them the replica. Cut anywhere, it goes on where it was.
 pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
@@ -116,8 +122,8 @@ pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen
         });
     }
     let epoch = seen.lineage.epoch;
-    let begun = seen.station.turning.clone().filter(|turning| turning.epoch == epoch);
-    let turning = match begun {
+    let begun = seen.station.turning.clone();
+    let turning = match begun.filter(|turning| turning.epoch == epoch || is_halfway(seen)) {
         Some(turning) => Some(turning),
         None => begin(agent, managed, seen).await?,
     };
@@ -328,9 +334,10 @@ fn known_of(
 /// point that the other host has, else by reading it once.
 async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning) -> Result<(), AgentError> {
     let machine = replica.machine();
-    let held: Vec<DiskKey> = replica.run(|store| store.adopted().map(|(key, _)| key.clone()).collect()).await;
+    // One that is known as adopted and has no map yet was cut: it is adopted once more.
+    let held: Vec<(DiskKey, u64)> = replica.run(|store| store.disks()).await;
     let (observer, _events) = Observer::new(CancellationToken::new());
-    for (disk, path) in turning.disks.iter().filter(|(key, _)| !held.contains(key)) {
+    for (disk, path) in turning.disks.iter().filter(|(key, _)| held.iter().all(|(held, _)| held != key)) {
         if turning.left.is_none() {
             commands::take_over_copy(agent, replica, disk, path, &observer).await?;
             continue;
@@ -381,9 +388,10 @@ fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, Agent
 }
 
 /// Whether a turn is what this host has to do before it takes anything. The last cycle of a
-/// machine that is moved back already needs it, too.
+/// machine that is moved back already needs it, too, and so does whoever takes the machine back
+/// while its disks are half the replica.
 pub(super) fn is_due(seen: &Seen, me: farshore_types::HostId) -> bool {
-    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. });
+    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. }) || is_halfway(seen);
     (seen.mine == Want::Receive || (moves && matches!(seen.mine, Want::Accept { .. })))
         && !seen.here.runs
         && seen.lineage.owner != me
