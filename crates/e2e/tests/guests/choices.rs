@@ -27,9 +27,6 @@ fn servers(above: &Above) -> usize {
         .count()
 }
 
-/// A named network of the host that keeps the replica, which leads nowhere.
-const LAB: &str = "<network><name>lab</name><bridge name='fstest4'/></network>";
-
 /// Domains and networks of a host.
 fn defined(daemon: &Daemon) -> [String; 2] {
     [&["list", "--all", "--name"][..], &["net-list", "--all", "--name"]]
@@ -91,10 +88,8 @@ fn a_copy_is_tried_in_a_network_while_much_is_written_and_nothing_of_it_stays() 
     let load = Load { write_kib_per_second: 16 << 10, ..Load::default() };
     let site = Site::with_card(load);
     let daemon = Daemon::start(&site.away.dir, 4);
-    let lab = site.dir.path().join("lab.xml");
-    std::fs::write(&lab, LAB).unwrap();
-    daemon.virsh(&["net-define", &lab.display().to_string()]).unwrap();
-    daemon.virsh(&["net-start", "lab"]).unwrap();
+    // A named network of the host that keeps the replica, which leads nowhere.
+    daemon.start_network("lab", "fstest4", "");
     site.away.configure_more(&format!("hypervisor = '{}'\n", daemon.uri())).unwrap();
     let mut above = Above::of(site, 1, None, "");
     above.until("the first point", |life| life.state() == State::Protected);

@@ -64,6 +64,17 @@ impl Daemon {
         run(Command::new("virsh").args(["--connect", &self.uri()]).args(args))
     }
 
+    /// Defines and starts a network, `bridge` of which is nobody else's. One of that name that was
+    /// left by a test that was killed is in nobody's use any more.
+    pub(crate) fn start_network(&self, name: &str, bridge: &str, more: &str) {
+        let _ = run(Command::new("ip").args(["link", "delete", bridge]));
+        let file = self.dir.join(format!("{name}.xml"));
+        let xml = format!("<network><name>{name}</name><bridge name='{bridge}'/>{more}</network>");
+        fs::write(&file, xml).unwrap();
+        self.virsh(&["net-define", &file.display().to_string()]).unwrap();
+        self.virsh(&["net-start", name]).unwrap();
+    }
+
     /// Migrates a running machine to another host, which sees the same disks.
     ///
     /// # Errors

@@ -12,16 +12,15 @@ const CARD: &str = "52:54:00:00:00:01";
 const OTHER: &str = "52:54:00:00:00:02";
 const PRINTER: &str = "52:54:00:00:00:09";
 
-/// A network that gives addresses, one of them to a card that somebody else has named.
-const GIVING: &str = "<network><name>lan</name><bridge name='fstest0'/>\
-    <ip address='192.168.251.1' netmask='255.255.255.0'><dhcp>\
+/// What makes a network give addresses, one of them to a card that somebody else has named.
+const GIVING: &str = "<ip address='192.168.251.1' netmask='255.255.255.0'><dhcp>\
     <range start='192.168.251.100' end='192.168.251.200'/>\
-    <host mac='52:54:00:00:00:09' name='printer' ip='192.168.251.9'/></dhcp></ip></network>";
+    <host mac='52:54:00:00:00:09' name='printer' ip='192.168.251.9'/></dhcp></ip>";
 
 struct Host {
     daemon: Daemon,
     libvirt: Libvirt,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Host {
@@ -29,7 +28,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         let daemon = Daemon::start(dir.path(), 3);
         let libvirt = Libvirt::open(&daemon.uri()).await.unwrap();
-        Host { daemon, libvirt, dir }
+        Host { daemon, libvirt, _dir: dir }
     }
 
     fn virsh(&self, args: &[&str]) -> String {
@@ -79,10 +78,7 @@ async fn a_network_for_a_test_failover_leads_nowhere_and_is_gone_afterwards() {
 #[tokio::test]
 async fn a_network_keeps_addresses_for_cards_at_once_and_over_its_restart_and_touches_nobody_elses() {
     let host = Host::new().await;
-    let file = host.dir.path().join("lan.xml");
-    std::fs::write(&file, GIVING).unwrap();
-    host.virsh(&["net-define", &file.display().to_string()]);
-    host.virsh(&["net-start", "lan"]);
+    host.daemon.start_network("lan", "fstest0", GIVING);
     let (libvirt, address) = (&host.libvirt, "192.168.251.5".parse().unwrap());
     for _ in 0..2 {
         libvirt.reserve_address("lan", CARD, address).await.unwrap();
