@@ -334,10 +334,12 @@ fn known_of(
 /// point that the other host has, else by reading it once.
 async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning) -> Result<(), AgentError> {
     let machine = replica.machine();
-    // One that is known as adopted and has no map yet was cut: it is adopted once more.
-    let held: Vec<(DiskKey, u64)> = replica.run(|store| store.disks()).await;
     let (observer, _events) = Observer::new(CancellationToken::new());
-    for (disk, path) in turning.disks.iter().filter(|(key, _)| held.iter().all(|(held, _)| held != key)) {
+    for (disk, path) in &turning.disks {
+        let wanted = disk.clone();
+        if replica.run(move |store| store.is_adopted(&wanted)).await {
+            continue;
+        }
         if turning.left.is_none() {
             commands::take_over_copy(agent, replica, disk, path, &observer).await?;
             continue;

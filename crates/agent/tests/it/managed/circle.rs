@@ -41,7 +41,7 @@ enum Course {
 #[derive(Clone, Debug, Hash)]
 struct Death {
     host: usize,
-    /// Its place among all that the host's agent does.
+    /// Its place among all that the host's agent does: those of an heir come later.
     place: usize,
     cut: Cut,
 }
@@ -118,12 +118,12 @@ fn worlds(acts: &[Vec<String>; 2]) -> Vec<[Vec<Cut>; 2]> {
     match std::env::var("FARSHORE_CUTS").as_deref() {
         Ok("all") => all.into_iter().map(single).collect(),
         Ok(most) => all.into_iter().take(most.parse().unwrap()).map(single).collect(),
-        Err(_) => chains(acts, all),
+        Err(_) => chains(all),
     }
 }
 
 /// Each kind once, in a few worlds: of whoever died the heir dies at something later.
-fn chains(acts: &[Vec<String>; 2], all: Vec<Death>) -> Vec<[Vec<Cut>; 2]> {
+fn chains(all: Vec<Death>) -> Vec<[Vec<Cut>; 2]> {
     let mut kinds: BTreeMap<(usize, String), Death> = BTreeMap::new();
     for death in all {
         kinds.entry((death.host, death.cut.what.clone())).or_insert(death);
@@ -131,14 +131,11 @@ fn chains(acts: &[Vec<String>; 2], all: Vec<Death>) -> Vec<[Vec<Cut>; 2]> {
     let mut deaths: Vec<Death> = kinds.into_values().collect();
     deaths.sort_by_key(|death| (death.host, death.place));
     let mut worlds = vec![[Vec::new(), Vec::new()]; USUALLY];
-    let mut lived = vec![[0; 2]; USUALLY];
-    for (at, Death { host, place, cut }) in deaths.into_iter().enumerate() {
-        let since = &mut lived[at % USUALLY][host];
-        // The heir counts anew.
-        let before = acts[host][*since..=place].iter().filter(|what| **what == cut.what);
-        let nth = before.count() as u64;
-        *since = place + 1;
-        worlds[at % USUALLY][host].push(Cut { nth, ..cut });
+    for (at, Death { host, cut, .. }) in deaths.into_iter().enumerate() {
+        let cuts = &mut worlds[at % USUALLY][host];
+        // An heir does other things than whoever it comes after: it dies at the first of that kind.
+        let nth = if cuts.is_empty() { cut.nth } else { 1 };
+        cuts.push(Cut { nth, ..cut });
     }
     worlds
 }
@@ -176,7 +173,7 @@ async fn every_death(course: Course) {
     println!("{course:?}: {plays} times, {died} of {wanted} died, {} went wrong", wrong.len());
     assert!(wrong.is_empty(), "{} of {plays} went wrong", wrong.len());
     // One story differs from the next in a cycle or two, and so does who lives to its end.
-    assert!(died * 10 >= wanted * 6, "{died} of {wanted} died");
+    assert!(died * 10 >= wanted * 7, "{died} of {wanted} died");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -153,7 +153,8 @@ fn name(path: &Path) -> String {
 /// What a file is of its kind: numbers, and what is made up for it alone, are left out.
 fn kind(path: &Path) -> String {
     let name = name(path);
-    let parts = name.split('.').map(|part| if part.contains(|c: char| c.is_ascii_digit()) { "#" } else { part });
+    let parts =
+        name.split('.').map(|part| if part.contains(|c: char| c.is_ascii_digit()) { "#" } else { part });
     parts.collect::<Vec<_>>().join(".")
 }
 

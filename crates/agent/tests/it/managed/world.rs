@@ -503,7 +503,8 @@ fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
         Some(life) => {
             let hypervisor = host.hypervisor.seen_by(life.clone());
             let agent = agent.with_files(Arc::new(MortalFiles(life.clone())));
-            let upstream: Arc<dyn Upstream> = Arc::new(Hears { vault: upstream, whom: life, told: Mutex::default() });
+            let upstream: Arc<dyn Upstream> =
+                Arc::new(Hears { vault: upstream, whom: life, told: Mutex::default() });
             (agent.with_hypervisor(Arc::new(hypervisor)), upstream)
         }
     };
