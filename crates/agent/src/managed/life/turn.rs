@@ -127,14 +127,12 @@ pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen
         Some(turning) => Some(turning),
         None => begin(agent, managed, seen).await?,
     };
-    let (had_disks, back) = match &turning {
-        Some(turning) => {
-            let sealed = work(agent, seen, turning).await?;
-            tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
-            (true, turning.left.map(|_| sealed.id))
-        }
-        None => (held(agent, machine).await?, None),
+    let sealed = match &turning {
+        Some(turning) => work(agent, seen, turning).await?,
+        None => None,
     };
+    let had_disks = sealed.is_some() || held(agent, machine).await?;
+    let back = turning.and_then(|turning| turning.left).and(sealed).map(|sealed| sealed.id);
     let done = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.turned, station.turning) = (Some(Adopted { epoch, had_disks }), None);
@@ -271,7 +269,8 @@ async fn note(
     Ok(turning)
 }
 
-async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<PointRef, AgentError> {
+/// None: a person has discarded it meanwhile.
+async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Option<PointRef>, AgentError> {
     let machine = seen.protection.machine;
     let replica = agent.replicas().get_or_create(machine).await?;
     let _alone = replica.alone().await;
@@ -297,10 +296,17 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
         true => {
             let known = known_of(agent, machine, turning)?;
             let fold = move |store: &mut Replica| {
+                let kept = store.last().is_some_and(|last| last.id == own.id);
+                if store.phase() == Phase::Receiving && !kept {
+                    return Ok(None);
+                }
                 let sealed = store.fold(&own, known)?;
-                store.clear_shelf().map(|()| sealed)
+                store.clear_shelf().map(|()| Some(sealed))
             };
-            replica.run(fold).await?
+            match replica.run(fold).await? {
+                Some(sealed) => sealed,
+                None => return Ok(None),
+            }
         }
         false => {
             adopt(agent, &replica, turning).await?;
@@ -312,7 +318,8 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
     replica.run(move |store| store.pin(pin)).await?;
     replica.mark_sealed();
     commands::remove_nvram(agent, machine)?;
-    Ok(sealed)
+    tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
+    Ok(Some(sealed))
 }
 
 /// The digests of the overlays' disks, where those are a point that the other host has: of one

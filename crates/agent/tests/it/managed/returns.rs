@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use farshore_agent::control::Request;
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
 use farshore_protection::{BroughtUp, Choice, Kind, Life, Operation, Stage, State};
@@ -158,5 +159,22 @@ async fn a_move_is_taken_back_though_the_home_was_still_making_its_disks_the_rep
     desk.comes_to(State::Protected).await;
     desk.stands_at(pair.source_id, &left).await;
     desk.ends().await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_discards_while_it_becomes_the_replica_is_not_waited_for() {
+    let away = Mortal::until([]);
+    let pair = Pair::of_mortals([Mortal::until([]), Arc::clone(&away)]).await;
+    let mut desk = Desk::protected(&pair).await;
+    desk.moves(Operation::PlannedFailover).await;
+    desk.commits().await;
+    away.set_refused(Some(ITS_MAP));
+    desk.moves(Operation::Failback).await;
+    desk.until_it_cannot(pair.target_id).await;
+    pair.ask_target(Request::Discard { machine: pair.machine.to_string(), force: true }).await.unwrap();
+    away.set_refused(None);
+    desk.commits().await;
+    desk.writes_and_is_heard().await;
     pair.end().await;
 }
