@@ -170,7 +170,7 @@ async fn every_death(course: Course) {
     let (plays, wanted) = (worlds.len(), worlds.iter().flatten().map(Vec::len).sum::<usize>());
     assert!(wanted > 20, "{wanted}");
     let (wrong, died) = matrix(course, worlds).await;
-    println!("{course:?}: {plays} times, {died} of {wanted} died, {} went wrong", wrong.len());
+    eprintln!("{course:?}: {plays} times, {died} of {wanted} died, {} went wrong", wrong.len());
     assert!(wrong.is_empty(), "{} of {plays} went wrong", wrong.len());
     // One story differs from the next in a cycle or two, and so does who lives to its end.
     assert!(died * 10 >= wanted * 7, "{died} of {wanted} died");

@@ -104,16 +104,16 @@ impl<'a> Desk<'a> {
         if let Some(said) = self.said_by(host) {
             let told = self.said_by(other);
             for event in self.life.news_of(&said, told.as_ref()) {
-                self.happens(Report { epoch: said.lineage.epoch, event });
+                self.happens(&Report { epoch: said.lineage.epoch, event });
             }
         }
         for event in [self.copying(), self.drill(host)].into_iter().flatten() {
-            self.happens(Report { epoch: self.life.epoch, event });
+            self.happens(&Report { epoch: self.life.epoch, event });
         }
     }
 
-    fn happens(&mut self, report: Report) {
-        let step = self.life.hear(&report);
+    fn happens(&mut self, report: &Report) {
+        let step = self.life.hear(report);
         if step.life != self.life {
             self.life = step.life;
             tell(self.pair, &self.life);
