@@ -7,7 +7,7 @@ use farshore_agent::{
     AgentError,
     control::{BringUp, PointChoice, Reply, Request, StartChoice},
 };
-use farshore_control::{HostReport, ownership::Lineage};
+use farshore_control::{HostReport, Key, ownership::Lineage};
 use farshore_hypervisor::{Hypervisor, PowerState, simulated::Operation as Call};
 use farshore_protection::{Event, Life, Operation};
 use farshore_types::PointId;
@@ -46,6 +46,10 @@ async fn the_other_host_is_told_before_anything_starts_and_starts_no_more_what_i
     while !pair.power_of(pair.source_id).await.is_some_and(|power| power.is_off()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // The person's host has heard of the move, too.
+    let version = pair.vault.document(&Key::Protection(machine)).map(|document| document.version);
+    let heard = |report: &HostReport| standing(report, machine).is_some_and(|s| s.document == version);
+    pair.vault.until(pair.target_id, "it to have heard", heard).await;
     let reply = pair.ask_target(bring_up(PointChoice::Latest, false)).await;
     assert!(is_up(&reply), "{reply:?}");
     let there = holds(&pair, true, "the source to know", |held| held.owner == pair.target_id).await;
