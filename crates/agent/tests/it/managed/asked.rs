@@ -18,13 +18,6 @@ fn cannot(report: &HostReport, pair: &Pair, what: &str) -> bool {
     told.is_some_and(|problem| problem.what.contains(what))
 }
 
-impl Pair {
-    async fn until_it_runs_here(&self, what: &str) {
-        let runs = |report: &HostReport| standing(report, self.machine).is_some_and(|s| s.runs == Some(true));
-        self.vault.until(self.source_id, what, runs).await;
-    }
-}
-
 /// A move that is given up while the guest has not gone down yet: the life of before again.
 async fn given_up_while_it_is_asked(pair: &Pair) -> Life {
     let life = pair.living().await;
