@@ -9,6 +9,7 @@ mod export;
 mod faults;
 mod image;
 mod pull;
+mod witness;
 mod world;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::{BlockJob, Change, Event, HypervisorError, Kind, PowerState, Problem,
 use faults::Faults;
 pub use faults::{Gate, Operation};
 use image::Image;
+pub use witness::Witness;
 use world::World;
 
 /// Events kept for a receiver that lags.
@@ -34,6 +36,8 @@ pub struct Simulated {
     world: Arc<Mutex<World>>,
     faults: Arc<Mutex<Faults>>,
     events: broadcast::Sender<Event>,
+    /// Who sees the calls that are made through this clone.
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl Default for Simulated {
@@ -46,7 +50,14 @@ impl Simulated {
     /// An empty host.
     #[must_use]
     pub fn new() -> Simulated {
-        Simulated { world: Arc::default(), faults: Arc::default(), events: broadcast::channel(EVENT_QUEUE).0 }
+        let events = broadcast::channel(EVENT_QUEUE).0;
+        Simulated { world: Arc::default(), faults: Arc::default(), events, witness: None }
+    }
+
+    /// The same host for somebody all of whose calls `witness` sees.
+    #[must_use]
+    pub fn seen_by(&self, witness: Arc<dyn Witness>) -> Simulated {
+        Simulated { witness: Some(witness), ..self.clone() }
     }
 
     /// Adds a machine, off, with empty disks of the given names and sizes in bytes, all qcow2.

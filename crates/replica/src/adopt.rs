@@ -14,6 +14,13 @@ impl Replica {
         self.state.adopted.iter()
     }
 
+    /// Whether the disk's adoption is done: one that was cut has no map yet, and is repeated.
+    #[must_use]
+    pub fn is_adopted(&self, disk: &DiskKey) -> bool {
+        let mapped = || self.chain.last().is_some_and(|last| last.delta.disk(disk).is_some());
+        self.state.adopted.contains_key(disk) && mapped()
+    }
+
     /// Where an adopted disk's file is, or is moved to.
     #[must_use]
     pub fn adopted_path(&self, disk: &DiskKey) -> std::path::PathBuf {

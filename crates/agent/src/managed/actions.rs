@@ -131,18 +131,15 @@ async fn adopt(
     disks: Vec<(DiskKey, String)>,
     observer: &Observer,
 ) -> Result<Answer, AgentError> {
-    let disks: Vec<(DiskKey, PathBuf)> = disks.into_iter().map(|(key, path)| (key, path.into())).collect();
-    let mut left = Vec::new();
+    let mut left: Vec<(DiskKey, PathBuf)> = disks.into_iter().map(|(key, path)| (key, path.into())).collect();
     // What an earlier try has taken over is not taken again.
-    let held = match agent.replicas().get(machine).await? {
-        Some(replica) => {
-            replica.run(|store| store.adopted().map(|(key, _)| key.clone()).collect::<Vec<_>>()).await
+    if let Some(replica) = agent.replicas().get(machine).await? {
+        left = replica
+            .run(move |store| left.into_iter().filter(|(key, _)| !store.is_adopted(key)).collect::<Vec<_>>())
+            .await;
+        if left.is_empty() {
+            return Ok(Answer::Done);
         }
-        None => Vec::new(),
-    };
-    left.extend(disks.into_iter().filter(|(key, _)| !held.contains(key)));
-    if left.is_empty() && !held.is_empty() {
-        return Ok(Answer::Done);
     }
     commands::adopt(agent, Adopt { machine: machine.to_string(), disks: left }, observer).await?;
     Ok(Answer::Done)

@@ -22,7 +22,13 @@ impl Simulated {
     ) -> Result<T> {
         let mut fate = self.faults().next(operation);
         fate.meet(verb).await?;
+        let told = |kind| wrong(verb, kind, "the test wants it so");
+        let witness = self.witness.as_deref();
+        let seen = witness.map(|witness| witness.before(operation)).transpose().map_err(told)?;
         let result = work(&mut self.world(), verb);
+        if let (Some(witness), Some(seen)) = (witness, seen) {
+            witness.after(operation, seen).map_err(told)?;
+        }
         fate.conclude(verb, result)
     }
 

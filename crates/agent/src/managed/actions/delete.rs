@@ -7,7 +7,7 @@ use std::sync::Arc;
 use farshore_replica::Phase;
 use farshore_types::{Epoch, MachineId};
 
-use super::super::{Managed, fencing};
+use super::super::{Managed, fencing, ledger::Ledger};
 use crate::{Agent, AgentError};
 
 pub(super) async fn delete(
@@ -66,5 +66,10 @@ fn check(store: &farshore_replica::Replica, epoch: &Epoch, known: Option<&Epoch>
 
 async fn forget(managed: &Arc<Managed>, machine: MachineId) -> Result<(), AgentError> {
     managed.set_problem(&format!("replica-{machine}"), None);
-    managed.change(move |ledger| (ledger.set_place(machine, None), true)).await
+    let forget = move |ledger: &mut Ledger| {
+        // Nothing is there any more that could become the replica.
+        ledger.station_mut(machine).turning = None;
+        (ledger.set_place(machine, None), true)
+    };
+    managed.change(forget).await
 }

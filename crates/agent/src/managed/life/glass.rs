@@ -101,7 +101,7 @@ impl Managed {
             if taken {
                 ledger.know(machine);
                 let station = ledger.station_mut(machine);
-                (station.brought_up, station.coming_up) = (Some(up), None);
+                (station.brought_up, station.coming_up, station.turning) = (Some(up), None, None);
                 (station.taking, station.fenced) = (Some(up.epoch), None);
             }
             (taken, taken || heard == Heard::Conflict)

@@ -75,7 +75,7 @@ pub(super) async fn accept(
 /// Whether the machine is here as it was left on overlays of the replica, which have not been folded
 /// into it since.
 async fn is_as_left(agent: &Agent, seen: &Seen) -> Result<bool, AgentError> {
-    if !seen.there.as_ref().is_some_and(|there| is_ours(agent, there)) || seen.station.turning.is_some() {
+    if !seen.there.as_ref().is_some_and(|there| is_ours(agent, there)) {
         return Ok(false);
     }
     match agent.replicas().get(seen.protection.machine).await? {
@@ -136,6 +136,10 @@ pub(super) async fn bring_up(
 ) -> Result<(), AgentError> {
     let (machine, epoch) = (seen.protection.machine, seen.lineage.epoch);
     let coming = seen.station.coming_up_by(&seen.lineage);
+    let begun = seen.here.brought_up.is_some() || coming.is_some();
+    if !begun && turn::is_halfway(seen) {
+        return turn::turn(agent, managed, seen).await;
+    }
     // What this order has begun is gone on with, and not begun anew.
     let again = coming.filter(|up| up.order == order);
     let choice = again.and_then(|up| up.at).map_or(choice, Choice::At);
@@ -159,10 +163,7 @@ pub(super) async fn bring_up(
     if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
         make_way(agent, there).await?;
     }
-    let begun = seen.here.brought_up.is_some() || coming.is_some();
-    // A turn that was cut is gone on with, too: of what it works on a look may show nothing any more.
-    let turns = seen.station.turning.as_ref().is_some_and(|turning| turning.epoch == epoch);
-    if own == OwnDisks::AsLeft || (!begun && (turns || ran_before(&replica, seen).await)) {
+    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
         if seen.here.runs {
             // Looked at again when it is off.
             return stop(agent, machine).await;
@@ -396,6 +397,7 @@ async fn came_up(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> R
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.brought_up, station.coming_up, station.fenced) = (Some(up), None, None);
+        station.turning = None;
         // What runs as it is here goes on from there: nothing beside it is ahead of it.
         station.turned = station.turned.filter(|_| up.at.is_some());
         ((), true)

@@ -104,6 +104,12 @@ pub(crate) fn home_definition(agent: &Agent, machine: MachineId) -> Option<Strin
     std::fs::read_to_string(source::dir_of(agent, machine).join(HOME)).ok()
 }
 
+/// Whether a turn was begun, by whichever epoch, whose disks no look finds any more: what they have is
+/// kept before anything else is made of them. Where the machine is there, nothing has become of them.
+pub(super) fn is_halfway(seen: &Seen) -> bool {
+    seen.station.turning.is_some() && seen.there.is_none()
+}
+
 /// Makes them the replica. Cut anywhere, it goes on where it was.
 pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
@@ -114,19 +120,17 @@ pub(super) async fn turn(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen
         });
     }
     let epoch = seen.lineage.epoch;
-    let begun = seen.station.turning.clone().filter(|turning| turning.epoch == epoch);
-    let turning = match begun {
+    let begun = seen.station.turning.clone();
+    let turning = match begun.filter(|turning| turning.epoch == epoch || is_halfway(seen)) {
         Some(turning) => Some(turning),
         None => begin(agent, managed, seen).await?,
     };
-    let (had_disks, back) = match &turning {
-        Some(turning) => {
-            let sealed = work(agent, seen, turning).await?;
-            tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
-            (true, turning.left.map(|_| sealed.id))
-        }
-        None => (held(agent, machine).await?, None),
+    let sealed = match &turning {
+        Some(turning) => work(agent, seen, turning).await?,
+        None => None,
     };
+    let had_disks = sealed.is_some() || held(agent, machine).await?;
+    let back = turning.and_then(|turning| turning.left).and(sealed).map(|sealed| sealed.id);
     let done = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.turned, station.turning) = (Some(Adopted { epoch, had_disks }), None);
@@ -263,7 +267,8 @@ async fn note(
     Ok(turning)
 }
 
-async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<PointRef, AgentError> {
+/// None: a person has discarded it meanwhile.
+async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Option<PointRef>, AgentError> {
     let machine = seen.protection.machine;
     let replica = agent.replicas().get_or_create(machine).await?;
     let _alone = replica.alone().await;
@@ -289,10 +294,17 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
         true => {
             let known = known_of(agent, machine, turning)?;
             let fold = move |store: &mut Replica| {
+                let kept = store.last().is_some_and(|last| last.id == own.id);
+                if store.phase() == Phase::Receiving && !kept {
+                    return Ok(None);
+                }
                 let sealed = store.fold(&own, known)?;
-                store.clear_shelf().map(|()| sealed)
+                store.clear_shelf().map(|()| Some(sealed))
             };
-            replica.run(fold).await?
+            match replica.run(fold).await? {
+                Some(sealed) => sealed,
+                None => return Ok(None),
+            }
         }
         false => {
             adopt(agent, &replica, turning).await?;
@@ -304,7 +316,8 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Poin
     replica.run(move |store| store.pin(pin)).await?;
     replica.mark_sealed();
     commands::remove_nvram(agent, machine)?;
-    Ok(sealed)
+    tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
+    Ok(Some(sealed))
 }
 
 /// The digests of the overlays' disks, where those are a point that the other host has: of one
@@ -326,9 +339,12 @@ fn known_of(
 /// point that the other host has, else by reading it once.
 async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning) -> Result<(), AgentError> {
     let machine = replica.machine();
-    let held: Vec<DiskKey> = replica.run(|store| store.adopted().map(|(key, _)| key.clone()).collect()).await;
     let (observer, _events) = Observer::new(CancellationToken::new());
-    for (disk, path) in turning.disks.iter().filter(|(key, _)| !held.contains(key)) {
+    for (disk, path) in &turning.disks {
+        let wanted = disk.clone();
+        if replica.run(move |store| store.is_adopted(&wanted)).await {
+            continue;
+        }
         if turning.left.is_none() {
             commands::take_over_copy(agent, replica, disk, path, &observer).await?;
             continue;
@@ -379,9 +395,10 @@ fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, Agent
 }
 
 /// Whether a turn is what this host has to do before it takes anything. The last cycle of a
-/// machine that is moved back already needs it, too.
+/// machine that is moved back already needs it, too, and so does whoever takes the machine back
+/// while its disks are half the replica.
 pub(super) fn is_due(seen: &Seen, me: farshore_types::HostId) -> bool {
-    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. });
+    let moves = matches!(seen.wanted.source, Want::HandOver { last_cycle: true, .. }) || is_halfway(seen);
     (seen.mine == Want::Receive || (moves && matches!(seen.mine, Want::Accept { .. })))
         && !seen.here.runs
         && seen.lineage.owner != me

@@ -10,7 +10,7 @@ use farshore_control::{
 };
 use farshore_types::MachineId;
 
-use super::world::Pair;
+use super::{mortal::Mortal, world::Pair};
 use crate::world::key;
 
 const DONE: Ending = Ending::Done { answer: Answer::Done };
@@ -123,6 +123,25 @@ async fn a_cut_export_goes_on_and_is_not_taken_before_it_is_whole() {
     pair.change(|protection| protection.initial = InitialCopy::Existing);
     pair.newest_above(0).await;
     assert!(pair.replica_equals_model().await);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_that_was_cut_before_its_map_was_kept_is_done_again() {
+    let pair = waiting(&["vda"]).await;
+    let (medium, ending) = export(&pair).await;
+    assert_eq!(ending, DONE);
+    let target = Mortal::until([]);
+    target.set_refused(Some("keep #.delta"));
+    pair.stop_target().await;
+    pair.start_target_of(&target);
+    refusal(adopt(&pair, pair.machine, "vda", medium.join("vda.raw")).await);
+    target.set_refused(None);
+    assert_eq!(adopt(&pair, pair.machine, "vda", medium.join("vda.raw")).await, DONE);
+    let kept = fs::read_dir(pair.replica_dir().join("chain")).unwrap();
+    let maps =
+        kept.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "delta"));
+    assert_eq!(maps.count(), 1, "what is there is known, and not sent");
     pair.end().await;
 }
 

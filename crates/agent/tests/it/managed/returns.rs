@@ -1,34 +1,40 @@
 //! A machine that goes back to a host on which it was before: what was written and changed there
-//! meanwhile counts.
+//! meanwhile counts, also where that host was hindered to keep it.
+
+use std::sync::Arc;
 
 use farshore_agent::control::{Reply, Request};
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
-use farshore_protection::{BroughtUp, Kind, Life, Operation, Stage};
+use farshore_protection::{BroughtUp, Choice, Kind, Life, Operation, Stage, State};
+use farshore_types::PointId;
 
 use super::{
+    courses::{fails_over, is_lost},
+    desk::Desk,
     handing::{ordered, standing},
+    mortal::{Cut, Mortal},
     vault::PATIENCE,
     world::{Pair, SIZE},
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brought_up_there_again() {
-    let pair = Pair::new().await;
-    let (machine, life) = (pair.machine, pair.living().await);
-    pair.target_host().add_image(&pair.overlay_at(pair.target_id), SIZE);
-    let up = |report: &HostReport| standing(report, machine).and_then(|s| s.brought_up);
-    let bring_up = async |life: &Life| -> BroughtUp {
-        let is = |report: &HostReport| {
-            let runs = standing(report, machine).is_some_and(|s| s.runs == Some(true));
-            runs && up(report).is_some_and(|up| up.epoch == life.epoch)
-        };
-        up(&pair.vault.until(pair.target_id, "it to run there", is).await).unwrap()
+async fn brought_up(pair: &Pair, life: &Life) -> BroughtUp {
+    let up = |report: &HostReport| standing(report, pair.machine).and_then(|s| s.brought_up);
+    let is = |report: &HostReport| {
+        let runs = standing(report, pair.machine).is_some_and(|s| s.runs == Some(true));
+        runs && up(report).is_some_and(|up| up.epoch == life.epoch)
     };
+    up(&pair.vault.until(pair.target_id, "it to run there", is).await).unwrap()
+}
+
+/// It goes away, and home and away again while its target hears of nothing, and goes on writing: by
+/// the life that the target is to hear of, and the point at which it came first.
+async fn away_twice(pair: &Pair) -> (Life, PointId) {
+    let life = pair.living().await;
+    pair.target_host().add_image(&pair.overlay_at(pair.target_id), SIZE);
     let away = ordered(&life, Operation::UnplannedFailover, false);
     pair.tell(&away);
-    let first = bring_up(&away).await.at.unwrap();
-    // It goes home and away again while this host hears of nothing, and goes on writing.
+    let first = brought_up(pair, &away).await.at.unwrap();
     pair.stop_target().await;
     let ran = |life: Life| {
         let stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: Default::default() };
@@ -41,19 +47,47 @@ async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brough
         std::mem::swap(&mut protection.source, &mut protection.target);
         (protection.epoch, protection.life) = (again.epoch, Some(again.clone()));
     });
+    (again, first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brought_up_there_again() {
+    let pair = Pair::new().await;
+    let (again, first) = away_twice(&pair).await;
     pair.start_target();
-    let second = bring_up(&again).await.at.unwrap();
+    let second = brought_up(&pair, &again).await.at.unwrap();
     assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
     assert_eq!(second.number, pair.newest().await);
     // It stays until a person has what they need of it.
     let release = async |point| {
-        let asked = pair.ask_target(Request::Release { machine: machine.to_string(), point }).await;
+        let asked = pair.ask_target(Request::Release { machine: pair.machine.to_string(), point }).await;
         let Ok(Reply::Released(told)) = asked else { panic!("{asked:?}") };
         (told.released, told.kept)
     };
     assert_eq!(release(first).await, (false, vec![second]), "kept by retention alone");
     assert_eq!(release(second).await, (true, Vec::new()));
     assert_eq!(release(second).await, (false, Vec::new()));
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_pinned_though_its_agent_dies_while_it_makes_that_a_point() {
+    let pair = Pair::new().await;
+    let (again, first) = away_twice(&pair).await;
+    // The point is there, and the replica takes cycles again; that it is pinned comes next.
+    let cut = Cut { what: "keep replica.json".to_owned(), nth: 1, after: true };
+    let target = Mortal::until([cut]);
+    pair.start_target_of(&target);
+    let begun = std::time::Instant::now();
+    while !target.is_dead() {
+        assert!(begun.elapsed() < PATIENCE, "it never dies");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    pair.succeed_the_dead().await;
+    let second = brought_up(&pair, &again).await.at.unwrap();
+    assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
+    let record = std::fs::read_to_string(pair.replica_dir().join("replica.json")).unwrap();
+    assert!(record.contains("own writes of before"), "retention may take it: {record}");
     pair.end().await;
 }
 
@@ -78,5 +112,78 @@ async fn what_is_changed_at_home_between_two_leavings_is_not_taken_back_by_the_s
     pair.source_host.define(&was.replace("</devices>", card)).await.unwrap();
     pair.move_over(&home, Operation::PlannedFailover).await;
     kept("what it had when it left again", |text| text.contains("lan2")).await;
+    pair.end().await;
+}
+
+/// What comes after the record of a disk's adoption.
+const ITS_MAP: &str = "keep #.delta";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_whose_adoption_was_cut_before_their_map_was_kept_are_the_base_all_the_same() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    home.set_refused(Some(ITS_MAP));
+    desk.moves(Operation::PlannedFailover).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    desk.commits().await;
+    // Only what changes is sent: the rest is what was there.
+    desk.writes_and_is_heard().await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_is_kept_though_the_next_failover_finds_it_halfway() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let own = is_lost(&mut desk).await;
+    desk.orders(Operation::Commit, Choice::Latest).await;
+    desk.comes_to(State::Committed).await;
+    home.set_refused(Some(ITS_MAP));
+    desk.orders(Operation::Reverse, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    fails_over(&mut desk, &own).await;
+    desk.keeps(pair.source_id, &own).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_is_taken_back_though_the_home_was_still_making_its_disks_the_replica() {
+    let home = Mortal::until([]);
+    let pair = Pair::of_mortals([Arc::clone(&home), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    home.set_refused(Some(ITS_MAP));
+    let left = desk.moves(Operation::PlannedFailover).await;
+    desk.until_it_cannot(pair.source_id).await;
+    desk.stops_on(pair.source_id);
+    desk.orders(Operation::Cancel, Choice::Latest).await;
+    desk.until_it_cannot(pair.source_id).await;
+    home.set_refused(None);
+    desk.comes_to(State::Protected).await;
+    desk.stands_at(pair.source_id, &left).await;
+    desk.ends().await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_discards_while_it_becomes_the_replica_is_not_waited_for() {
+    let away = Mortal::until([]);
+    let pair = Pair::of_mortals([Mortal::until([]), Arc::clone(&away)]).await;
+    let mut desk = Desk::protected(&pair).await;
+    desk.moves(Operation::PlannedFailover).await;
+    desk.commits().await;
+    away.set_refused(Some(ITS_MAP));
+    desk.moves(Operation::Failback).await;
+    desk.until_it_cannot(pair.target_id).await;
+    pair.ask_target(Request::Discard { machine: pair.machine.to_string(), force: true }).await.unwrap();
+    away.set_refused(None);
+    desk.commits().await;
+    desk.writes_and_is_heard().await;
     pair.end().await;
 }

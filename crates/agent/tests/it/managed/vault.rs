@@ -176,6 +176,11 @@ impl Vault {
         self.until(host, "another report", later).await
     }
 
+    /// What a host said last.
+    pub(crate) fn last_of(&self, host: HostId) -> Option<HostReport> {
+        self.state().reports.get(&host).cloned()
+    }
+
     /// The first report of a host that is as wanted.
     pub(crate) async fn until(
         &self,
@@ -221,9 +226,11 @@ impl At {
         Some(Documents { term: state.term, cursor, documents, more: false, clock_ms: state.clock_ms })
     }
 
-    fn nothing_new(&self) -> Documents {
+    /// What comes just now is not passed over: the cursor stays where it was.
+    fn nothing_new(&self, poll: &Poll) -> Documents {
         let state = self.vault.state();
-        let cursor = Cursor { term: state.term, sequence: state.sequence };
+        let held = poll.cursor.filter(|cursor| cursor.term == state.term);
+        let cursor = Cursor { term: state.term, sequence: held.map_or(0, |cursor| cursor.sequence) };
         Documents { term: state.term, cursor, documents: Vec::new(), more: false, clock_ms: state.clock_ms }
     }
 
@@ -250,7 +257,7 @@ impl Upstream for At {
             }
             tokio::select! {
                 _ = changed.changed() => {}
-                () = &mut wait => return Ok(self.nothing_new()),
+                () = &mut wait => return Ok(self.nothing_new(poll)),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Two hosts with an agent each, and the vault above them.
 
+mod mortals;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -13,8 +15,8 @@ use std::{
 
 use farshore_agent::{
     Agent, AgentError, Config,
-    control::{Export, Format, Observer, PointChoice, Reply, Request},
-    managed::Timing,
+    control::{Observer, PointChoice, Reply, Request},
+    managed::{Timing, Upstream},
 };
 use farshore_control::{
     Body, Compression, Endpoint, InitialCopy, Intent, Inventory, KeepPoints, Key, Protection, Settings, Wire,
@@ -28,8 +30,12 @@ use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
-use super::vault::{PATIENCE, Vault};
+use super::{
+    mortal::{Hears, Mortal, MortalFiles},
+    vault::{PATIENCE, Vault},
+};
 use crate::world::{a_day, config, key};
+pub(crate) use mortals::Bytes;
 
 pub(crate) const SIZE: u64 = 1 << 20;
 
@@ -56,6 +62,8 @@ struct Host {
     hypervisor: Simulated,
     /// Which boot of it this is; none: the test's own machine's.
     boot: Mutex<Option<String>>,
+    /// Whose life its agent has, where that may end at any instant.
+    life: Mutex<Option<Arc<Mortal>>>,
 }
 
 pub(crate) struct Pair {
@@ -101,12 +109,25 @@ impl Pair {
 
     /// Hosts whose configurations `change` has changed.
     pub(crate) async fn configured(disks: &[&str], change: impl Fn(&mut Config)) -> Pair {
+        Pair::built(disks, change, [None, None]).await
+    }
+
+    async fn built(disks: &[&str], change: impl Fn(&mut Config), lives: [Option<Arc<Mortal>>; 2]) -> Pair {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create("Test CA").unwrap();
         let host = |name: &str, number: u128| host(dir.path(), &authority, name, number, &change);
         let hosts = [host("source", 1), host("target", 2)];
-        let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
-        let machine = hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap();
+        let are_mortal = lives.iter().any(Option::is_some);
+        for (host, life) in hosts.iter().zip(lives) {
+            *host.life.lock().unwrap() = life;
+        }
+        let machine = match are_mortal {
+            true => mortals::machine(dir.path(), &hosts, disks).await,
+            false => {
+                let disks: Vec<(&str, u64)> = disks.iter().map(|disk| (*disk, SIZE)).collect();
+                hosts[0].hypervisor.add_machine("web1", &disks).await.unwrap()
+            }
+        };
         hosts[0].hypervisor.start(machine, Start::Running).await.unwrap();
         let vault = Vault::new();
         let serving = [0, 1].map(|at| Mutex::new(Some(begin(&hosts[at], &vault))));
@@ -355,6 +376,7 @@ impl Pair {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
+        mortals::succeed(&self.hosts[at]);
     }
 
     fn start(&self, at: usize) {
@@ -425,16 +447,7 @@ impl Pair {
 
     async fn newest_of(&self, agent: &Arc<Agent>) -> Vec<u8> {
         let to = self.dir.path().join("newest.raw");
-        let export = Export {
-            machine: self.machine.to_string(),
-            point: PointChoice::Latest,
-            disk: Some(key("vda")),
-            to: to.clone(),
-            format: Format::Raw,
-            force: true,
-        };
-        let (observer, _events) = Observer::new(CancellationToken::new());
-        agent.handle(Request::Export(export), &observer).await.unwrap();
+        self.export(agent, PointChoice::Latest, &key("vda"), to.clone()).await.unwrap();
         fs::read(to).unwrap()
     }
 }
@@ -478,18 +491,34 @@ fn host(dir: &Path, authority: &Authority, name: &str, number: u128, change: &dy
     let certificate = authority.issue(&format!("{name}.example"), &[], a_day()).unwrap();
     certificate.save(&config.identity_dir).unwrap();
     change(&mut config);
-    Host { id: HostId(Uuid::from_u128(number)), config, hypervisor: Simulated::new(), boot: Mutex::default() }
+    let (id, hypervisor) = (HostId(Uuid::from_u128(number)), Simulated::new());
+    Host { id, config, hypervisor, boot: Mutex::default(), life: Mutex::default() }
 }
 
 fn begin(host: &Host, vault: &Arc<Vault>) -> Serving {
-    let agent = Agent::new(host.config.clone()).with_hypervisor(Arc::new(host.hypervisor.clone())).serving();
-    let agent = match &*host.boot.lock().unwrap() {
-        Some(boot) => agent.after_boot(boot),
-        None => agent,
+    let (agent, upstream) = (Agent::new(host.config.clone()), vault.at(host.id));
+    let life = host.life.lock().unwrap().clone();
+    let (agent, upstream) = match life.clone() {
+        None => (agent.with_hypervisor(Arc::new(host.hypervisor.clone())), upstream),
+        Some(life) => {
+            let hypervisor = host.hypervisor.seen_by(life.clone());
+            let agent = agent.with_files(Arc::new(MortalFiles(life.clone())));
+            let upstream: Arc<dyn Upstream> =
+                Arc::new(Hears { vault: upstream, whom: life, told: Mutex::default() });
+            (agent.with_hypervisor(Arc::new(hypervisor)), upstream)
+        }
     };
-    let agent = Arc::new(agent.managed_by(host.id, vec![vault.at(host.id)], TIMING).unwrap());
+    let agent = match &*host.boot.lock().unwrap() {
+        Some(boot) => agent.serving().after_boot(boot),
+        None => agent.serving(),
+    };
+    let agent = Arc::new(agent.managed_by(host.id, vec![upstream], TIMING).unwrap());
     let stop = CancellationToken::new();
     let (served, token) = (Arc::clone(&agent), stop.clone());
-    let task = tokio::spawn(async move { farshore_agent::serve(served, None, token).await.unwrap() });
+    let task = tokio::spawn(async move {
+        let served = farshore_agent::serve(served, None, token).await;
+        // Of the dead nothing is expected.
+        assert!(served.is_ok() || life.is_some_and(|life| life.is_dead()), "{served:?}");
+    });
     Serving { agent, stop, task: AbortOnDropHandle::new(task) }
 }
