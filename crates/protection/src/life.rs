@@ -349,6 +349,16 @@ impl Life {
         self.source != self.home
     }
 
+    /// Whether a point is one at which the machine was brought up before, and was left: it stays
+    /// until the failover is committed.
+    #[must_use]
+    pub fn keeps_point(&self, point: PointId) -> bool {
+        match &self.stage {
+            Stage::FailedOver { kept, .. } | Stage::BringingUp(BringUp { kept, .. }) => kept.contains(&point),
+            _ => false,
+        }
+    }
+
     /// Whether recovery points grow old now: not from a failover until it is committed, for
     /// those are what it can still be changed to.
     #[must_use]

@@ -47,7 +47,7 @@ impl Core {
         // Who saw what was before that saw what there was to be seen.
         let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
         let order = Order { seen, ..order.clone() };
-        self.check_point(&row, &order)?;
+        self.check_point(&row, &order, at)?;
         self.check_where_to(&row, &order, at)?;
         self.check_network(&row, &order)?;
         let may_not_start = self.may_not_start(&row, &order, at);
@@ -236,34 +236,6 @@ impl Core {
         let what = format!("network '{name}' is the one that machine '{}' gets after a failover", row.name);
         let advice = "name another one, or let one be made for it (--own-network)";
         Err(Problem::refused("production-network", what, advice))
-    }
-
-    /// That a named point may be there. Whether it is, its host finds out: others may have been
-    /// thinned out between the oldest and the newest.
-    fn check_point(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
-        let (Choice::At(point) | Choice::NotBefore(point)) = order.point else { return Ok(()) };
-        // The points of a machine that was failed over are where it runs.
-        let hosts = match order.operation {
-            Operation::ChangePoint => [row.source(), row.target()],
-            _ => [row.target(), row.source()],
-        };
-        let replica = hosts.iter().find_map(|host| self.replica_on(*host, row.machine));
-        let Some(replica) = replica else { return Ok(()) };
-        let ends = (replica.oldest.map(|point| point.id), replica.newest.map(|point| point.id));
-        let named = matches!(order.point, Choice::At(_));
-        let too_old = named && ends.0.is_some_and(|oldest| point < oldest);
-        if !too_old && ends.1.is_none_or(|newest| point <= newest) {
-            return Ok(());
-        }
-        let name = |end: Option<farshore_types::PointId>| end.map_or("?".to_owned(), |id| id.to_string());
-        let (oldest, newest) = (name(ends.0), name(ends.1));
-        let what =
-            format!("machine '{}' has no recovery point {point}: it has {oldest} to {newest}", row.name);
-        Err(Problem::refused(
-            "point-unknown",
-            what,
-            "choose one that is there; older ones are pruned by retention",
-        ))
     }
 
     /// A refusal, with what somebody who has to confirm needs to know.
