@@ -121,10 +121,23 @@ pub enum Event {
 pub struct Step {
     /// The life as it is now.
     pub life: Life,
-    /// Whether anything that was under way is given up: its job is to be ended, not undone.
-    pub supersedes: bool,
+    /// What of all that was under way is given up: its jobs are to be ended, not undone.
+    pub supersedes: Supersedes,
     /// What is to be begun.
     pub begins: Option<Begin>,
+}
+
+/// What is given up by a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supersedes {
+    /// All goes on.
+    #[default]
+    Nothing,
+    /// Flattening only: a machine on its way, or a test failover, goes on beside that.
+    Flattening,
+    /// Everything.
+    All,
 }
 
 /// Work that follows from an order. What it has to reach is in the life.
@@ -206,7 +219,7 @@ impl Life {
 
     /// The same life, with nothing to be done.
     fn stays(&self) -> Step {
-        Step { life: self.clone(), supersedes: false, begins: None }
+        Step { life: self.clone(), supersedes: Supersedes::Nothing, begins: None }
     }
 
     /// The two hosts change places: the target owns the machine by `epoch`.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use farshore_types::{Epoch, EpochOrder, HostId, PointId};
 
-use super::{Event, Report, Step};
+use super::{Event, Report, Step, Supersedes};
 use crate::{
     Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival,
     Stage, Why,
@@ -41,7 +41,9 @@ impl Life {
             Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
             Event::Owned { epoch, owner, alone, twice } => {
-                step.supersedes = life.owned(*epoch, *owner, (*alone, *twice));
+                if life.owned(*epoch, *owner, (*alone, *twice)) {
+                    step.supersedes = Supersedes::All;
+                }
             }
             Event::Moved { from, to } => life.moved(*from, *to),
             Event::FirstPoint

@@ -6,7 +6,7 @@ use farshore_types::{Epoch, MachineId};
 use crate::{HERE, THERE, Ways, point};
 use farshore_protection::{
     Begin, BroughtUp, Choice, Copying, Event, Facts, Flat, Life, Operation, Order, Overlay, Said, Seen,
-    Stage, State, Want,
+    Stage, State, Supersedes, Want,
     bug::{Bug, plant},
 };
 
@@ -112,7 +112,7 @@ fn it_supersedes_a_drill_a_resync_and_a_hand_over() {
     assert_eq!(drill.does(Operation::PlannedFailover, &well()).unwrap_err().code, "drill-open");
     let order = drill.example_order(Operation::UnplannedFailover, 3);
     let step = drill.order_now(order, &without_source()).unwrap();
-    assert!(step.supersedes);
+    assert_eq!(step.supersedes, Supersedes::All);
     assert_eq!(step.life.drill.unwrap().phase, farshore_protection::DrillPhase::CleaningUp);
     let sealed = Life::example(State::Sealed);
     let life = sealed.does(Operation::UnplannedFailover, &without_source()).unwrap();
@@ -321,4 +321,20 @@ fn a_row_of_before_there_were_lives_is_one() {
     assert_eq!(of(false, true, true, None).state(), State::Disabled);
     assert_eq!(of(false, false, true, Some(Epoch { token: 1, ..epoch })).state(), State::Contested);
     assert_eq!(of(false, true, true, None).copying, Copying::Off);
+}
+
+/// Committed on the other side, with a time at which it is flattened.
+fn to_be_flattened() -> Life {
+    let life = moved(&protected()).does(Operation::Commit, &well()).unwrap();
+    let mut order = life.example_order(Operation::Flatten, 1);
+    order.at_ms = Some(7);
+    life.order_now(order, &well()).unwrap().life
+}
+
+#[test]
+fn who_stops_a_flattening_gives_nothing_else_up() {
+    let life = to_be_flattened().does(Operation::Failback, &well()).unwrap();
+    let step = life.order_now(life.example_order(Operation::StopFlatten, 2), &well()).unwrap();
+    assert_eq!((step.supersedes, step.life.flat), (Supersedes::Flattening, Flat::Layered));
+    assert_eq!(step.life.stage, life.stage, "the move goes on");
 }

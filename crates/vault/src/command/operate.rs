@@ -3,7 +3,7 @@
 //! is put in its place, what was under way is given up, and the job begins that sees to it.
 
 use farshore_protection::{
-    Answer as Judged, Begin, Choice, DrillNetwork, Input, Operation, Order, Reason, Stage,
+    Answer as Judged, Begin, Choice, DrillNetwork, Input, Operation, Order, Reason, Stage, Supersedes,
 };
 use farshore_types::{JobId, MachineId};
 
@@ -76,10 +76,8 @@ impl Core {
             self.remember_drill(row, &order, at);
         }
         let changed = self.put_life(machine, step.life);
-        if step.supersedes {
-            let by = format!("a later order: {}", order.operation.name());
-            self.supersede_jobs(machine, &by, except, at);
-        }
+        let by = format!("a later order: {}", order.operation.name());
+        self.supersede_jobs(machine, step.supersedes, &by, except, at);
         let mut answer = Answer::changed(changed);
         if let (Some(begin), None) = (step.begins, except) {
             answer.jobs.extend(self.begin_course(machine, begin, &order, at)?);
@@ -169,7 +167,7 @@ impl Core {
             (row.place, row.place_on, row.leaving) = (leaving.place.clone(), Some(leaving.host), None);
         });
         self.put_life(row.machine, row.life.put_back(leaving.host));
-        self.supersede_jobs(row.machine, "the failover", None, at);
+        self.supersede_jobs(row.machine, Supersedes::All, "the failover", None, at);
         Ok(vec![Finding {
             severity: Severity::Warning,
             code: "move-given-up".to_owned(),
@@ -292,13 +290,19 @@ impl Core {
     pub(crate) fn supersede_jobs(
         &mut self,
         machine: MachineId,
+        which: Supersedes,
         by: &str,
         except: Option<JobId>,
         at: &Moment,
     ) {
         let about = About::Machine(machine);
+        let given_up = |kind: Kind| match which {
+            Supersedes::Nothing => false,
+            Supersedes::Flattening => kind == Kind::Flatten,
+            Supersedes::All => true,
+        };
         let open = self.tables.jobs.rows().filter(|row| row.is_open() && row.about == about);
-        let of_life = open.filter(|row| Kind::of_life(&row.job.kind).is_some());
+        let of_life = open.filter(|row| Kind::of_life(&row.job.kind).is_some_and(given_up));
         let open: Vec<JobId> = of_life.map(|row| row.job.id).filter(|id| Some(*id) != except).collect();
         for id in open {
             let _ = self.cancel_job(id, &format!("{SUPERSEDED}{by}"), at);

@@ -109,9 +109,7 @@ impl Core {
         if note.is_some() {
             self.tables.protections.change(&machine, |row| row.note = note);
         }
-        if step.supersedes {
-            self.supersede_jobs(machine, "what a host did by itself", None, at);
-        }
+        self.supersede_jobs(machine, step.supersedes, "what a host did by itself", None, at);
     }
 
     /// What a host said last of a machine, if it can tell how it stands with it.

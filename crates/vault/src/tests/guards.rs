@@ -2,8 +2,9 @@
 //! end, nothing goes back by an order that was given twice, nothing is protected from where it does
 //! not run.
 
+use farshore_control::standing::DrillStanding;
 use farshore_protection::{
-    Choice, Confirm, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
+    Choice, Confirm, Copying, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
 };
 use farshore_types::PointId;
 
@@ -176,6 +177,26 @@ fn a_flatten_whose_time_comes_leaves_a_test_failover_open_and_waits_for_a_move()
     world.wait(70_000);
     assert!(matches!(world.row().life.stage, Stage::HandingOver(_)));
     assert!(matches!(world.row().life.flat, Flat::Scheduled { .. }), "not beneath the move");
+}
+
+#[test]
+fn stopping_to_flatten_leaves_a_move_its_job_which_gives_it_up_in_time() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    let due = world.moment().wall_ms + 3_600_000;
+    world.order_with(|order| order.at_ms = Some(due), Operation::Flatten).unwrap();
+    let at = world.source();
+    world.hand(at, id(1)).stubborn = true;
+    let job = world.order(Operation::Failback).jobs[0];
+    world.rounds(2);
+    world.order(Operation::StopFlatten);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    assert!(world.core.job(job).unwrap().is_open(), "{:?}", world.core.job(job).unwrap().job.end);
+    (0..80).for_each(|_| world.wait(10_000));
+    world.rounds(4);
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![at]), "it was given up");
 }
 
 #[test]
