@@ -164,6 +164,8 @@ impl Life {
             (false, Event::DrillFound { host: self.target, order: 1, at: point(7) }),
             (true, Event::FlattenBegun),
             (true, Event::Flattened),
+            (true, Event::Disks { layered: true }),
+            (true, Event::Disks { layered: false }),
         ];
         if let Stage::HandingOver(over) = &self.stage {
             events.push((true, Event::Sealed { next: over.next, last: point(9) }));

@@ -95,6 +95,12 @@ pub enum Event {
     FlattenBegun,
     /// The machine's disks are its own.
     Flattened,
+    /// What the disks are of which the source runs the machine. It is its host that knows that: how
+    /// the machine came up does not tell it everywhere.
+    Disks {
+        /// Whether any of them stands on the replica there.
+        layered: bool,
+    },
     /// A host holds this epoch durably, and owns the machine by it.
     Owned {
         /// The epoch.

@@ -121,6 +121,7 @@ const fn word(event: &Event) -> &'static str {
         Event::DrillFound { .. } => "drill found",
         Event::FlattenBegun => "time to flatten",
         Event::Flattened => "flattened",
+        Event::Disks { .. } => "disks told",
         Event::Owned { .. } => "taken over on a host",
         Event::Moved { .. } => "moved",
     }

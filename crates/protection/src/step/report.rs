@@ -40,6 +40,7 @@ impl Life {
             Event::DrillFound { host, order, at } => life.drill_found(*host, *order, *at),
             Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
+            Event::Disks { layered } => life.has_disks(*layered),
             Event::Owned { epoch, owner, alone, twice } => {
                 if life.owned(*epoch, *owner, (*alone, *twice)) {
                     step.supersedes = Supersedes::All;
@@ -59,6 +60,18 @@ impl Life {
     fn may_begin_to_flatten(&self) -> bool {
         let stays = matches!(self.stage, Stage::Replicating | Stage::Committed);
         stays && matches!(self.flat, Flat::Scheduled { .. })
+    }
+
+    /// Not while it is on its way: then it is decided by how it comes up.
+    fn has_disks(&mut self, layered: bool) {
+        if matches!(self.stage, Stage::HandingOver(_) | Stage::Starting { .. } | Stage::BringingUp(_)) {
+            return;
+        }
+        self.flat = match (self.flat, layered) {
+            (Flat::Own, true) => Flat::Layered,
+            (Flat::Layered | Flat::Scheduled { .. }, false) => Flat::Own,
+            (flat, _) => flat,
+        };
     }
 
     fn was_stopped(&mut self) {

@@ -338,3 +338,21 @@ fn who_stops_a_flattening_gives_nothing_else_up() {
     assert_eq!((step.supersedes, step.life.flat), (Supersedes::Flattening, Flat::Layered));
     assert_eq!(step.life.stage, life.stage, "the move goes on");
 }
+
+#[test]
+fn what_the_disks_are_is_told_by_the_host_that_runs_the_machine() {
+    let told = |life: &Life, layered| life.hears(Event::Disks { layered }, &well());
+    let taken = Life::example(State::Sealed);
+    let taken = taken.does(Operation::TakeBack, &taken.example_facts()).unwrap();
+    assert_eq!(told(&taken, true).flat, Flat::Own, "not while it is on its way");
+    let runs = taken.hears(Event::Runs { at: None }, &well());
+    assert_eq!(runs.does(Operation::Flatten, &well()).unwrap_err().code, "flat");
+    let layered = told(&runs, true);
+    assert_eq!(layered.does(Operation::Flatten, &well()).unwrap().flat, Flat::Flattening);
+    assert_eq!((layered.version, told(&layered, false).flat), (runs.version, Flat::Own));
+    let scheduled = to_be_flattened();
+    assert_eq!(told(&scheduled, true), scheduled);
+    assert_eq!(told(&scheduled, false).flat, Flat::Own);
+    let flattening = layered.does(Operation::Flatten, &well()).unwrap();
+    assert_eq!(told(&flattening, false), flattening, "its host says when all is done");
+}

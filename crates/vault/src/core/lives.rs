@@ -196,11 +196,19 @@ impl Core {
         }
     }
 
+    /// What the machine's disks are, where that is news.
     fn flat_of(&self, row: &ProtectionRow, host: HostId) -> Option<Event> {
-        let asked = row.life.flat == Flat::Flattening && host == row.source();
-        let standing = self.standing_now(row, host).filter(|_| asked)?;
-        let flat = standing.flattening.as_ref().is_some_and(|flattening| flattening.flat);
-        flat.then_some(Event::Flattened)
+        let standing = self.standing_now(row, host).filter(|_| host == row.source())?;
+        let layered = standing.layered.filter(|_| standing.runs == Some(true));
+        match (row.life.flat, layered) {
+            (Flat::Flattening, _) => {
+                let flat = standing.flattening.as_ref().is_some_and(|flattening| flattening.flat);
+                flat.then_some(Event::Flattened)
+            }
+            (Flat::Own, Some(true)) => Some(Event::Disks { layered: true }),
+            (Flat::Layered | Flat::Scheduled { .. }, Some(false)) => Some(Event::Disks { layered: false }),
+            _ => None,
+        }
     }
 
     /// A host that is too old to tell how it stands owns a machine by a higher epoch.

@@ -200,6 +200,28 @@ fn stopping_to_flatten_leaves_a_move_its_job_which_gives_it_up_in_time() {
 }
 
 #[test]
+fn what_disks_a_machine_runs_on_is_its_hosts_to_say() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    let at = world.source();
+    world.hand(at, id(1)).layered = Some(false);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Own, "and nothing is left to flatten");
+    world.hand(at, id(1)).layered = Some(true);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    // Its own disks at the other side say nothing of that.
+    let other = world.target();
+    world.hand(other, id(1)).layered = Some(false);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    ordered(&mut world, Operation::Flatten);
+}
+
+#[test]
 fn a_copy_is_not_connected_to_the_network_of_production_nor_to_one_that_is_not_there() {
     let mut world = protected();
     let (from_site, to_site) = (world.sites[0], world.sites[1]);
