@@ -148,8 +148,10 @@ impl Life {
     fn failing_over(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
         if order.try_to_stop && facts.source.reachable && self.stage == Stage::Replicating {
             let order = Order { power_off: true, ..order.clone() };
-            let life = self.handing_over(Why::Planned, &order, facts)?.without_drill();
-            return Ok(Step { life, supersedes: true, begins: Some(Begin::TryHandOver) });
+            // Its last cycle is wanted; a pause of before would have it switched off for nothing.
+            let life = Life { paused: false, ..self.handing_over(Why::Planned, &order, facts)? };
+            let life = life.without_drill();
+            return Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::TryHandOver) });
         }
         let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order.token, facts)? };
         let life = self.clone();

@@ -356,3 +356,12 @@ fn what_the_disks_are_is_told_by_the_host_that_runs_the_machine() {
     let flattening = layered.does(Operation::Flatten, &well()).unwrap();
     assert_eq!(told(&flattening, false), flattening, "its host says when all is done");
 }
+
+#[test]
+fn a_paused_machine_that_is_stopped_first_sends_its_last_cycle() {
+    let paused = protected().does(Operation::Pause, &well()).unwrap();
+    let order = Order { try_to_stop: true, ..paused.example_order(Operation::UnplannedFailover, 3) };
+    let tried = paused.order_now(order, &well()).unwrap().life;
+    assert!(matches!(tried.wanted().source, Want::HandOver { last_cycle: true, .. }));
+    assert!(!tried.paused, "nothing would be sent");
+}
