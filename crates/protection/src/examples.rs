@@ -151,6 +151,7 @@ impl Life {
         let mut events = vec![
             (false, Event::FirstPoint),
             (true, Event::TrackerLost),
+            (true, Event::CopiesAnew),
             (false, Event::Resynced),
             (true, Event::Stopped),
             (true, Event::RunsAgain),

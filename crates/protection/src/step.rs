@@ -40,6 +40,8 @@ pub enum Event {
     FirstPoint,
     /// The source's record of changes is lost.
     TrackerLost,
+    /// Everything is copied anew: the target had nothing that the source could go on from.
+    CopiesAnew,
     /// A comparison has ended with a point.
     Resynced,
     /// The source has shut the machine down.

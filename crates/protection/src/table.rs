@@ -106,6 +106,7 @@ const fn word(event: &Event) -> &'static str {
     match event {
         Event::FirstPoint => "first point",
         Event::TrackerLost => "changes not tracked",
+        Event::CopiesAnew => "copied anew",
         Event::Resynced => "compared",
         Event::Stopped => "stopped",
         Event::Sealed { .. } => "sealed",

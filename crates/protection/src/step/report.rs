@@ -23,6 +23,7 @@ impl Life {
         match &report.event {
             Event::FirstPoint if life.copying == Copying::Seeding => life.copying = Copying::Steady,
             Event::TrackerLost if life.copying == Copying::Steady => life.copying = Copying::Resync,
+            Event::CopiesAnew if life.copying == Copying::Steady => life.copying = Copying::Seeding,
             Event::Resynced if life.copying == Copying::Resync => life.copying = Copying::Steady,
             Event::Stopped => life.was_stopped(),
             Event::Sealed { next, last } => life.was_sealed(next, *last),
@@ -49,6 +50,7 @@ impl Life {
             Event::Moved { from, to } => life.moved(*from, *to),
             Event::FirstPoint
             | Event::TrackerLost
+            | Event::CopiesAnew
             | Event::Resynced
             | Event::FlattenBegun
             | Event::Flattened => {}

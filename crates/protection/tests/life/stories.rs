@@ -365,3 +365,16 @@ fn a_paused_machine_that_is_stopped_first_sends_its_last_cycle() {
     assert!(matches!(tried.wanted().source, Want::HandOver { last_cycle: true, .. }));
     assert!(!tried.paused, "nothing would be sent");
 }
+
+#[test]
+fn a_copy_that_is_made_anew_is_not_called_a_protection() {
+    let life = moved(&protected());
+    assert!(life.what().contains("is protected in reverse"));
+    let life = life.hears(Event::CopiesAnew, &well());
+    assert_eq!((life.state(), life.copying), (State::MovedOver, Copying::Seeding));
+    assert!(!life.what().contains("is protected in reverse"), "{}", life.what());
+    let life = life.does(Operation::Commit, &well()).unwrap();
+    assert_eq!(life.state(), State::Seeding);
+    assert_eq!(life.does(Operation::Failback, &well()).unwrap_err().code, "not-complete");
+    assert_eq!(life.hears(Event::FirstPoint, &well()).state(), State::Protected);
+}

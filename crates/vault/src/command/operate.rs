@@ -277,6 +277,11 @@ impl Core {
                     .to_owned(),
             };
         }
+        if let ("confirm-data-loss", None, Operation::UnplannedFailover) =
+            (reason.code.as_str(), newest, order.operation)
+        {
+            what += "; no recovery point is known there: it comes up as its disks were left";
+        }
         match reason.code.as_str() {
             "changed-meanwhile" | "owner-changed" => Problem::conflict(&reason.code, what, &advice),
             "learning" => Problem::unavailable(&reason.code, what, &advice),

@@ -165,13 +165,13 @@ impl Core {
                 let copied = !matches!(phase, Some(SourcePhase::Seeding { .. }));
                 (has_point && copied).then_some(Event::FirstPoint)
             }
-            Copying::Steady => {
-                let lost = matches!(
-                    phase,
-                    Some(SourcePhase::Resynchronizing { .. } | SourcePhase::ResyncNeeded { .. })
-                );
-                lost.then_some(Event::TrackerLost)
-            }
+            Copying::Steady => match phase {
+                Some(SourcePhase::Resynchronizing { .. } | SourcePhase::ResyncNeeded { .. }) => {
+                    Some(Event::TrackerLost)
+                }
+                Some(SourcePhase::Seeding { .. }) => Some(Event::CopiesAnew),
+                _ => None,
+            },
             Copying::Resync => {
                 let compared = source.is_some_and(|source| source.resynced >= row.resync);
                 let done = has_point && compared && phase == Some(&SourcePhase::Replicating);
@@ -345,7 +345,7 @@ impl Core {
     fn home_has_its_disks(&self, row: &ProtectionRow) -> bool {
         let home = row.target();
         let shown = self.tables.machines.get(&(home, row.machine)).is_some();
-        row.life.is_away() && home == row.life.home && shown && row.life.copying != Copying::Seeding
+        row.life.is_away() && home == row.life.home && shown
     }
 
     /// The report of an event for each protection that it is time for.

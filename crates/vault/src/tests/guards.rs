@@ -222,6 +222,22 @@ fn what_disks_a_machine_runs_on_is_its_hosts_to_say() {
 }
 
 #[test]
+fn after_a_move_back_to_where_nothing_could_be_adopted_it_is_being_copied() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    assert_eq!((world.state(), world.row().life.copying), (State::MovedOver, Copying::Steady));
+    let at = world.source();
+    world.agent(at).copies_anew = true;
+    world.rounds(2);
+    assert_eq!((world.state(), world.row().life.copying), (State::MovedOver, Copying::Seeding));
+    let moment = world.moment();
+    assert!(world.core.facts_of(world.row(), &moment).whole_point, "it can go back to its own disks");
+    world.rounds(8);
+    assert_eq!(world.row().life.copying, Copying::Steady);
+}
+
+#[test]
 fn a_copy_is_not_connected_to_the_network_of_production_nor_to_one_that_is_not_there() {
     let mut world = protected();
     let (from_site, to_site) = (world.sites[0], world.sites[1]);
