@@ -162,7 +162,7 @@ impl Life {
             (false, Event::DrillRuns),
             (false, Event::DrillOverdue),
             (false, Event::DrillGone),
-            (false, Event::DrillFound { host: self.target, order: 1, at: point(7) }),
+            (false, Event::DrillFound { host: self.target, order: 1, at: point(7), until_ms: Some(9) }),
             (true, Event::FlattenBegun),
             (true, Event::Flattened),
             (true, Event::Disks { layered: true }),

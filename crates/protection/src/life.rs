@@ -271,6 +271,9 @@ pub struct Rival {
 }
 
 impl Drill {
+    /// Milliseconds for which one is open where nobody says it.
+    pub const OPEN_MS: u64 = 24 * 3_600_000;
+
     /// One at the latest point, connected to nothing.
     #[must_use]
     pub fn of(phase: DrillPhase) -> Drill {

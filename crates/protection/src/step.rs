@@ -92,6 +92,9 @@ pub enum Event {
         order: u64,
         /// At which point.
         at: PointId,
+        /// Until when it stays open, as one does of which nobody says it.
+        #[serde(default)]
+        until_ms: Option<u64>,
     },
     /// Flattening has begun, because its time has come.
     FlattenBegun,

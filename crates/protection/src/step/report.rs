@@ -38,7 +38,9 @@ impl Life {
             }
             Event::Adopted { had_disks } => life.adopted(*had_disks),
             Event::DrillRuns | Event::DrillOverdue | Event::DrillGone => life.drill_is(&report.event),
-            Event::DrillFound { host, order, at } => life.drill_found(*host, *order, *at),
+            Event::DrillFound { host, order, at, until_ms } => {
+                life.drill_found((*host, *order, *at), *until_ms);
+            }
             Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
             Event::Disks { layered } => life.has_disks(*layered),
@@ -194,11 +196,12 @@ impl Life {
         }
     }
 
-    /// Nothing is removed because nobody knows of it (rule R5): it is seen, and can be cleaned up.
-    fn drill_found(&mut self, host: HostId, order: u64, at: PointId) {
+    /// Nothing is removed because nobody knows of it (rule R5): it is seen, can be cleaned up, and
+    /// ends when any other would.
+    fn drill_found(&mut self, (host, order, at): (HostId, u64, PointId), until_ms: Option<u64>) {
         if self.drill.is_none() && !bug::is(Bug::LosesDrills) {
             let (host, point) = (Some(host), Choice::At(at));
-            self.drill = Some(Drill { host, order, point, ..Drill::of(DrillPhase::Open) });
+            self.drill = Some(Drill { host, order, point, until_ms, ..Drill::of(DrillPhase::Open) });
         }
     }
 

@@ -8,7 +8,7 @@ use farshore_control::{
     report::{HostReport, ReplicaState, SourcePhase, SourceState},
 };
 use farshore_protection::{
-    Copying, DrillPhase, Event, Facts, Flat, Life, Operation, Order, Report, Said, Seen, Speaks, Stage,
+    Copying, Drill, DrillPhase, Event, Facts, Flat, Life, Operation, Order, Report, Said, Seen, Speaks, Stage,
 };
 use farshore_types::{EpochOrder, HostId, MachineId};
 
@@ -77,7 +77,7 @@ impl Core {
             }
         }
         let Some(row) = self.tables.protections.get(&machine) else { return };
-        let beside = [self.copying_of(row), self.drill_of(row, host), self.flat_of(row, host)];
+        let beside = [self.copying_of(row), self.drill_of(row, host, at), self.flat_of(row, host)];
         let epoch = row.life.epoch;
         for event in beside.into_iter().flatten() {
             self.happens(machine, &Report { epoch, event }, at);
@@ -181,11 +181,12 @@ impl Core {
     }
 
     /// How a drill stands, where its host says that.
-    fn drill_of(&self, row: &ProtectionRow, host: HostId) -> Option<Event> {
+    fn drill_of(&self, row: &ProtectionRow, host: HostId, at: &Moment) -> Option<Event> {
         let standing = self.standing_now(row, host)?;
         if let (None, Some(there)) = (&row.life.drill, &standing.drill) {
+            let until_ms = Some(at.wall_ms.saturating_add(Drill::OPEN_MS));
             let (order, at) = (there.order, there.at?);
-            return Some(Event::DrillFound { host, order, at });
+            return Some(Event::DrillFound { host, order, at, until_ms });
         }
         let drill = row.life.drill.as_ref().filter(|drill| drill.host.is_none_or(|at| at == host))?;
         let there = standing.drill.as_ref().filter(|there| there.order == drill.order);

@@ -238,6 +238,22 @@ fn after_a_move_back_to_where_nothing_could_be_adopted_it_is_being_copied() {
 }
 
 #[test]
+fn a_test_failover_that_was_found_ends_by_itself_as_any_other() {
+    let mut world = protected();
+    let at = world.target();
+    let point = world.hand(at, id(1)).points.keys().next().copied();
+    let name = "copy".to_owned();
+    world.hand(at, id(1)).drill = Some(DrillStanding { order: 7, runs: true, name, at: point, failed: None });
+    world.rounds(2);
+    let (until, now) = (world.row().life.drill.clone().unwrap().until_ms, world.moment().wall_ms);
+    assert!(until.is_some_and(|until| until > now + 23 * 3_600_000), "{until:?}");
+    (0..25).for_each(|_| world.wait(3_600_000));
+    world.rounds(4);
+    assert!(world.row().life.drill.is_none(), "{:?}", world.row().life.drill);
+    assert!(world.row().drills.last().unwrap().overdue);
+}
+
+#[test]
 fn a_copy_is_not_connected_to_the_network_of_production_nor_to_one_that_is_not_there() {
     let mut world = protected();
     let (from_site, to_site) = (world.sites[0], world.sites[1]);

@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use farshore_channel::Json;
-use farshore_protection::{Choice, Confirm, DrillNetwork, Operation, Order, Overlay};
+use farshore_protection::{Choice, Confirm, Drill, DrillNetwork, Operation, Order, Overlay};
 use farshore_vault::{Command, Core, Problem, ProblemKind};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,8 +20,6 @@ use crate::{
     },
 };
 
-/// Hours for which a test failover stays open where nobody says it.
-const HOURS: u16 = 24;
 /// Most hours for which it may.
 const HOURS_MAX: u16 = 720;
 
@@ -246,8 +244,8 @@ impl Says for TestOrder {
     const OPERATION: Operation = Operation::TestFailover;
 
     fn order(self, _: &Core) -> Result<Order, Problem> {
-        let hours = self.hours.unwrap_or(HOURS);
-        if hours == 0 || hours > HOURS_MAX {
+        let open_ms = self.hours.map_or(Drill::OPEN_MS, |hours| u64::from(hours) * 3_600_000);
+        if let Some(hours) = self.hours.filter(|hours| *hours == 0 || *hours > HOURS_MAX) {
             let what = format!("a test failover cannot be open for {hours} hours");
             return Err(problem(ProblemKind::Invalid, "hours", what, "use 1 to 720"));
         }
@@ -261,12 +259,7 @@ impl Says for TestOrder {
             (None, false) => DrillNetwork::None,
         };
         let point = choice(self.point.as_deref())?;
-        Ok(Order {
-            point,
-            network,
-            open_ms: Some(u64::from(hours) * 3_600_000),
-            ..new(Self::OPERATION, Vec::new())
-        })
+        Ok(Order { point, network, open_ms: Some(open_ms), ..new(Self::OPERATION, Vec::new()) })
     }
 }
 
