@@ -2,6 +2,7 @@
 
 mod addresses;
 mod again;
+mod asked;
 mod chosen;
 mod could_start;
 mod drills;

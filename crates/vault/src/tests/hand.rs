@@ -145,6 +145,7 @@ impl World {
             runs: hand.runs,
             booted: false,
             ran: false,
+            asked: false,
             fresh: true,
             complete: hand.acked == hand.disk,
             brought_up: hand.brought_up.filter(|up| up.epoch == lineage.epoch).map(|up| up.order),

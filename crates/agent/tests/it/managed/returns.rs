@@ -1,6 +1,7 @@
 //! A machine that goes back to a host on which it was before: what was written and changed there
 //! meanwhile counts.
 
+use farshore_agent::control::{Reply, Request};
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
 use farshore_protection::{BroughtUp, Kind, Life, Operation, Stage};
@@ -44,6 +45,15 @@ async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brough
     let second = bring_up(&again).await.at.unwrap();
     assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
     assert_eq!(second.number, pair.newest().await);
+    // It stays until a person has what they need of it.
+    let release = async |point| {
+        let asked = pair.ask_target(Request::Release { machine: machine.to_string(), point }).await;
+        let Ok(Reply::Released(told)) = asked else { panic!("{asked:?}") };
+        (told.released, told.kept)
+    };
+    assert_eq!(release(first).await, (false, vec![second]), "kept by retention alone");
+    assert_eq!(release(second).await, (true, Vec::new()));
+    assert_eq!(release(second).await, (false, Vec::new()));
     pair.end().await;
 }
 
