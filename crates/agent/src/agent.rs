@@ -252,6 +252,9 @@ impl Agent {
             Request::DropRescued { machine, points } => {
                 commands::drop_rescued(self, &machine, points).await.map(Reply::RescuedDropped)
             }
+            Request::Release { machine, point } => {
+                commands::release(self, &machine, point).await.map(Reply::Released)
+            }
             Request::Discard { machine, force } => {
                 commands::discard(self, &machine, force).await.map(Reply::Discarded)
             }

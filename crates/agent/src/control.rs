@@ -18,8 +18,8 @@ use crate::Fault;
 pub use client::{Running, ask};
 pub use reply::{
     Adopted, AdoptedCopy, BroughtUp, CycleLine, Discarded, DiskLine, Exported, ExportedDisk, HeldStarts,
-    MachineLine, PointLine, ReplicaLine, ReplicaPoints, Replicated, Reply, RescuedDropped, ScrubLine,
-    SourceLine, Status, Verified,
+    MachineLine, PointLine, Released, ReplicaLine, ReplicaPoints, Replicated, Reply, RescuedDropped,
+    ScrubLine, SourceLine, Status, Verified,
 };
 pub use request::{Adopt, BringUp, Export, Format, PointChoice, Replicate, Request, StartChoice};
 pub use server::{bind, serve};

@@ -250,6 +250,11 @@ impl Replicator {
         if is_halted(&machine.power) && rescue(&self.parts).await? {
             self.status.send_modify(|s| s.totals.rescued += 1);
         }
+        // To read its disks would start it, and so end what is kept of its memory.
+        if machine.saved {
+            self.show(Activity::Waiting { why: started::SAVED.to_owned() });
+            return Ok(Turn::Held);
+        }
         let off = machine.power.is_off();
         if self.looked && is_as_left(&machine, self.map.record()) {
             self.show(Activity::Off);
@@ -309,7 +314,7 @@ impl Replicator {
         let left_out = machine.disks.iter().map(|d| d.key.clone()).filter(|k| !chosen.contains(k)).collect();
         self.announce(&plan);
         let status = self.status.clone();
-        let advance = move |done, total| advance(&status, done, total);
+        let advance = move |done, total| Status::advance(&status, done, total);
         let parts = self.parts.clone();
         // Of a scan, most of what is read is of other instants.
         let is_due = plan.scan.is_none() && self.is_app_due(machine, off);
@@ -548,16 +553,6 @@ async fn rest(time: Duration, stop: &CancellationToken) -> bool {
         () = tokio::time::sleep(time) => stop.is_cancelled(),
         () = stop.cancelled() => true,
     }
-}
-
-fn advance(status: &watch::Sender<Status>, at: u64, of: u64) {
-    status.send_if_modified(|s| match &mut s.activity {
-        Activity::InitialReplication { done, total } | Activity::Resynchronizing { done, total, .. } => {
-            (*done, *total) = (at, of);
-            true
-        }
-        _ => false,
-    });
 }
 
 /// Whether the session is still good after an error of a cycle.

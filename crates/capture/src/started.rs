@@ -13,6 +13,10 @@ use crate::CaptureError;
 /// Name of the mark in the machine's state directory.
 const MARK: &str = "started-for-a-cycle";
 
+/// Why one that is saved is not started for a cycle.
+pub(crate) const SAVED: &str = "the machine's memory is saved in a file, and to read its disks would end that: \
+    they are read when it has been started (`virsh start`), or that state given up (`virsh managedsave-remove`)";
+
 fn mark(state: &Path) -> PathBuf {
     state.join(MARK)
 }

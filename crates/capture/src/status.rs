@@ -2,6 +2,7 @@
 
 use farshore_types::{Consistency, PointId, PointRef};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// What is going on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,17 @@ pub struct Status {
 }
 
 impl Status {
+    /// How far the reading of disks is, where that is what goes on.
+    pub(crate) fn advance(status: &watch::Sender<Status>, at: u64, of: u64) {
+        status.send_if_modified(|s| match &mut s.activity {
+            Activity::InitialReplication { done, total } | Activity::Resynchronizing { done, total, .. } => {
+                (*done, *total) = (at, of);
+                true
+            }
+            _ => false,
+        });
+    }
+
     /// Milliseconds from the instant of the last point to `now_ms`: what would be lost if
     /// the host were lost now.
     #[must_use]

@@ -44,6 +44,10 @@ pub struct Standing {
     /// How far flattening is, while its document wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flattening: Option<Flattening>,
+    /// Whether any disk of which the machine is made here stands on the replica; none: the machine
+    /// is not here, or the hypervisor does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layered: Option<bool>,
     /// Of each address that the guest should have on this side, whether it will get it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<AddressStanding>,
@@ -159,6 +163,7 @@ impl Standing {
             adopted: None,
             drill: None,
             flattening: None,
+            layered: None,
             addresses: Vec::new(),
             could_start: None,
             held_without_witness: false,

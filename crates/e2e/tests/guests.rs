@@ -36,6 +36,8 @@ mod partitions;
 mod resized;
 #[path = "guests/rounds.rs"]
 mod rounds;
+#[path = "guests/saved.rs"]
+mod saved;
 #[path = "guests/scratch.rs"]
 mod scratch;
 #[path = "guests/site.rs"]

@@ -22,6 +22,7 @@ mod show;
 mod sites;
 mod tokens;
 mod watch;
+mod when;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 

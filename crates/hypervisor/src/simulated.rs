@@ -214,6 +214,17 @@ impl Simulated {
         Ok(())
     }
 
+    /// As `virsh managedsave`: its memory is kept in a file, and it is off.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn save(&self, machine: MachineId) -> Result<()> {
+        let mut world = self.world();
+        world.stop("save", machine, false)?;
+        world.machine_mut("save", machine)?.saved = true;
+        Ok(())
+    }
+
     /// What `check_startable` answers from now on.
     pub fn set_start_problems(&self, problems: Vec<Problem>) {
         self.world().start_problems = problems;

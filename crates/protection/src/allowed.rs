@@ -83,7 +83,19 @@ impl Life {
     #[must_use]
     pub fn so(&self) -> String {
         let state = self.state();
-        format!("it is {}: {}", state.name(), state.what())
+        format!("it is {}: {}", state.name(), self.what())
+    }
+
+    /// What it is, for people.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match self.state() {
+            State::MovedOver if self.copying == Copying::Seeding => {
+                "the machine was moved, and everything is copied back: protected when that is done; not \
+                 committed"
+            }
+            state => state.what(),
+        }
     }
 
     /// What to do about the stage in which it is, where that stands against something.

@@ -41,6 +41,10 @@ pub enum Bug {
     AnswersTwins,
     /// A machine is shut down to be moved to where it cannot be started.
     MovesBlindly,
+    /// A guest that goes down late, for a move that was given up, stays off.
+    ForgetsItAsked,
+    /// What somebody starts behind its seal runs on.
+    RunsBehindItsSeal,
     /// After a boot a machine that is to run is started unless it ran here before (R8).
     StartsUnasked,
     /// A machine is brought up without asking whether it runs on the other side.

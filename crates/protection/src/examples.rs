@@ -151,6 +151,7 @@ impl Life {
         let mut events = vec![
             (false, Event::FirstPoint),
             (true, Event::TrackerLost),
+            (true, Event::CopiesAnew),
             (false, Event::Resynced),
             (true, Event::Stopped),
             (true, Event::RunsAgain),
@@ -161,9 +162,11 @@ impl Life {
             (false, Event::DrillRuns),
             (false, Event::DrillOverdue),
             (false, Event::DrillGone),
-            (false, Event::DrillFound { host: self.target, order: 1, at: point(7) }),
+            (false, Event::DrillFound { host: self.target, order: 1, at: point(7), until_ms: Some(9) }),
             (true, Event::FlattenBegun),
             (true, Event::Flattened),
+            (true, Event::Disks { layered: true }),
+            (true, Event::Disks { layered: false }),
         ];
         if let Stage::HandingOver(over) = &self.stage {
             events.push((true, Event::Sealed { next: over.next, last: point(9) }));

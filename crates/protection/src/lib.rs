@@ -70,6 +70,6 @@ pub use operation::{Choice, Confirm, DrillNetwork, Enabling, Operation, Order, O
 pub use reason::{Answer, Reason};
 pub use said::{BroughtUp, Said};
 pub use state::State;
-pub use step::{Begin, Event, Input, Report, Step};
+pub use step::{Begin, Event, Input, Report, Step, Supersedes};
 pub use table::{diagram, reference};
 pub use wanted::{Want, Wanted};

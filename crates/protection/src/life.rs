@@ -271,6 +271,9 @@ pub struct Rival {
 }
 
 impl Drill {
+    /// Milliseconds for which one is open where nobody says it.
+    pub const OPEN_MS: u64 = 24 * 3_600_000;
+
     /// One at the latest point, connected to nothing.
     #[must_use]
     pub fn of(phase: DrillPhase) -> Drill {
@@ -347,6 +350,16 @@ impl Life {
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.source != self.home
+    }
+
+    /// Whether a point is one at which the machine was brought up before, and was left: it stays
+    /// until the failover is committed.
+    #[must_use]
+    pub fn keeps_point(&self, point: PointId) -> bool {
+        match &self.stage {
+            Stage::FailedOver { kept, .. } | Stage::BringingUp(BringUp { kept, .. }) => kept.contains(&point),
+            _ => false,
+        }
     }
 
     /// Whether recovery points grow old now: not from a failover until it is committed, for

@@ -250,8 +250,9 @@ pub struct Order {
     /// The instant that comes of it, in milliseconds since the Unix epoch: the vault's to say.
     #[serde(skip)]
     pub until_ms: Option<u64>,
-    /// For an unplanned failover: the chosen point and its age in milliseconds, where its host
-    /// was asked for it. Told to who has to confirm the loss; nothing is decided by it.
+    /// Where a point is named: what the host that has it said when it was asked for it, the point
+    /// and its age in milliseconds, or, where it has not that one, the next older one. Told to who has
+    /// to confirm the loss; the vault begins nothing with a point that is not there.
     #[serde(skip)]
     pub point_age: Option<(PointId, u64)>,
     /// For cleaning a test failover up: what its people found, to be kept.

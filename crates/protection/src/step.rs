@@ -40,6 +40,8 @@ pub enum Event {
     FirstPoint,
     /// The source's record of changes is lost.
     TrackerLost,
+    /// Everything is copied anew: the target had nothing that the source could go on from.
+    CopiesAnew,
     /// A comparison has ended with a point.
     Resynced,
     /// The source has shut the machine down.
@@ -90,11 +92,20 @@ pub enum Event {
         order: u64,
         /// At which point.
         at: PointId,
+        /// Until when it stays open, as one does of which nobody says it.
+        #[serde(default)]
+        until_ms: Option<u64>,
     },
     /// Flattening has begun, because its time has come.
     FlattenBegun,
     /// The machine's disks are its own.
     Flattened,
+    /// What the disks are of which the source runs the machine. It is its host that knows that: how
+    /// the machine came up does not tell it everywhere.
+    Disks {
+        /// Whether any of them stands on the replica there.
+        layered: bool,
+    },
     /// A host holds this epoch durably, and owns the machine by it.
     Owned {
         /// The epoch.
@@ -121,10 +132,23 @@ pub enum Event {
 pub struct Step {
     /// The life as it is now.
     pub life: Life,
-    /// Whether anything that was under way is given up: its job is to be ended, not undone.
-    pub supersedes: bool,
+    /// What of all that was under way is given up: its jobs are to be ended, not undone.
+    pub supersedes: Supersedes,
     /// What is to be begun.
     pub begins: Option<Begin>,
+}
+
+/// What is given up by a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Supersedes {
+    /// All goes on.
+    #[default]
+    Nothing,
+    /// Flattening only: a machine on its way, or a test failover, goes on beside that.
+    Flattening,
+    /// Everything.
+    All,
 }
 
 /// Work that follows from an order. What it has to reach is in the life.
@@ -206,7 +230,7 @@ impl Life {
 
     /// The same life, with nothing to be done.
     fn stays(&self) -> Step {
-        Step { life: self.clone(), supersedes: false, begins: None }
+        Step { life: self.clone(), supersedes: Supersedes::Nothing, begins: None }
     }
 
     /// The two hosts change places: the target owns the machine by `epoch`.

@@ -106,6 +106,7 @@ const fn word(event: &Event) -> &'static str {
     match event {
         Event::FirstPoint => "first point",
         Event::TrackerLost => "changes not tracked",
+        Event::CopiesAnew => "copied anew",
         Event::Resynced => "compared",
         Event::Stopped => "stopped",
         Event::Sealed { .. } => "sealed",
@@ -121,6 +122,7 @@ const fn word(event: &Event) -> &'static str {
         Event::DrillFound { .. } => "drill found",
         Event::FlattenBegun => "time to flatten",
         Event::Flattened => "flattened",
+        Event::Disks { .. } => "disks told",
         Event::Owned { .. } => "taken over on a host",
         Event::Moved { .. } => "moved",
     }

@@ -24,7 +24,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use farshore_control::InitialCopy;
 use farshore_policy::{OnDisable, PolicyPatch};
-use farshore_protection::Order;
+use farshore_protection::{Operation, Order};
 use farshore_types::{CloudId, DiskKey, HostId, JobId, MachineId, PointId, PolicyId, SiteId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -89,9 +89,16 @@ pub enum Command {
     /// old host has is deleted only when the new copy is whole, and `delete_old` says so.
     MoveReplica { machine: MachineId, to: Option<HostId>, delete_old: bool },
     /// Asks the host that has a machine's recovery points for them, the newest first; the answer's
-    /// id is the request's. `before`: only older ones; `application`: only those for which the
-    /// guest's file systems were frozen; `limit`: 1 to [`farshore_control::request::POINTS_MAX`].
-    AskPoints { machine: MachineId, before: Option<PointId>, application: bool, limit: u32 },
+    /// id is the request's. `by`: of the host on which that order would bring one up; `before`: only
+    /// older ones; `application`: only those for which the guest's file systems were frozen; `limit`:
+    /// 1 to [`farshore_control::request::POINTS_MAX`].
+    AskPoints {
+        machine: MachineId,
+        by: Option<Operation>,
+        before: Option<PointId>,
+        application: bool,
+        limit: u32,
+    },
     /// Deletes a replica that no protection wants. `force`: though it may be the only copy.
     DiscardReplica { host: HostId, machine: MachineId, force: bool },
     /// Makes a policy of the defaults and these settings.
@@ -234,8 +241,8 @@ impl Core {
             Command::MoveReplica { machine, to, delete_old } => {
                 self.move_replica(*machine, *to, *delete_old, at)
             }
-            Command::AskPoints { machine, before, application, limit } => {
-                self.ask_points(*machine, (*before, *application, *limit), at)
+            Command::AskPoints { machine, by, before, application, limit } => {
+                self.ask_points(*machine, *by, (*before, *application, *limit), at)
             }
             Command::DiscardReplica { host, machine, force } => {
                 self.discard_replica(*host, *machine, *force, at)

@@ -122,6 +122,22 @@ pub(super) struct DropRescuedArgs {
     point: Vec<PointId>,
 }
 
+/// Lets a point go that keeps what was written on this host alone.
+///
+/// What a machine wrote here and the other site never got is kept as a point when the other site's
+/// state comes here: `points` shows it as pinned by "own writes of before". It stays until you have what
+/// you need of it (`export`) and say so; then it goes by retention, as every point.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  farshore-agent release web1 --point 2-43")]
+#[command(verbatim_doc_comment)]
+pub(super) struct ReleaseArgs {
+    /// Name or UUID.
+    machine: String,
+    /// The point: EPOCH-NUMBER.
+    #[arg(long)]
+    point: PointId,
+}
+
 /// Replicates a machine of this host to another, in the foreground.
 ///
 /// What is left out is taken from the configuration where it has the machine.
@@ -203,6 +219,12 @@ impl BringUpArgs {
 impl DropRescuedArgs {
     pub(super) fn request(self) -> Request {
         Request::DropRescued { machine: self.machine, points: self.point }
+    }
+}
+
+impl ReleaseArgs {
+    pub(super) fn request(self) -> Request {
+        Request::Release { machine: self.machine, point: self.point }
     }
 }
 

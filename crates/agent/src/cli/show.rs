@@ -8,8 +8,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     AgentError,
     control::{
-        Adopted, BroughtUp, Discarded, Exported, MachineLine, PointLine, ReplicaPoints, Replicated, Reply,
-        RescuedDropped, Status, Verified,
+        Adopted, BroughtUp, Discarded, Exported, MachineLine, PointLine, Released, ReplicaPoints, Replicated,
+        Reply, RescuedDropped, Status, Verified,
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) fn json(reply: &Reply) -> String {
         Reply::BroughtUp(up) => serde_json::to_value(up),
         Reply::Adopted(adopted) => serde_json::to_value(adopted),
         Reply::RescuedDropped(dropped) => serde_json::to_value(dropped),
+        Reply::Released(released) => serde_json::to_value(released),
         Reply::Discarded(discarded) => serde_json::to_value(discarded),
         Reply::HeldStarts(held) => serde_json::to_value(held),
         Reply::Replicated(replicated) => serde_json::to_value(replicated),
@@ -58,6 +59,7 @@ pub(super) fn human(reply: &Reply) -> String {
         Reply::BroughtUp(up) => brought_up(up),
         Reply::Adopted(adopted) => self::adopted(adopted),
         Reply::RescuedDropped(dropped) => rescued_dropped(dropped),
+        Reply::Released(released) => self::released(released),
         Reply::Discarded(discarded) => self::discarded(discarded),
         Reply::HeldStarts(held) => format!("machine '{}' is started though nobody answers\n", held.machine),
         Reply::Replicated(replicated) => self::replicated(replicated),
@@ -212,6 +214,18 @@ fn adopted(adopted: &Adopted) -> String {
 fn rescued_dropped(dropped: &RescuedDropped) -> String {
     let (gone, left) = (dropped.points.len(), dropped.left.len());
     format!("{gone} rescued points of {} are given up, {left} are left\n", dropped.machine)
+}
+
+fn released(released: &Released) -> String {
+    let Released { machine, point, released, kept } = released;
+    let told = match released {
+        true => format!("point {point} of {machine} goes by retention from now on"),
+        false => format!("point {point} of {machine} was not kept for what only this host has"),
+    };
+    match kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => format!("{told}\n"),
+        kept => format!("{told}; kept for that still: {kept}\n"),
+    }
 }
 
 fn discarded(discarded: &Discarded) -> String {

@@ -27,6 +27,8 @@ pub enum Reply {
     Adopted(Adopted),
     /// To `DropRescued`.
     RescuedDropped(RescuedDropped),
+    /// To `Release`.
+    Released(Released),
     /// To `Discard`.
     Discarded(Discarded),
     /// A machine that was held is started.
@@ -327,6 +329,19 @@ pub struct CycleLine {
     pub took_ms: u64,
     /// Cycles missed so far.
     pub missed: u64,
+}
+
+/// A point that is not kept any more for what only it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The machine's name.
+    pub machine: String,
+    /// Which point.
+    pub point: PointId,
+    /// Whether it was kept for that until now.
+    pub released: bool,
+    /// Those that still are.
+    pub kept: Vec<PointId>,
 }
 
 /// A machine that was held after a boot, and is started by a person's word.

@@ -40,6 +40,13 @@ pub enum Request {
         /// Which; empty: all.
         points: Vec<PointId>,
     },
+    /// Lets a point go by retention again that keeps what was written on this host alone.
+    Release {
+        /// Name or UUID.
+        machine: String,
+        /// Which.
+        point: PointId,
+    },
     /// Ends a bring-up and forgets what the machine wrote.
     Discard {
         /// Name or UUID.

@@ -10,6 +10,7 @@
 
 mod act;
 mod addresses;
+mod asked;
 mod autostart;
 mod beside;
 mod drill;
@@ -87,6 +88,8 @@ pub(super) struct Acting {
     addressed: BTreeMap<MachineId, addresses::Addressed>,
     /// Whether machines of which the replica is here could start here.
     looked: BTreeMap<MachineId, startable::Looked>,
+    /// Since when guests were last seen to be asked to shut down.
+    asked: BTreeMap<MachineId, tokio::time::Instant>,
     /// Held after a boot, because nobody answers.
     held: BTreeSet<MachineId>,
     /// To be looked at once more, because something may be new since the last look.
@@ -203,6 +206,7 @@ async fn next(
     }
     clear_shelf(agent, &seen).await?;
     turn::let_go(agent, managed, &seen).await?;
+    asked::let_go(managed, &seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
     if managed.act(agent, &seen, what).await? {

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod again;
+mod asked;
 mod chosen;
 mod circle;
 mod could_start;

@@ -35,6 +35,7 @@ fn machine(disks: Vec<Disk>) -> Machine {
         nics: vec![],
         definition: String::new(),
         autostart: false,
+        saved: false,
         nvram: None,
     }
 }

@@ -239,6 +239,8 @@ impl World {
             runs: agent.runs,
             booted: !agent.runs && agent.boots.is_unsure(&agent.boot),
             ran: !agent.runs && agent.boots.ran_before(&agent.boot),
+            // It goes down as it is asked.
+            asked: false,
             fresh: agent.fresh,
             complete: agent.acked == agent.disk,
             brought_up: agent.brought_up.filter(|up| up.epoch == agent.lineage.epoch).map(|up| up.order),

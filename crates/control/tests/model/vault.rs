@@ -156,7 +156,7 @@ impl Vault {
         };
         let drill = match (&life.drill, told.copy) {
             _ if !current => None,
-            (None, Some(order)) => Some(Event::DrillFound { host: me, order, at: POINT }),
+            (None, Some(order)) => Some(Event::DrillFound { host: me, order, at: POINT, until_ms: None }),
             (Some(drill), copy) if drill.host == Some(me) => match (drill.phase, copy == Some(drill.order)) {
                 (DrillPhase::Opening, true) => Some(Event::DrillRuns),
                 (DrillPhase::CleaningUp, false) => Some(Event::DrillGone),

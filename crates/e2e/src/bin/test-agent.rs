@@ -124,7 +124,7 @@ fn connected<'a>(config: &Path, connection: &'a mut Option<Connect>) -> Result<&
 }
 
 /// Does to a machine what one line says, with a device's definition after it: `resize DISK BYTES`,
-/// `attach live` or `attach both`, `detach live` or `detach both`, `off`. While a backup runs that
+/// `attach live` or `attach both`, `detach live` or `detach both`, `off`, `save`. While a backup runs that
 /// is turned away, and tried again.
 fn change(config: &Path, connection: &mut Option<Connect>, machine: &str, what: &str) -> Result<(), String> {
     let host = connected(config, connection)?;
@@ -143,6 +143,7 @@ fn change(config: &Path, connection: &mut Option<Connect>, machine: &str, what: 
             ["attach", which] => domain.attach_device_flags(device, flags(which)).map(drop),
             ["detach", which] => domain.detach_device_flags(device, flags(which)).map(drop),
             ["off"] => domain.destroy().map(drop),
+            ["save"] => domain.managed_save(0).map(drop),
             _ => return Err(format!("what is '{line}'?")),
         };
         match done {

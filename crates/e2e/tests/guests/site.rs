@@ -274,6 +274,8 @@ pub(crate) fn order(host: &TestHost, what: &str) {
 
 /// The same while no agent runs there, in a process of its own.
 pub(crate) fn order_alone(host: &TestHost, what: &str) {
+    // A killed agent's watchdog ends the backup that this left open, in which libvirt takes no change.
+    wait("the watchdog to be done", || host.watchdog_pids().is_empty().then_some(()));
     let mut change = Command::new(program());
     run(change.arg("change").arg(host.config()).arg(what)).unwrap_or_else(|why| panic!("{what}: {why}"));
 }

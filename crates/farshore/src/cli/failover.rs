@@ -9,7 +9,7 @@ use super::{
     Output,
     jobs::{Waiting, wait_for},
     operator::{Operator, path},
-    show,
+    show, when,
 };
 use crate::{
     ProgramError,
@@ -156,12 +156,15 @@ pub(crate) enum FailoverCommand {
         accepted: Accepted,
     },
     /// Makes the disks of a machine that was failed over its own; nothing is replicated meanwhile.
-    #[command(after_help = "Example:\n  farshore protection flatten web1")]
+    #[command(
+        after_help = "Examples:\n  farshore protection flatten web1\n  farshore protection flatten web1 --at +8h\n  farshore protection flatten web1 --at 2026-11-28T22:00:00Z"
+    )]
     Flatten {
         #[command(flatten)]
         one: One,
-        /// When, in milliseconds since the Unix epoch; now where left out.
-        #[arg(long, value_name = "MS")]
+        /// When: an instant such as 2026-11-28T22:00:00Z, or a span from now such as +8h; now where
+        /// left out.
+        #[arg(long, value_name = "WHEN", value_parser = when::from_now)]
         at: Option<u64>,
     },
     /// Stops flattening, or its time.

@@ -31,6 +31,10 @@ pub struct Machine {
     pub name: String,
     /// Whether it runs.
     pub power: PowerState,
+    /// Whether it is off and its memory is kept in a file, from which it goes on when it is started:
+    /// `virsh managedsave`, or a host that saves its machines when it goes down. Its disks alone are not
+    /// what a machine that was shut down leaves.
+    pub saved: bool,
     /// All its disks in the order of the definition, those left out too.
     pub disks: Vec<Disk>,
     /// Its network cards in the order of the definition.

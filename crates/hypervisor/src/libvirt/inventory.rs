@@ -98,6 +98,7 @@ fn describe_once(domain: &Domain) -> Call<Machine> {
     Ok(Machine {
         id: lookup::id_of(domain)?,
         name: domain.get_name()?,
+        saved: off && domain.has_managed_save(0)?,
         power,
         disks: now.disks.iter().map(disk).collect::<Call<_>>()?,
         nics: now.nics,

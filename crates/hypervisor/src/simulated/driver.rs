@@ -120,6 +120,8 @@ impl Hypervisor for Simulated {
             if !model.power.is_off() {
                 return Err(model.error(verb, Kind::AlreadyRunning, "it is started already"));
             }
+            // One that was saved goes on as it was.
+            model.saved = false;
             model.has_run = how == Start::Running;
             model.unplugged = false;
             model.power = match how {

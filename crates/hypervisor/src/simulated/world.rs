@@ -45,6 +45,8 @@ pub(super) struct Model {
     pub(super) block_job: Option<BlockJob>,
     pub(super) agent: GuestAgent,
     pub(super) heeds_shutdown: bool,
+    /// Whether it was saved when it went off.
+    pub(super) saved: bool,
     /// Whether the guest has run since the machine was started.
     pub(super) has_run: bool,
     /// Whether its cables were pulled since then.
@@ -128,6 +130,7 @@ impl World {
             id,
             name: model.text.name.clone(),
             power: model.power.clone(),
+            saved: model.power.is_off() && model.saved,
             disks: model.text.disks.iter().map(|disk| self.describe_disk(disk)).collect(),
             nics: model.text.nics.clone(),
             definition: model.xml.clone(),
@@ -330,6 +333,7 @@ impl Model {
             block_job: None,
             agent: GuestAgent::default(),
             heeds_shutdown: true,
+            saved: false,
             has_run: false,
             unplugged: false,
         }

@@ -19,6 +19,8 @@ pub struct Here {
     pub booted: bool,
     /// Whether it is off, and ran when the host went down.
     pub ran: bool,
+    /// Whether its guest was asked here to shut down, not long ago, and may do so late.
+    pub asked: bool,
     /// Whether the document was confirmed as the newest by the vault since this agent began to
     /// run, and within the time for which a stop holds. One from a cache stops nothing (R7).
     pub fresh: bool,
@@ -88,11 +90,11 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
         return match (lineage.owner == me, here.brought_up.is_some()) {
             (false, _) => Do::Nothing,
             (true, false) => run(lineage, me, here),
-            (true, true) => own(lineage, here),
+            (true, true) => own(lineage, me, here),
         };
     }
     match mine {
-        Want::Own => own(lineage, here),
+        Want::Own => own(lineage, me, here),
         Want::Run => run(lineage, me, here),
         Want::HandOver { next, last_cycle, power_off } => {
             hand_over(lineage, me, here, next, last_cycle, power_off)
@@ -127,12 +129,16 @@ fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
     }
 }
 
-/// A sealed machine needs the refusal; one that ran when its host went down, a witness. Whether
-/// it runs otherwise is its users' business.
-fn own(lineage: &Lineage, here: &Here) -> Do {
+/// A sealed machine needs the refusal; one that ran when its host went down, a witness. One that
+/// went down for a move that was given up runs again. Whether it runs otherwise is its users'
+/// business.
+fn own(lineage: &Lineage, me: HostId, here: &Here) -> Do {
+    let asked = here.asked && !bug::is(Bug::ForgetsItAsked);
     match lineage.held_seal() {
         Some(seal) => Do::AskRefusal(seal.next),
-        None if !here.runs && here.ran => Do::AskWitness,
+        None if here.runs => Do::Nothing,
+        None if here.ran || (asked && here.booted) => Do::AskWitness,
+        None if asked && lineage.may_start(me, Occasion::Ordered).is_ok() => Do::Start,
         None => Do::Nothing,
     }
 }
@@ -140,7 +146,7 @@ fn own(lineage: &Lineage, here: &Here) -> Do {
 /// The same, where it is to run: also one that has never run here, or that a hand-over has shut
 /// down, needs the witness after a boot.
 fn run(lineage: &Lineage, me: HostId, here: &Here) -> Do {
-    let rests = own(lineage, here);
+    let rests = own(lineage, me, here);
     if rests != Do::Nothing || here.runs || lineage.may_start(me, Occasion::Ordered).is_err() {
         return rests;
     }
@@ -157,7 +163,9 @@ fn hand_over(
     power_off: bool,
 ) -> Do {
     if lineage.held_seal().is_some() {
-        return Do::Nothing;
+        // Somebody has started it behind the seal, by which the other host may at any moment.
+        let twice = here.runs && here.fresh && !bug::is(Bug::RunsBehindItsSeal);
+        return if twice { Do::Fence(Fence::Stop) } else { Do::Nothing };
     }
     if !here.fresh && !bug::is(Bug::StopsFromCache) {
         return run(lineage, me, here);

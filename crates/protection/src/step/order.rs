@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use farshore_ownership as ownership;
 use farshore_types::{Epoch, PointId};
 
-use super::{Begin, Step};
+use super::{Begin, Step, Supersedes};
 use crate::{
     Answer, Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Facts, Flat, HandOver, Kind, Life,
     Operation, Order, Overlay, Phase, Reason, Stage, Why,
@@ -15,15 +15,15 @@ use crate::{
 impl Life {
     pub(super) fn ordered(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
         self.check(order, facts)?;
-        let begins = |life, begin| Step { life, supersedes: false, begins: Some(begin) };
-        let only = |life| Step { life, supersedes: false, begins: None };
+        let begins = |life, begin| Step { life, supersedes: Supersedes::Nothing, begins: Some(begin) };
+        let only = |life| Step { life, supersedes: Supersedes::Nothing, begins: None };
         let life = self.clone();
         Ok(match order.operation {
             Operation::Enable => begins(self.enabled(order, facts), Begin::Copy),
             Operation::Disable => {
                 let (stage, copying) = (Stage::Disabled, Copying::Off);
                 let ended = Life { stage, copying, paused: false, rival: None, ..life };
-                Step { life: ended, supersedes: true, begins: Some(Begin::End) }
+                Step { life: ended, supersedes: Supersedes::All, begins: Some(Begin::End) }
             }
             Operation::Pause => only(Life { paused: true, ..life }),
             Operation::Resume => only(Life { paused: false, ..life }),
@@ -55,7 +55,8 @@ impl Life {
                 None => begins(Life { flat: Flat::Flattening, ..life }, Begin::Flatten),
             },
             Operation::StopFlatten => {
-                Step { life: Life { flat: Flat::Layered, ..life }, supersedes: true, begins: None }
+                let life = Life { flat: Flat::Layered, ..life };
+                Step { life, supersedes: Supersedes::Flattening, begins: None }
             }
             Operation::Reverse => {
                 // Who wants it replicated wants no pause of before.
@@ -139,7 +140,7 @@ impl Life {
             life.turn(life.issued);
             life.stage = Stage::Starting { why: Why::Cancel, at: None, failed: None };
         }
-        Ok(Step { life, supersedes: true, begins: Some(Begin::HandOver) })
+        Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::HandOver) })
     }
 
     /// Supersedes whatever was under way, an open drill too. What is tried first happens by the
@@ -147,8 +148,10 @@ impl Life {
     fn failing_over(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
         if order.try_to_stop && facts.source.reachable && self.stage == Stage::Replicating {
             let order = Order { power_off: true, ..order.clone() };
-            let life = self.handing_over(Why::Planned, &order, facts)?.without_drill();
-            return Ok(Step { life, supersedes: true, begins: Some(Begin::TryHandOver) });
+            // Its last cycle is wanted; a pause of before would have it switched off for nothing.
+            let life = Life { paused: false, ..self.handing_over(Why::Planned, &order, facts)? };
+            let life = life.without_drill();
+            return Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::TryHandOver) });
         }
         let epoch = if bug::is(Bug::IssuesNone) { self.epoch } else { self.issue(order.token, facts)? };
         let life = self.clone();
@@ -156,7 +159,7 @@ impl Life {
         life.before = self.copying;
         life.turn(epoch);
         life.bring_up(Contest::Failover, order.point, Overlay::Fresh, BTreeSet::new());
-        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+        Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::BringUp) })
     }
 
     fn taken_back(&self, order: &Order, facts: &Facts) -> Result<Step, Reason> {
@@ -164,7 +167,7 @@ impl Life {
         let mut life = self.clone();
         life.own(epoch);
         life.bring_up(Contest::TakeBack, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
-        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+        Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::BringUp) })
     }
 
     /// The winner owns the machine above both; the loser's writes are kept when it is reversed.
@@ -185,10 +188,10 @@ impl Life {
             life.own(epoch);
         }
         if life.stage == Stage::Disabled {
-            return Ok(Step { life, supersedes: false, begins: None });
+            return Ok(Step { life, supersedes: Supersedes::Nothing, begins: None });
         }
         life.bring_up(Contest::Winner, Choice::AsLeft, Overlay::AsLeft, BTreeSet::new());
-        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+        Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::BringUp) })
     }
 
     fn changing_point(&self, order: &Order) -> Result<Step, Reason> {
@@ -201,7 +204,7 @@ impl Life {
         self.check_point(order, at, &kept)?;
         let mut life = self.clone();
         life.bring_up(Contest::OtherPoint, order.point, order.overlay, kept);
-        Ok(Step { life, supersedes: true, begins: Some(Begin::BringUp) })
+        Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::BringUp) })
     }
 
     fn check_point(

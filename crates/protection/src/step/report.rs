@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use farshore_types::{Epoch, EpochOrder, HostId, PointId};
 
-use super::{Event, Report, Step};
+use super::{Event, Report, Step, Supersedes};
 use crate::{
     Back, BringUp, Choice, Contest, Copying, Drill, DrillPhase, Flat, HandOver, Kind, Life, Phase, Rival,
     Stage, Why,
@@ -23,6 +23,7 @@ impl Life {
         match &report.event {
             Event::FirstPoint if life.copying == Copying::Seeding => life.copying = Copying::Steady,
             Event::TrackerLost if life.copying == Copying::Steady => life.copying = Copying::Resync,
+            Event::CopiesAnew if life.copying == Copying::Steady => life.copying = Copying::Seeding,
             Event::Resynced if life.copying == Copying::Resync => life.copying = Copying::Steady,
             Event::Stopped => life.was_stopped(),
             Event::Sealed { next, last } => life.was_sealed(next, *last),
@@ -37,15 +38,21 @@ impl Life {
             }
             Event::Adopted { had_disks } => life.adopted(*had_disks),
             Event::DrillRuns | Event::DrillOverdue | Event::DrillGone => life.drill_is(&report.event),
-            Event::DrillFound { host, order, at } => life.drill_found(*host, *order, *at),
+            Event::DrillFound { host, order, at, until_ms } => {
+                life.drill_found((*host, *order, *at), *until_ms);
+            }
             Event::FlattenBegun if life.may_begin_to_flatten() => life.flat = Flat::Flattening,
             Event::Flattened if life.flat == Flat::Flattening => life.flat = Flat::Own,
+            Event::Disks { layered } => life.has_disks(*layered),
             Event::Owned { epoch, owner, alone, twice } => {
-                step.supersedes = life.owned(*epoch, *owner, (*alone, *twice));
+                if life.owned(*epoch, *owner, (*alone, *twice)) {
+                    step.supersedes = Supersedes::All;
+                }
             }
             Event::Moved { from, to } => life.moved(*from, *to),
             Event::FirstPoint
             | Event::TrackerLost
+            | Event::CopiesAnew
             | Event::Resynced
             | Event::FlattenBegun
             | Event::Flattened => {}
@@ -57,6 +64,18 @@ impl Life {
     fn may_begin_to_flatten(&self) -> bool {
         let stays = matches!(self.stage, Stage::Replicating | Stage::Committed);
         stays && matches!(self.flat, Flat::Scheduled { .. })
+    }
+
+    /// Not while it is on its way: then it is decided by how it comes up.
+    fn has_disks(&mut self, layered: bool) {
+        if matches!(self.stage, Stage::HandingOver(_) | Stage::Starting { .. } | Stage::BringingUp(_)) {
+            return;
+        }
+        self.flat = match (self.flat, layered) {
+            (Flat::Own, true) => Flat::Layered,
+            (Flat::Layered | Flat::Scheduled { .. }, false) => Flat::Own,
+            (flat, _) => flat,
+        };
     }
 
     fn was_stopped(&mut self) {
@@ -177,11 +196,12 @@ impl Life {
         }
     }
 
-    /// Nothing is removed because nobody knows of it (rule R5): it is seen, and can be cleaned up.
-    fn drill_found(&mut self, host: HostId, order: u64, at: PointId) {
+    /// Nothing is removed because nobody knows of it (rule R5): it is seen, can be cleaned up, and
+    /// ends when any other would.
+    fn drill_found(&mut self, (host, order, at): (HostId, u64, PointId), until_ms: Option<u64>) {
         if self.drill.is_none() && !bug::is(Bug::LosesDrills) {
             let (host, point) = (Some(host), Choice::At(at));
-            self.drill = Some(Drill { host, order, point, ..Drill::of(DrillPhase::Open) });
+            self.drill = Some(Drill { host, order, point, until_ms, ..Drill::of(DrillPhase::Open) });
         }
     }
 

@@ -127,6 +127,7 @@ fn here() -> Here {
         runs: true,
         booted: false,
         ran: false,
+        asked: false,
         fresh: true,
         complete: false,
         brought_up: None,
@@ -166,6 +167,38 @@ fn a_machine_is_handed_over_step_by_step_and_a_stop_from_a_cache_stops_nothing()
     assert_eq!(converge(&gone, HERE, &over, &Here { fresh: false, ..off }), Do::Nothing);
     let back = wanted(Want::Run, Want::Refuse { next: epoch(6) });
     assert_eq!(converge(&gone, HERE, &back, &off), Do::AskRefusal(epoch(6)));
+}
+
+/// The other host may accept the seal at any moment, and both would run.
+fn about_one_that_is_started_behind_its_seal(fresh: bool) -> Do {
+    let over = wanted(
+        Want::HandOver { next: epoch(6), last_cycle: true, power_off: false },
+        Want::Accept { next: epoch(6) },
+    );
+    converge(&sealed(5), HERE, &over, &Here { fresh, ..here() })
+}
+
+#[test]
+fn what_somebody_starts_behind_its_seal_is_stopped_by_a_word_of_now() {
+    assert_eq!(about_one_that_is_started_behind_its_seal(true), Do::Fence(Fence::Stop));
+    assert_eq!(about_one_that_is_started_behind_its_seal(false), Do::Nothing);
+    let _planted = plant(Bug::RunsBehindItsSeal);
+    assert_eq!(about_one_that_is_started_behind_its_seal(true), Do::Nothing, "the fault is caught");
+}
+
+/// A request to shut down cannot be taken back: the guest heeds it when the move is given up already.
+fn about_one_that_goes_down_late(here: &Here) -> Do {
+    converge(&lineage(5, HERE), HERE, &wanted(Want::Own, Want::Receive), here)
+}
+
+#[test]
+fn a_guest_that_goes_down_late_for_a_move_that_was_given_up_runs_again() {
+    let late = Here { runs: false, asked: true, ..here() };
+    assert_eq!(about_one_that_goes_down_late(&Here { asked: true, ..here() }), Do::Nothing);
+    assert_eq!(about_one_that_goes_down_late(&late), Do::Start);
+    assert_eq!(about_one_that_goes_down_late(&Here { booted: true, ..late }), Do::AskWitness);
+    let _planted = plant(Bug::ForgetsItAsked);
+    assert_eq!(about_one_that_goes_down_late(&late), Do::Nothing, "the fault is caught");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use farshore_types::{Epoch, MachineId};
 use crate::{HERE, THERE, Ways, point};
 use farshore_protection::{
     Begin, BroughtUp, Choice, Copying, Event, Facts, Flat, Life, Operation, Order, Overlay, Said, Seen,
-    Stage, State, Want,
+    Stage, State, Supersedes, Want,
     bug::{Bug, plant},
 };
 
@@ -112,7 +112,7 @@ fn it_supersedes_a_drill_a_resync_and_a_hand_over() {
     assert_eq!(drill.does(Operation::PlannedFailover, &well()).unwrap_err().code, "drill-open");
     let order = drill.example_order(Operation::UnplannedFailover, 3);
     let step = drill.order_now(order, &without_source()).unwrap();
-    assert!(step.supersedes);
+    assert_eq!(step.supersedes, Supersedes::All);
     assert_eq!(step.life.drill.unwrap().phase, farshore_protection::DrillPhase::CleaningUp);
     let sealed = Life::example(State::Sealed);
     let life = sealed.does(Operation::UnplannedFailover, &without_source()).unwrap();
@@ -321,4 +321,60 @@ fn a_row_of_before_there_were_lives_is_one() {
     assert_eq!(of(false, true, true, None).state(), State::Disabled);
     assert_eq!(of(false, false, true, Some(Epoch { token: 1, ..epoch })).state(), State::Contested);
     assert_eq!(of(false, true, true, None).copying, Copying::Off);
+}
+
+/// Committed on the other side, with a time at which it is flattened.
+fn to_be_flattened() -> Life {
+    let life = moved(&protected()).does(Operation::Commit, &well()).unwrap();
+    let mut order = life.example_order(Operation::Flatten, 1);
+    order.at_ms = Some(7);
+    life.order_now(order, &well()).unwrap().life
+}
+
+#[test]
+fn who_stops_a_flattening_gives_nothing_else_up() {
+    let life = to_be_flattened().does(Operation::Failback, &well()).unwrap();
+    let step = life.order_now(life.example_order(Operation::StopFlatten, 2), &well()).unwrap();
+    assert_eq!((step.supersedes, step.life.flat), (Supersedes::Flattening, Flat::Layered));
+    assert_eq!(step.life.stage, life.stage, "the move goes on");
+}
+
+#[test]
+fn what_the_disks_are_is_told_by_the_host_that_runs_the_machine() {
+    let told = |life: &Life, layered| life.hears(Event::Disks { layered }, &well());
+    let taken = Life::example(State::Sealed);
+    let taken = taken.does(Operation::TakeBack, &taken.example_facts()).unwrap();
+    assert_eq!(told(&taken, true).flat, Flat::Own, "not while it is on its way");
+    let runs = taken.hears(Event::Runs { at: None }, &well());
+    assert_eq!(runs.does(Operation::Flatten, &well()).unwrap_err().code, "flat");
+    let layered = told(&runs, true);
+    assert_eq!(layered.does(Operation::Flatten, &well()).unwrap().flat, Flat::Flattening);
+    assert_eq!((layered.version, told(&layered, false).flat), (runs.version, Flat::Own));
+    let scheduled = to_be_flattened();
+    assert_eq!(told(&scheduled, true), scheduled);
+    assert_eq!(told(&scheduled, false).flat, Flat::Own);
+    let flattening = layered.does(Operation::Flatten, &well()).unwrap();
+    assert_eq!(told(&flattening, false), flattening, "its host says when all is done");
+}
+
+#[test]
+fn a_paused_machine_that_is_stopped_first_sends_its_last_cycle() {
+    let paused = protected().does(Operation::Pause, &well()).unwrap();
+    let order = Order { try_to_stop: true, ..paused.example_order(Operation::UnplannedFailover, 3) };
+    let tried = paused.order_now(order, &well()).unwrap().life;
+    assert!(matches!(tried.wanted().source, Want::HandOver { last_cycle: true, .. }));
+    assert!(!tried.paused, "nothing would be sent");
+}
+
+#[test]
+fn a_copy_that_is_made_anew_is_not_called_a_protection() {
+    let life = moved(&protected());
+    assert!(life.what().contains("is protected in reverse"));
+    let life = life.hears(Event::CopiesAnew, &well());
+    assert_eq!((life.state(), life.copying), (State::MovedOver, Copying::Seeding));
+    assert!(!life.what().contains("is protected in reverse"), "{}", life.what());
+    let life = life.does(Operation::Commit, &well()).unwrap();
+    assert_eq!(life.state(), State::Seeding);
+    assert_eq!(life.does(Operation::Failback, &well()).unwrap_err().code, "not-complete");
+    assert_eq!(life.hears(Event::FirstPoint, &well()).state(), State::Protected);
 }

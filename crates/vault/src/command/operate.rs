@@ -3,7 +3,7 @@
 //! is put in its place, what was under way is given up, and the job begins that sees to it.
 
 use farshore_protection::{
-    Answer as Judged, Begin, Choice, DrillNetwork, Input, Operation, Order, Reason, Stage,
+    Answer as Judged, Begin, Choice, DrillNetwork, Input, Operation, Order, Reason, Stage, Supersedes,
 };
 use farshore_types::{JobId, MachineId};
 
@@ -47,7 +47,7 @@ impl Core {
         // Who saw what was before that saw what there was to be seen.
         let seen = order.seen.map(|seen| if seen == before { row.life.version } else { seen });
         let order = Order { seen, ..order.clone() };
-        self.check_point(&row, &order)?;
+        self.check_point(&row, &order, at)?;
         self.check_where_to(&row, &order, at)?;
         self.check_network(&row, &order)?;
         let may_not_start = self.may_not_start(&row, &order, at);
@@ -76,10 +76,8 @@ impl Core {
             self.remember_drill(row, &order, at);
         }
         let changed = self.put_life(machine, step.life);
-        if step.supersedes {
-            let by = format!("a later order: {}", order.operation.name());
-            self.supersede_jobs(machine, &by, except, at);
-        }
+        let by = format!("a later order: {}", order.operation.name());
+        self.supersede_jobs(machine, step.supersedes, &by, except, at);
         let mut answer = Answer::changed(changed);
         if let (Some(begin), None) = (step.begins, except) {
             answer.jobs.extend(self.begin_course(machine, begin, &order, at)?);
@@ -169,7 +167,7 @@ impl Core {
             (row.place, row.place_on, row.leaving) = (leaving.place.clone(), Some(leaving.host), None);
         });
         self.put_life(row.machine, row.life.put_back(leaving.host));
-        self.supersede_jobs(row.machine, "the failover", None, at);
+        self.supersede_jobs(row.machine, Supersedes::All, "the failover", None, at);
         Ok(vec![Finding {
             severity: Severity::Warning,
             code: "move-given-up".to_owned(),
@@ -238,34 +236,6 @@ impl Core {
         Err(Problem::refused("production-network", what, advice))
     }
 
-    /// That a named point may be there. Whether it is, its host finds out: others may have been
-    /// thinned out between the oldest and the newest.
-    fn check_point(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
-        let (Choice::At(point) | Choice::NotBefore(point)) = order.point else { return Ok(()) };
-        // The points of a machine that was failed over are where it runs.
-        let hosts = match order.operation {
-            Operation::ChangePoint => [row.source(), row.target()],
-            _ => [row.target(), row.source()],
-        };
-        let replica = hosts.iter().find_map(|host| self.replica_on(*host, row.machine));
-        let Some(replica) = replica else { return Ok(()) };
-        let ends = (replica.oldest.map(|point| point.id), replica.newest.map(|point| point.id));
-        let named = matches!(order.point, Choice::At(_));
-        let too_old = named && ends.0.is_some_and(|oldest| point < oldest);
-        if !too_old && ends.1.is_none_or(|newest| point <= newest) {
-            return Ok(());
-        }
-        let name = |end: Option<farshore_types::PointId>| end.map_or("?".to_owned(), |id| id.to_string());
-        let (oldest, newest) = (name(ends.0), name(ends.1));
-        let what =
-            format!("machine '{}' has no recovery point {point}: it has {oldest} to {newest}", row.name);
-        Err(Problem::refused(
-            "point-unknown",
-            what,
-            "choose one that is there; older ones are pruned by retention",
-        ))
-    }
-
     /// A refusal, with what somebody who has to confirm needs to know.
     fn refusal(&self, row: &ProtectionRow, order: &Order, reason: &Reason, at: &Moment) -> Problem {
         let mut what = format!("machine '{}': {}", row.name, reason.what);
@@ -307,6 +277,11 @@ impl Core {
                     .to_owned(),
             };
         }
+        if let ("confirm-data-loss", None, Operation::UnplannedFailover) =
+            (reason.code.as_str(), newest, order.operation)
+        {
+            what += "; no recovery point is known there: it comes up as its disks were left";
+        }
         match reason.code.as_str() {
             "changed-meanwhile" | "owner-changed" => Problem::conflict(&reason.code, what, &advice),
             "learning" => Problem::unavailable(&reason.code, what, &advice),
@@ -320,13 +295,19 @@ impl Core {
     pub(crate) fn supersede_jobs(
         &mut self,
         machine: MachineId,
+        which: Supersedes,
         by: &str,
         except: Option<JobId>,
         at: &Moment,
     ) {
         let about = About::Machine(machine);
+        let given_up = |kind: Kind| match which {
+            Supersedes::Nothing => false,
+            Supersedes::Flattening => kind == Kind::Flatten,
+            Supersedes::All => true,
+        };
         let open = self.tables.jobs.rows().filter(|row| row.is_open() && row.about == about);
-        let of_life = open.filter(|row| Kind::of_life(&row.job.kind).is_some());
+        let of_life = open.filter(|row| Kind::of_life(&row.job.kind).is_some_and(given_up));
         let open: Vec<JobId> = of_life.map(|row| row.job.id).filter(|id| Some(*id) != except).collect();
         for id in open {
             let _ = self.cancel_job(id, &format!("{SUPERSEDED}{by}"), at);

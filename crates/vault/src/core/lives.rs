@@ -8,7 +8,7 @@ use farshore_control::{
     report::{HostReport, ReplicaState, SourcePhase, SourceState},
 };
 use farshore_protection::{
-    Copying, DrillPhase, Event, Facts, Flat, Life, Operation, Order, Report, Said, Seen, Speaks, Stage,
+    Copying, Drill, DrillPhase, Event, Facts, Flat, Life, Operation, Order, Report, Said, Seen, Speaks, Stage,
 };
 use farshore_types::{EpochOrder, HostId, MachineId};
 
@@ -77,7 +77,7 @@ impl Core {
             }
         }
         let Some(row) = self.tables.protections.get(&machine) else { return };
-        let beside = [self.copying_of(row), self.drill_of(row, host), self.flat_of(row, host)];
+        let beside = [self.copying_of(row), self.drill_of(row, host, at), self.flat_of(row, host)];
         let epoch = row.life.epoch;
         for event in beside.into_iter().flatten() {
             self.happens(machine, &Report { epoch, event }, at);
@@ -109,9 +109,7 @@ impl Core {
         if note.is_some() {
             self.tables.protections.change(&machine, |row| row.note = note);
         }
-        if step.supersedes {
-            self.supersede_jobs(machine, "what a host did by itself", None, at);
-        }
+        self.supersede_jobs(machine, step.supersedes, "what a host did by itself", None, at);
     }
 
     /// What a host said last of a machine, if it can tell how it stands with it.
@@ -167,13 +165,13 @@ impl Core {
                 let copied = !matches!(phase, Some(SourcePhase::Seeding { .. }));
                 (has_point && copied).then_some(Event::FirstPoint)
             }
-            Copying::Steady => {
-                let lost = matches!(
-                    phase,
-                    Some(SourcePhase::Resynchronizing { .. } | SourcePhase::ResyncNeeded { .. })
-                );
-                lost.then_some(Event::TrackerLost)
-            }
+            Copying::Steady => match phase {
+                Some(SourcePhase::Resynchronizing { .. } | SourcePhase::ResyncNeeded { .. }) => {
+                    Some(Event::TrackerLost)
+                }
+                Some(SourcePhase::Seeding { .. }) => Some(Event::CopiesAnew),
+                _ => None,
+            },
             Copying::Resync => {
                 let compared = source.is_some_and(|source| source.resynced >= row.resync);
                 let done = has_point && compared && phase == Some(&SourcePhase::Replicating);
@@ -183,11 +181,12 @@ impl Core {
     }
 
     /// How a drill stands, where its host says that.
-    fn drill_of(&self, row: &ProtectionRow, host: HostId) -> Option<Event> {
+    fn drill_of(&self, row: &ProtectionRow, host: HostId, at: &Moment) -> Option<Event> {
         let standing = self.standing_now(row, host)?;
         if let (None, Some(there)) = (&row.life.drill, &standing.drill) {
+            let until_ms = Some(at.wall_ms.saturating_add(Drill::OPEN_MS));
             let (order, at) = (there.order, there.at?);
-            return Some(Event::DrillFound { host, order, at });
+            return Some(Event::DrillFound { host, order, at, until_ms });
         }
         let drill = row.life.drill.as_ref().filter(|drill| drill.host.is_none_or(|at| at == host))?;
         let there = standing.drill.as_ref().filter(|there| there.order == drill.order);
@@ -198,11 +197,19 @@ impl Core {
         }
     }
 
+    /// What the machine's disks are, where that is news.
     fn flat_of(&self, row: &ProtectionRow, host: HostId) -> Option<Event> {
-        let asked = row.life.flat == Flat::Flattening && host == row.source();
-        let standing = self.standing_now(row, host).filter(|_| asked)?;
-        let flat = standing.flattening.as_ref().is_some_and(|flattening| flattening.flat);
-        flat.then_some(Event::Flattened)
+        let standing = self.standing_now(row, host).filter(|_| host == row.source())?;
+        let layered = standing.layered.filter(|_| standing.runs == Some(true));
+        match (row.life.flat, layered) {
+            (Flat::Flattening, _) => {
+                let flat = standing.flattening.as_ref().is_some_and(|flattening| flattening.flat);
+                flat.then_some(Event::Flattened)
+            }
+            (Flat::Own, Some(true)) => Some(Event::Disks { layered: true }),
+            (Flat::Layered | Flat::Scheduled { .. }, Some(false)) => Some(Event::Disks { layered: false }),
+            _ => None,
+        }
     }
 
     /// A host that is too old to tell how it stands owns a machine by a higher epoch.
@@ -339,7 +346,7 @@ impl Core {
     fn home_has_its_disks(&self, row: &ProtectionRow) -> bool {
         let home = row.target();
         let shown = self.tables.machines.get(&(home, row.machine)).is_some();
-        row.life.is_away() && home == row.life.home && shown && row.life.copying != Copying::Seeding
+        row.life.is_away() && home == row.life.home && shown
     }
 
     /// The report of an event for each protection that it is time for.

@@ -12,6 +12,7 @@ use farshore_control::{
     },
     request::{Action, Answer, Ending, Outcome, Request},
 };
+use farshore_protection::Copying;
 use farshore_types::{Epoch, HostId, MachineId, PointId, RequestId, SiteId};
 use uuid::Uuid;
 
@@ -54,6 +55,8 @@ pub(super) struct Agent {
     pub(super) lives: bool,
     /// What it has of each machine.
     pub(super) hands: BTreeMap<MachineId, Hand>,
+    /// What it replicates has to be copied anew.
+    pub(super) copies_anew: bool,
     /// Why its cycles fail.
     pub(super) retries: Option<&'static str>,
     /// How far each copy is, in parts; lost in a kill.
@@ -86,6 +89,7 @@ impl Agent {
             dies_before_record: false,
             lives: false,
             hands: BTreeMap::new(),
+            copies_anew: false,
             retries: None,
             copies: BTreeMap::new(),
             resynced: BTreeMap::new(),
@@ -166,18 +170,21 @@ impl Agent {
 
     fn source(&mut self, body: &Protection) -> SourceState {
         let done = self.resynced.get(&body.machine).copied();
-        let wanted = done.is_none_or(|done| done < body.resync);
+        // A copy that is whole is gone on with, unless it is not to be found.
+        let whole = body.life.as_ref().is_some_and(|life| life.copying == Copying::Steady) && self.lives;
+        let wanted = self.copies_anew || (!whole && done.is_none_or(|done| done < body.resync));
         let part = self.copies.entry(body.machine).or_insert(0);
         if wanted {
             *part += 1;
         }
         let (at, over) = (*part, wanted && *part > PARTS);
         if over {
+            self.copies_anew = false;
             self.resynced.insert(body.machine, body.resync);
             self.copies.remove(&body.machine);
         }
         let (done_parts, total) = (at * GIB, PARTS * GIB);
-        let phase = match (wanted && !over, done) {
+        let phase = match (wanted && !over, done.filter(|_| !self.copies_anew)) {
             _ if self.retries.is_some() => {
                 SourcePhase::Retrying { why: self.retries.unwrap_or_default().to_owned() }
             }

@@ -19,7 +19,7 @@ use super::{
 use crate::{Command, ProblemKind};
 
 fn ask(limit: u32) -> Command {
-    Command::AskPoints { machine: id(1), before: None, application: false, limit }
+    Command::AskPoints { machine: id(1), by: None, before: None, application: false, limit }
 }
 
 fn facts(number: u64) -> PointFacts {
@@ -69,7 +69,7 @@ fn what_nobody_answered_is_dropped_and_what_cannot_be_answered_is_said() {
     world.agent(at).obeys = false;
     assert_eq!(world.try_run(&ask(0)).unwrap_err().code, "limit");
     assert_eq!(world.try_run(&ask(1001)).unwrap_err().code, "limit");
-    let nobody = Command::AskPoints { machine: id(99), before: None, application: false, limit: 1 };
+    let nobody = Command::AskPoints { machine: id(99), by: None, before: None, application: false, limit: 1 };
     assert_eq!(world.try_run(&nobody).unwrap_err().kind, ProblemKind::NotFound);
     let request = RequestId(world.run(&ask(10)).id.unwrap());
     world.wait(121_000);
@@ -97,6 +97,75 @@ fn the_loss_of_a_chosen_point_is_told_exactly_where_its_age_is_known() {
     let exact = told(&mut world, Some(61_500));
     assert!(exact.contains("the last 62 s would be lost: point 1-1 is so old"), "{exact}");
     assert!(!told(&mut world, None).contains("62 s"));
+}
+
+#[test]
+fn nothing_is_fenced_for_a_point_that_is_not_there() {
+    let mut world = protected();
+    let at = world.target();
+    let point = |number| PointId { epoch: 1, number };
+    for write in ["b", "c", "d"] {
+        world.write(id(1), write);
+        world.rounds(2);
+    }
+    // The third one was thinned out, between those that are reported.
+    let there: Vec<PointId> = world.hand(at, id(1)).points.keys().copied().collect();
+    let (oldest, thinned, newest) = (there[0], there[2], *there.last().unwrap());
+    assert!(oldest < thinned && thinned < newest, "{there:?}");
+    world.hand(at, id(1)).points.remove(&thinned);
+    let before = world.row().clone();
+    let mut refused = |choice, told: Option<PointId>, operation| {
+        let order = world.order_with(
+            |order| (order.point, order.point_age) = (choice, told.map(|point| (point, 9))),
+            operation,
+        );
+        assert_eq!(*world.row(), before, "nothing was changed");
+        order.unwrap_err()
+    };
+    for operation in [Operation::UnplannedFailover, Operation::TestFailover] {
+        // Nobody answered; it was answered with an older one; there cannot be any such.
+        assert_eq!(refused(Choice::At(thinned), None, operation).code, "point-not-told");
+        let other = refused(Choice::At(thinned), Some(there[1]), operation);
+        assert!(other.code == "point-unknown" && other.what.contains(&there[1].to_string()), "{other:?}");
+        assert_eq!(refused(Choice::At(point(9_999)), Some(newest), operation).code, "point-unknown");
+        assert_eq!(refused(Choice::At(point(9_999)), None, operation).code, "point-unknown");
+        assert_eq!(refused(Choice::LatestApplication, None, operation).code, "no-application-point");
+    }
+    // What is reported is there; and so is what its host has told.
+    world.order_with(|order| order.point = Choice::At(oldest), Operation::UnplannedFailover).unwrap();
+    world.rounds(4);
+    assert_eq!(world.state(), State::FailedOver);
+    let gone = world.order_with(|order| order.point = Choice::At(thinned), Operation::ChangePoint);
+    assert_eq!(gone.unwrap_err().code, "point-not-told");
+    assert_eq!(world.state(), State::FailedOver);
+    let told = |order: &mut farshore_protection::Order| {
+        (order.point, order.point_age) = (Choice::At(there[1]), Some((there[1], 9)));
+    };
+    world.order_with(told, Operation::ChangePoint).unwrap();
+    world.rounds(4);
+    assert_eq!((world.state(), world.row().life.brought_up_at()), (State::FailedOver, Some(there[1])));
+}
+
+#[test]
+fn the_host_that_would_bring_a_point_up_is_asked_for_it() {
+    let mut world = protected();
+    let away = world.target();
+    world.agent(away).obeys = false;
+    world.agent(0).obeys = false;
+    let asked = |world: &mut World, by| {
+        let command = Command::AskPoints { machine: id(1), by, before: None, application: false, limit: 1 };
+        let request = world.try_run(&command).ok()?.id.map(RequestId)?;
+        Some(world.core.request(request).unwrap().host)
+    };
+    let host = world.hosts[away];
+    for by in [None, Some(Operation::UnplannedFailover), Some(Operation::TestFailover)] {
+        assert_eq!(asked(&mut world, by), Some(host), "{by:?}");
+    }
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    assert_eq!(world.state(), State::FailedOver);
+    assert_eq!(asked(&mut world, Some(Operation::ChangePoint)), Some(host));
+    assert_eq!(asked(&mut world, Some(Operation::UnplannedFailover)), None, "home has no replica");
 }
 
 #[test]

@@ -209,10 +209,9 @@ fn a_point_that_was_pruned_meanwhile_is_said_and_another_one_can_be_chosen() {
     world.rounds(2);
     let middle = *world.hand(at, id(1)).points.keys().nth(1).unwrap();
     world.hand(at, id(1)).points.remove(&middle);
-    let job = world
-        .order_with(|order| order.point = Choice::At(middle), Operation::UnplannedFailover)
-        .unwrap()
-        .jobs[0];
+    // Its host had told of it just before.
+    let told = |order: &mut Order| (order.point, order.point_age) = (Choice::At(middle), Some((middle, 9)));
+    let job = world.order_with(told, Operation::UnplannedFailover).unwrap().jobs[0];
     world.rounds(4);
     let moment = world.moment();
     let now = world.core.job_now(job, &moment).unwrap();

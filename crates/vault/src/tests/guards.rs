@@ -2,8 +2,9 @@
 //! end, nothing goes back by an order that was given twice, nothing is protected from where it does
 //! not run.
 
+use farshore_control::standing::DrillStanding;
 use farshore_protection::{
-    Choice, Confirm, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
+    Choice, Confirm, Copying, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
 };
 use farshore_types::PointId;
 
@@ -176,6 +177,80 @@ fn a_flatten_whose_time_comes_leaves_a_test_failover_open_and_waits_for_a_move()
     world.wait(70_000);
     assert!(matches!(world.row().life.stage, Stage::HandingOver(_)));
     assert!(matches!(world.row().life.flat, Flat::Scheduled { .. }), "not beneath the move");
+}
+
+#[test]
+fn stopping_to_flatten_leaves_a_move_its_job_which_gives_it_up_in_time() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    let due = world.moment().wall_ms + 3_600_000;
+    world.order_with(|order| order.at_ms = Some(due), Operation::Flatten).unwrap();
+    let at = world.source();
+    world.hand(at, id(1)).stubborn = true;
+    let job = world.order(Operation::Failback).jobs[0];
+    world.rounds(2);
+    world.order(Operation::StopFlatten);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    assert!(world.core.job(job).unwrap().is_open(), "{:?}", world.core.job(job).unwrap().job.end);
+    (0..80).for_each(|_| world.wait(10_000));
+    world.rounds(4);
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![at]), "it was given up");
+}
+
+#[test]
+fn what_disks_a_machine_runs_on_is_its_hosts_to_say() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    ordered(&mut world, Operation::Commit);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    let at = world.source();
+    world.hand(at, id(1)).layered = Some(false);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Own, "and nothing is left to flatten");
+    world.hand(at, id(1)).layered = Some(true);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    // Its own disks at the other side say nothing of that.
+    let other = world.target();
+    world.hand(other, id(1)).layered = Some(false);
+    world.rounds(2);
+    assert_eq!(world.row().life.flat, Flat::Layered);
+    ordered(&mut world, Operation::Flatten);
+}
+
+#[test]
+fn after_a_move_back_to_where_nothing_could_be_adopted_it_is_being_copied() {
+    let mut world = protected();
+    world.order(Operation::PlannedFailover);
+    world.rounds(8);
+    assert_eq!((world.state(), world.row().life.copying), (State::MovedOver, Copying::Steady));
+    let at = world.source();
+    world.agent(at).copies_anew = true;
+    world.rounds(2);
+    assert_eq!((world.state(), world.row().life.copying), (State::MovedOver, Copying::Seeding));
+    let moment = world.moment();
+    assert!(world.core.facts_of(world.row(), &moment).whole_point, "it can go back to its own disks");
+    world.rounds(8);
+    assert_eq!(world.row().life.copying, Copying::Steady);
+}
+
+#[test]
+fn a_test_failover_that_was_found_ends_by_itself_as_any_other() {
+    let mut world = protected();
+    let at = world.target();
+    let point = world.hand(at, id(1)).points.keys().next().copied();
+    let name = "copy".to_owned();
+    world.hand(at, id(1)).drill = Some(DrillStanding { order: 7, runs: true, name, at: point, failed: None });
+    world.rounds(2);
+    let (until, now) = (world.row().life.drill.clone().unwrap().until_ms, world.moment().wall_ms);
+    assert!(until.is_some_and(|until| until > now + 23 * 3_600_000), "{until:?}");
+    (0..25).for_each(|_| world.wait(3_600_000));
+    world.rounds(4);
+    assert!(world.row().life.drill.is_none(), "{:?}", world.row().life.drill);
+    assert!(world.row().drills.last().unwrap().overdue);
 }
 
 #[test]

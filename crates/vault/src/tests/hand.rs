@@ -40,6 +40,8 @@ pub(super) struct Hand {
     pub(super) stubborn: bool,
     cannot: Option<Problem>,
     flat: bool,
+    /// Whether its disks stand on the replica here, where that is said.
+    pub(super) layered: Option<bool>,
 }
 
 impl Agent {
@@ -75,6 +77,7 @@ impl Agent {
             adopted: hand.adopted,
             drill: hand.drill.clone(),
             could_start: hand.could_start.clone(),
+            layered: hand.layered,
             flattening: held.get(machine).filter(|(_, life)| life.wanted().flatten).map(|_| Flattening {
                 done: 1,
                 total: 1,
@@ -142,6 +145,7 @@ impl World {
             runs: hand.runs,
             booted: false,
             ran: false,
+            asked: false,
             fresh: true,
             complete: hand.acked == hand.disk,
             brought_up: hand.brought_up.filter(|up| up.epoch == lineage.epoch).map(|up| up.order),

@@ -53,14 +53,22 @@ impl Managed {
                 let (epoch, owner) = (seen.wanted.epoch, seen.wanted.owner);
                 self.change(move |ledger| (ledger.hear(machine, &epoch, owner), true)).await?;
             }
-            Do::Start => start::start(agent, self, seen).await?,
+            Do::Start => {
+                start::start(agent, self, seen).await?;
+                self.starts_unasked(seen).await?;
+            }
             Do::AskWitness => return self.start_after_boot(agent, seen).await,
             Do::AskRefusal(next) => return self.take_seal_back(agent, seen, next).await,
-            Do::ShutDown { power_off } => tokio::select! {
-                done = self.shut_down(agent, seen, power_off) => done?,
-                // A guest that takes its time does not keep anybody from giving the move up.
-                () = self.until_told_otherwise(machine, seen.mine) => {}
-            },
+            Do::ShutDown { power_off } => {
+                self.asks(seen).await?;
+                let done = tokio::select! {
+                    done = self.shut_down(agent, seen, power_off) => done,
+                    // A guest that takes its time does not keep anybody from giving the move up.
+                    () = self.until_told_otherwise(machine, seen.mine) => Ok(()),
+                };
+                self.is_asked_now(machine);
+                done?;
+            }
             Do::SendRest => self.send_rest(agent, seen).await?,
             Do::Seal(next) => self.seal(agent, seen, next).await?,
             Do::Accept(seal) => start::accept(agent, self, seen, seal).await?,
@@ -115,6 +123,16 @@ impl Managed {
                     .to_owned(),
             });
         };
+        if there.saved {
+            return Err(AgentError::Request {
+                what: "the machine's memory is saved in a file of this host, without which its disks are as \
+                       after a power cut"
+                    .to_owned(),
+                advice: "start it (`virsh start`), or give that state up (`virsh managedsave-remove`); or \
+                         abort the move"
+                    .to_owned(),
+            });
+        }
         self.hurry(there.id);
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < REST_LOOK {
@@ -282,6 +300,14 @@ impl Managed {
                 }
             }
             Fence::Isolate => hypervisor.unplug(machine).await?,
+        }
+        if seen.lineage.owner == self.host() {
+            return Err(AgentError::Request {
+                what: "somebody started the machine here though it is sealed for the other host, which may \
+                       start it at any moment: it was stopped"
+                    .to_owned(),
+                advice: "abort the move, and it runs here again".to_owned(),
+            });
         }
         tracing::warn!(%machine, ?how, epoch = epoch.number, "this host's copy is fenced: another host owns it");
         let fenced = move |ledger: &mut Ledger| {

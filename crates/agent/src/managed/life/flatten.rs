@@ -183,7 +183,7 @@ impl Look {
 }
 
 /// The machine's disks that stand on the replica here.
-fn layered(agent: &Agent, there: &Machine) -> Vec<DiskKey> {
+pub(super) fn layered(agent: &Agent, there: &Machine) -> Vec<DiskKey> {
     let dir = agent.replicas().dir_of(there.id);
     let ours = |disk: &&Disk| disk.layered && disk.path.as_deref().is_some_and(|path| path.starts_with(&dir));
     there.disks.iter().filter(ours).map(|disk| disk.key.clone()).collect()

@@ -49,6 +49,7 @@ impl Managed {
             runs,
             booted: !runs && station.boots.is_unsure(&boot),
             ran: !runs && station.boots.ran_before(&boot),
+            asked: self.may_heed(agent, &lineage, &station),
             fresh: self.is_fresh(),
             complete: left.is_some(),
             brought_up: station.brought_up_by(&lineage),
@@ -77,8 +78,12 @@ pub(super) async fn runs(agent: &Agent, there: Option<&Machine>, coming: bool) -
     Ok(agent.hypervisor().await?.has_run(there.id).await?)
 }
 
-/// The point that the machine's disks are, if the other host is known to have it.
+/// The point that the machine's disks are, if the other host is known to have it. Of one whose memory
+/// is saved they are not all that is left.
 pub(super) async fn left(agent: &Agent, there: &Machine) -> Result<Option<Left>, AgentError> {
+    if there.saved {
+        return Ok(None);
+    }
     let (files, state, machine) = (agent.files.clone(), source::dir_of(agent, there.id), there.clone());
     Ok(blocking(move || left_at(&files, &state, &machine)).await?)
 }

@@ -52,6 +52,9 @@ pub struct Station {
     /// Whether its copy here was stopped or isolated, and by which owner's epoch.
     #[serde(default)]
     pub fenced: Option<Epoch>,
+    /// By which owner's epoch its guest was asked to shut down here, where it may do so late.
+    #[serde(default)]
+    pub asked: Option<Epoch>,
     /// Whether the host was to start the machine when it boots, before that became ours to say.
     #[serde(default)]
     pub autostart: Option<bool>,
@@ -112,6 +115,7 @@ impl Station {
             turning: None,
             back: None,
             fenced: None,
+            asked: None,
             autostart: None,
             autostart_given: false,
             autostart_told: None,

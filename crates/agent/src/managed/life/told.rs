@@ -7,7 +7,7 @@ use farshore_types::MachineId;
 
 use super::{
     super::{Managed, locked},
-    drill, look,
+    drill, flatten as flattens, look,
 };
 use crate::Agent;
 
@@ -46,13 +46,16 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
     let failed = failed.and_then(of_now);
     let drill = drill::standing(agent, drill.as_ref(), station.drill.as_ref(), failed).await;
     let coming = lineage.as_ref().is_some_and(|lineage| station.coming_up_by(lineage).is_some());
-    let runs = match agent.hypervisor().await {
+    let (runs, layered) = match agent.hypervisor().await {
         Ok(hypervisor) => match hypervisor.machine(machine).await {
-            Ok(there) => look::runs(agent, Some(&there), coming).await.ok(),
-            Err(error) if error.kind == farshore_hypervisor::Kind::NoSuchMachine => Some(false),
-            Err(_) => None,
+            Ok(there) => {
+                let layered = !flattens::layered(agent, &there).is_empty();
+                (look::runs(agent, Some(&there), coming).await.ok(), Some(layered))
+            }
+            Err(error) if error.kind == farshore_hypervisor::Kind::NoSuchMachine => (Some(false), None),
+            Err(_) => (None, None),
         },
-        Err(_) => None,
+        Err(_) => (None, None),
     };
     let acting = locked(&managed.acting);
     let held = lineage.is_some_and(|lineage| station.fenced == Some(lineage.epoch));
@@ -66,6 +69,7 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         adopted: station.turned,
         drill,
         flattening: flatten.then(|| acting.flattening.get(&machine).cloned().unwrap_or_else(nothing_done)),
+        layered,
         addresses: acting.addressed.get(&machine).map(|last| last.told.clone()).unwrap_or_default(),
         could_start: acting.looked.get(&machine).map(|looked| looked.told.clone()),
         held_without_witness: acting.held.contains(&machine),

@@ -23,9 +23,7 @@ use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replica
 /// Disks and their files.
 type Images = Vec<(DiskKey, PathBuf)>;
 
-/// Who holds points that keep what only this host has, and those that a failover can be taken
-/// back to.
-const HOLDER: &str = "own writes of before";
+/// Who holds the points that a failover can be taken back to.
 const BACK: &str = "the failover can be taken back";
 /// Names of the definitions that the machine had here, beside the records of its replication:
 /// when it left last, and when it left its home.
@@ -313,7 +311,7 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
             replica.run(move |store| store.seal_own(&own)).await?
         }
     };
-    let holder = if turning.left.is_none() { HOLDER } else { BACK };
+    let holder = if turning.left.is_none() { commands::OWN_WRITES } else { BACK };
     let pin = Pin { point: sealed.id, holder: holder.to_owned() };
     replica.run(move |store| store.pin(pin)).await?;
     replica.mark_sealed();

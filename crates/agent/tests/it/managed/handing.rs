@@ -83,7 +83,7 @@ impl Pair {
         host.machine(self.machine).await.ok().map(|machine| machine.power)
     }
 
-    async fn source_runs(&self) -> bool {
+    pub(super) async fn source_runs(&self) -> bool {
         self.power_of(self.source_id).await == Some(PowerState::Running)
     }
 }

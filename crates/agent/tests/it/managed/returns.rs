@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use farshore_agent::control::Request;
+use farshore_agent::control::{Reply, Request};
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
 use farshore_protection::{BroughtUp, Choice, Kind, Life, Operation, Stage, State};
@@ -58,6 +58,15 @@ async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brough
     let second = brought_up(&pair, &again).await.at.unwrap();
     assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
     assert_eq!(second.number, pair.newest().await);
+    // It stays until a person has what they need of it.
+    let release = async |point| {
+        let asked = pair.ask_target(Request::Release { machine: pair.machine.to_string(), point }).await;
+        let Ok(Reply::Released(told)) = asked else { panic!("{asked:?}") };
+        (told.released, told.kept)
+    };
+    assert_eq!(release(first).await, (false, vec![second]), "kept by retention alone");
+    assert_eq!(release(second).await, (true, Vec::new()));
+    assert_eq!(release(second).await, (false, Vec::new()));
     pair.end().await;
 }
 

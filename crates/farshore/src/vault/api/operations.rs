@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use farshore_channel::Json;
-use farshore_protection::{Choice, Confirm, DrillNetwork, Operation, Order, Overlay};
+use farshore_protection::{Choice, Confirm, Drill, DrillNetwork, Operation, Order, Overlay};
 use farshore_vault::{Command, Core, Problem, ProblemKind};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,8 +20,6 @@ use crate::{
     },
 };
 
-/// Hours for which a test failover stays open where nobody says it.
-const HOURS: u16 = 24;
 /// Most hours for which it may.
 const HOURS_MAX: u16 = 720;
 
@@ -56,9 +54,13 @@ async fn operate(
     name: String,
     order: impl FnOnce(&Core) -> Result<Order, Problem> + Send + 'static,
 ) -> Answered<Ordered> {
+    let mut order = api.desk.look(move |core, _, _| order(core)).await.and_then(|order| order);
+    if let Ok(order) = &mut order {
+        order.point_age = points::told_of(&api, &name, order.operation, order.point).await;
+    }
     api.order(key, move |core| {
         let machine = names::protection(core, &name)?.machine;
-        Ok(Command::Operate { machine, order: Box::new(order(core)?) })
+        Ok(Command::Operate { machine, order: Box::new(order?) })
     })
     .await
 }
@@ -105,30 +107,14 @@ macro_rules! bare_operations {
     };
 }
 
-/// Brings a machine up on the other side at a recovery point.
-///
-/// It needs nothing of the host that runs the machine, and supersedes what is under way. What
-/// is missing to be confirmed is told with how much would be lost.
-#[utoipa::path(
-    post,
-    path = "/api/v1/protections/{machine}/unplanned-failover",
-    tag = "failover",
-    params(("machine" = String, Path, description = "Name or id of a machine.")),
-    request_body = UnplannedOrder,
-    responses((status = 200, description = "What it came to.", body = Ordered))
-)]
-async fn unplanned_failover(
-    State(api): State<Api>,
-    key: Key,
-    Named(name): Named,
-    Json(asked): Json<UnplannedOrder>,
-) -> Answered<Ordered> {
-    let wanted = choice(asked.point.as_deref()).unwrap_or_default();
-    let point_age = points::age_of_choice(&api, &name, wanted, &asked.confirm).await;
-    operate(api, key, name, move |core| Ok(Order { point_age, ..asked.order(core)? })).await
-}
-
 operations! {
+    /// Brings a machine up on the other side at a recovery point.
+    ///
+    /// It needs nothing of the host that runs the machine, and supersedes what is under way. What
+    /// is missing to be confirmed is told with how much would be lost. A point that is named is asked
+    /// of its host first, and nothing happens where that has not told that it is there.
+    unplanned_failover "/api/v1/protections/{machine}/unplanned-failover" UnplannedOrder;
+
     /// Moves a machine to the other side without any loss.
     ///
     /// It is shut down, its last cycle is sent, and it is sealed; the other side starts exactly
@@ -258,8 +244,8 @@ impl Says for TestOrder {
     const OPERATION: Operation = Operation::TestFailover;
 
     fn order(self, _: &Core) -> Result<Order, Problem> {
-        let hours = self.hours.unwrap_or(HOURS);
-        if hours == 0 || hours > HOURS_MAX {
+        let open_ms = self.hours.map_or(Drill::OPEN_MS, |hours| u64::from(hours) * 3_600_000);
+        if let Some(hours) = self.hours.filter(|hours| *hours == 0 || *hours > HOURS_MAX) {
             let what = format!("a test failover cannot be open for {hours} hours");
             return Err(problem(ProblemKind::Invalid, "hours", what, "use 1 to 720"));
         }
@@ -273,12 +259,7 @@ impl Says for TestOrder {
             (None, false) => DrillNetwork::None,
         };
         let point = choice(self.point.as_deref())?;
-        Ok(Order {
-            point,
-            network,
-            open_ms: Some(u64::from(hours) * 3_600_000),
-            ..new(Self::OPERATION, Vec::new())
-        })
+        Ok(Order { point, network, open_ms: Some(open_ms), ..new(Self::OPERATION, Vec::new()) })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use farshore_channel::Json;
 use farshore_control::request::{Answer, Ending, PointFacts};
-use farshore_protection::{Choice, Confirm};
+use farshore_protection::{Choice, Operation};
 use farshore_types::{MachineId, PointId, RequestId};
 use farshore_vault::{Command, Core, Problem, ProblemKind};
 use serde::Deserialize;
@@ -29,8 +29,6 @@ use crate::{
 
 /// How long a host is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The same for what only makes a text better.
-const PATIENCE_FOR_TEXT: Duration = Duration::from_secs(3);
 /// How often it is looked whether it has answered.
 const LOOK: Duration = Duration::from_millis(10);
 /// Points of a page, unless asked for otherwise.
@@ -57,6 +55,7 @@ struct PointParams {
 /// What is asked of a host.
 #[derive(Clone, Copy)]
 struct Wanted {
+    by: Option<Operation>,
     before: Option<PointId>,
     application: bool,
     limit: u32,
@@ -79,53 +78,45 @@ async fn list_points(
 ) -> Listed<PointView> {
     let before = asked.cursor.as_deref().map(point_of).transpose().map_err(refused)?;
     let wanted = Wanted {
+        by: None,
         before,
         application: asked.application.unwrap_or(false),
         limit: asked.limit.unwrap_or(LIMIT),
     };
-    let (points, more) = ask(&api, name, wanted, PATIENCE).await.map_err(refused)?;
+    let (points, more) = ask(&api, name, wanted).await.map_err(refused)?;
     let now = wall_ms();
     let items: Vec<PointView> = points.into_iter().map(|point| view(point, now)).collect();
     let next = items.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(Json(Page { items, next }))
 }
 
-/// The age of a point that somebody wants to go back to without having confirmed what that
-/// loses; none where that is not asked, or nobody answers in time.
-pub(super) async fn age_of_choice(
+/// What the host says that would bring up a point which an order names: that one and its age, or
+/// the next older one that it has. None where none is named, or nothing is said in time: what that
+/// comes to is the vault's to decide.
+pub(super) async fn told_of(
     api: &Api,
     name: &str,
+    operation: Operation,
     choice: Choice,
-    confirmed: &[Confirm],
 ) -> Option<(PointId, u64)> {
-    if confirmed.contains(&Confirm::DataLoss) {
-        return None;
-    }
     let (before, application) = match choice {
         Choice::At(point) => (Some(PointId { number: point.number.checked_add(1)?, ..point }), false),
         Choice::LatestApplication => (None, true),
         Choice::Latest | Choice::LatestWhole | Choice::NotBefore(_) | Choice::AsLeft => return None,
     };
-    let wanted = Wanted { before, application, limit: 1 };
-    let (points, _) = ask(api, name.to_owned(), wanted, PATIENCE_FOR_TEXT).await.ok()?;
-    let point = points.first()?;
-    let other = matches!(choice, Choice::At(wanted) if wanted != point.id);
-    (!other).then_some((point.id, point.age_ms))
+    let wanted = Wanted { by: Some(operation), before, application, limit: 1 };
+    let (points, _) = ask(api, name.to_owned(), wanted).await.ok()?;
+    points.first().map(|point| (point.id, point.age_ms))
 }
 
-async fn ask(
-    api: &Api,
-    name: String,
-    wanted: Wanted,
-    patience: Duration,
-) -> Result<(Vec<PointFacts>, bool), Problem> {
+async fn ask(api: &Api, name: String, wanted: Wanted) -> Result<(Vec<PointFacts>, bool), Problem> {
     let (id, host) = api
         .desk
         .change(move |books| {
             let at = books.at;
             let machine: MachineId = names::protection(books.core, &name)?.machine;
-            let Wanted { before, application, limit } = wanted;
-            let command = Command::AskPoints { machine, before, application, limit };
+            let Wanted { by, before, application, limit } = wanted;
+            let command = Command::AskPoints { machine, by, before, application, limit };
             let id = books.core.run(&command, None, &at)?.id.map(RequestId);
             let host = id.and_then(|id| books.core.request(id)).map(|row| row.host);
             let host = host.and_then(|host| books.core.host(host)).map(|row| row.name.clone());
@@ -134,7 +125,7 @@ async fn ask(
         .await?;
     let Some(id) = id else { return Ok((Vec::new(), false)) };
     let asked = Instant::now();
-    while asked.elapsed() < patience {
+    while asked.elapsed() < PATIENCE {
         match api.desk.look(move |core: &Core, _, _| core.request(id).map(|row| row.ending.clone())).await? {
             Some(Some(Ending::Done { answer: Answer::Points { points, more } })) => {
                 return Ok((points, more));

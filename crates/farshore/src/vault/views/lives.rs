@@ -53,7 +53,7 @@ fn life(core: &Core, row: &ProtectionRow, loss_ms: Option<u64>, at: &Moment) -> 
     LifeView {
         could_start: looked.map(farshore_control::standing::CouldStart::could),
         against_start: against.map(ToString::to_string).collect(),
-        what: life.state().what().to_owned(),
+        what: life.what().to_owned(),
         away: life.is_away(),
         brought_up_at,
         kept,

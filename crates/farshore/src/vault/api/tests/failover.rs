@@ -4,7 +4,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::world::{World, machine_id};
+use super::world::{World, machine_id, replica};
 
 async fn protected() -> World {
     let world = World::with_machines(2).await;
@@ -105,4 +105,30 @@ async fn addresses_and_notes_are_shown_and_points_of_a_silent_host_are_told_as_s
     assert!(["no-points", "target-away", "points"].iter().any(|code| told["code"] == *code), "{told}");
     let told = world.ask(Method::GET, "protections/m0/points?cursor=x", None).await.body;
     assert_eq!(told["code"], "cursor");
+}
+
+#[tokio::test]
+async fn a_point_that_is_named_is_asked_of_its_host_before_anything_happens() {
+    let there: &[u64] = &[1, 3, 9];
+    for confirm in [json!(["data-loss", "may-still-run"]), json!([])] {
+        let world = protected().await;
+        world.tells(0, 1, move |report| report.replicas = vec![replica(machine_id(0), there)]).await;
+        let version = world.get("protections/m0").await["version"].clone();
+        let order = async |point: &str| {
+            let body = json!({ "point": point, "confirm": confirm });
+            let path = "protections/m0/unplanned-failover";
+            let asked = world.ask(Method::POST, path, Some(&body));
+            tokio::join!(asked, world.answers_with(0, there)).0.body
+        };
+        let thinned = order("1-4").await;
+        assert_eq!(thinned["code"], "point-unknown");
+        assert!(thinned.to_string().contains("1-3"), "{thinned}");
+        assert_eq!(world.get("protections/m0").await["version"], version, "nothing happened");
+        let found = order("1-3").await;
+        match confirm.as_array().unwrap().is_empty() {
+            true => assert_eq!(found["code"], "confirm-data-loss", "{found}"),
+            false => assert_eq!(found["changed"], true, "{found}"),
+        }
+        assert!(confirm != json!([]) || found.to_string().contains("the last 62 s"), "{found}");
+    }
 }

@@ -7,11 +7,15 @@ use axum::{
 };
 use farshore_control::{
     HostReport, Inventory,
-    report::{DiskFacts, HostFacts, MachineFacts, SourcePhase, SourceState, Space, StorageClass},
+    report::{
+        DiskFacts, HostFacts, MachineFacts, PointAge, ReplicaPhase, ReplicaState, SourcePhase, SourceState,
+        Space, StorageClass,
+    },
+    request::{Action, Answer, Ending, Outcome, PointFacts},
     sync::SiteReport,
 };
 use farshore_store::{Options, Store};
-use farshore_types::{CloudId, Epoch, HostId, MachineId, SiteId};
+use farshore_types::{CloudId, Consistency, Epoch, HostId, MachineId, PointId, SiteId};
 use farshore_vault::Command;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -113,29 +117,71 @@ impl World {
 
     /// Lets the first host say that it replicates a machine, and how.
     pub(super) async fn says(&self, machine: u128, phase: SourcePhase) {
+        let source = SourceState {
+            machine: machine_id(machine),
+            epoch: Epoch { number: 1, token: 1 },
+            phase,
+            newest: None,
+            totals: Default::default(),
+            last_cycle: None,
+            pending: 0,
+            resynced: 0,
+            notes: Vec::new(),
+            apps: None,
+        };
+        self.tells(machine, 0, |report| report.sources = vec![source]).await;
+    }
+
+    /// Lets one of the two hosts of a protection report: 0 is its source, 1 its target.
+    pub(super) async fn tells(
+        &self,
+        machine: u128,
+        which: usize,
+        what: impl FnOnce(&mut HostReport) + Send + 'static,
+    ) {
         let say = move |books: &mut Books<'_>| {
             let at = books.at;
-            let row = books.core.protection(machine_id(machine)).unwrap().clone();
-            let site = books.core.host(row.source()).unwrap().site;
-            let n = row.source().0.as_u128() - 0x1000;
-            let mut report = report(n, site, at.wall_ms, Vec::new());
+            let host = books.core.protection(machine_id(machine)).unwrap().hosts()[which];
+            let site = books.core.host(host).unwrap().site;
+            let mut report = report(host.0.as_u128() - 0x1000, site, at.wall_ms, Vec::new());
             report.hosts[0].1.inventory = None;
             report.hosts[0].1.sequence = at.mono_ms + 2;
-            report.hosts[0].1.sources = vec![SourceState {
-                machine: row.machine,
-                epoch: Epoch { number: 1, token: 1 },
-                phase,
-                newest: None,
-                totals: Default::default(),
-                last_cycle: None,
-                pending: 0,
-                resynced: 0,
-                notes: Vec::new(),
-                apps: None,
-            }];
+            what(&mut report.hosts[0].1);
             books.core.site_report(&report, &at).map(drop)
         };
         self.desk.change(say).await.unwrap();
+    }
+
+    /// The target's host has points of a machine, and answers the next question for them.
+    pub(super) async fn answers_with(&self, machine: u128, there: &'static [u64]) {
+        let id = loop {
+            let open = |core: &farshore_vault::Core| {
+                let asked = core.requests().find(|row| row.ending.is_none());
+                asked.map(|row| (row.id, row.request.action.clone()))
+            };
+            match self.desk.look(move |core, _, _| open(core)).await.unwrap() {
+                Some(asked) => break asked,
+                None => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+            }
+        };
+        let (id, Action::Points { before, .. }) = id else { panic!("{id:?}") };
+        let fits = |number: &u64| before.is_none_or(|before| point(*number) < before);
+        let newest = there.iter().copied().filter(fits).max();
+        let facts = |number| PointFacts {
+            id: point(number),
+            age_ms: 61_500,
+            consistency: Consistency::Crash,
+            changed: 1,
+            received: 1,
+            pinned_by: Vec::new(),
+        };
+        let answer = Answer::Points { points: newest.map(facts).into_iter().collect(), more: false };
+        self.tells(machine, 1, move |report| {
+            let (host, result) = (report.host, Ending::Done { answer });
+            report.outcomes = vec![Outcome { id, host, result }];
+            report.replicas = vec![replica(machine_id(machine), there)];
+        })
+        .await;
     }
 
     /// Asks as the owner.
@@ -206,6 +252,29 @@ impl Drop for World {
 fn add_host(n: u128, cloud: CloudId) -> Command {
     let (name, address) = (format!("host{n}"), format!("host{n}:7411"));
     Command::AddHost { id: Some(host_id(n)), cloud, name, address, principal: None }
+}
+
+/// Point `number`.
+pub(super) fn point(number: u64) -> PointId {
+    PointId { epoch: 1, number }
+}
+
+/// A replica with these points.
+pub(super) fn replica(machine: MachineId, there: &[u64]) -> ReplicaState {
+    let end = |number: Option<&u64>| number.map(|number| PointAge { id: point(*number), age_ms: 9 });
+    ReplicaState {
+        machine,
+        name: String::new(),
+        epoch: Epoch { number: 1, token: 1 },
+        phase: ReplicaPhase::Receiving,
+        newest: end(there.iter().max()),
+        consistency: None,
+        newest_application: None,
+        oldest: end(there.iter().min()),
+        points: there.len() as u64,
+        stored: 0,
+        faults: Vec::new(),
+    }
 }
 
 fn report(n: u128, site: SiteId, clock_ms: u64, machines: Vec<u128>) -> SiteReport {

@@ -1,0 +1,33 @@
+//! `release`: a point that is kept because no other host ever had what it has goes by retention again,
+//! once a person has what they need of it. This module must never release what is held for anything
+//! else.
+
+use std::sync::Arc;
+
+use farshore_replica::{Pin, Replica};
+use farshore_types::PointId;
+
+use crate::{Agent, AgentError, control::Released};
+
+/// Who holds the points that keep what was written on this host alone.
+pub(crate) const OWN_WRITES: &str = "own writes of before";
+
+pub(crate) async fn release(
+    agent: &Arc<Agent>,
+    machine: &str,
+    point: PointId,
+) -> Result<Released, AgentError> {
+    let replica = agent.replicas().find(machine).await?;
+    let _alone = replica.alone().await;
+    let release = move |store: &mut Replica| {
+        let is_kept = |by: &String| by == OWN_WRITES;
+        let released = store.point(point)?.pinned_by.iter().any(is_kept);
+        if released {
+            store.unpin(&Pin { point, holder: OWN_WRITES.to_owned() })?;
+        }
+        let kept = store.points().into_iter().filter(|point| point.pinned_by.iter().any(is_kept));
+        let kept = kept.map(|point| point.id).collect();
+        Ok::<_, AgentError>(Released { machine: store.name().to_owned(), point, released, kept })
+    };
+    replica.run(release).await
+}
