@@ -154,17 +154,19 @@ impl World {
 
     /// The target's host has points of a machine, and answers the next question for them.
     pub(super) async fn answers_with(&self, machine: u128, there: &'static [u64]) {
-        let id = loop {
+        let (id, before) = loop {
+            // It may be asked for other things, too.
             let open = |core: &farshore_vault::Core| {
-                let asked = core.requests().find(|row| row.ending.is_none());
-                asked.map(|row| (row.id, row.request.action.clone()))
+                core.requests().filter(|row| row.ending.is_none()).find_map(|row| match row.request.action {
+                    Action::Points { before, .. } => Some((row.id, before)),
+                    _ => None,
+                })
             };
             match self.desk.look(move |core, _, _| open(core)).await.unwrap() {
                 Some(asked) => break asked,
                 None => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
             }
         };
-        let (id, Action::Points { before, .. }) = id else { panic!("{id:?}") };
         let fits = |number: &u64| before.is_none_or(|before| point(*number) < before);
         let newest = there.iter().copied().filter(fits).max();
         let facts = |number| PointFacts {
