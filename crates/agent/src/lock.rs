@@ -1,17 +1,20 @@
-//! One agent per state directory. This module must never wait for long: whoever holds the
-//! lock may hold it for years.
+//! One agent per state directory. This module must never wait for an agent: that may hold the lock
+//! for years. The watchdog of one that is gone holds it while it mends what that left.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use farshore_env::{File, Files, OpenMode};
+use tokio::time::Instant;
 
-use crate::AgentError;
+use crate::{AgentError, Config, control::Running};
 
 /// Name of the locked file.
 const LOCK: &str = "agent.lock";
 /// How often, and after which pause, a lock is tried: a watchdog looks at it for an instant.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a holder is waited for that answers no command: a watchdog at its work.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Held for as long as it lives.
 pub(crate) struct Lock {
@@ -19,18 +22,29 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a state directory, which is made where it is missing.
+    /// Takes the lock of an agent's state directory, which is made where it is missing.
     ///
     /// # Errors
     /// [`AgentError::Running`]; else as the system reports.
-    pub(crate) async fn take(files: &dyn Files, state_dir: &Path) -> Result<Lock, AgentError> {
-        for _ in 0..TRIES {
-            if let Some(lock) = Lock::attempt(files, state_dir)? {
-                return Ok(lock);
+    pub(crate) async fn take(files: &dyn Files, config: &Config) -> Result<Lock, AgentError> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            for _ in 0..TRIES {
+                if let Some(lock) = Lock::attempt(files, &config.state_dir)? {
+                    return Ok(lock);
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            tokio::time::sleep(PAUSE).await;
+            let nobody = matches!(Running::find(&config.socket_path()).await, Ok(None));
+            if !nobody || begun.elapsed() > PATIENCE {
+                return Err(AgentError::Running { dir: config.state_dir.clone() });
+            }
+            if !told {
+                tracing::info!("the watchdog of an agent that is gone is at work here: waiting for it");
+            }
+            told = true;
         }
-        Err(AgentError::Running { dir: state_dir.to_owned() })
     }
 
     /// One attempt; none where an agent holds it.
@@ -43,5 +57,26 @@ impl Lock {
         let file = files.open(&path, OpenMode::Create).map_err(AgentError::io("open", &path))?;
         let free = file.try_lock().map_err(AgentError::io("lock", &path))?;
         Ok(free.then_some(Lock { _file: file }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_env::RealFiles;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watchdog_at_its_work_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state_dir, runtime_dir) = (dir.path().join("state"), dir.path().join("run"));
+        let config = Config { state_dir, runtime_dir, ..Config::default() };
+        let watchdog = Lock::attempt(&RealFiles, &config.state_dir).unwrap().unwrap();
+        let work = async {
+            tokio::time::sleep(2 * TRIES * PAUSE).await;
+            drop(watchdog);
+        };
+        let (taken, ()) = tokio::join!(Lock::take(&RealFiles, &config), work);
+        assert!(taken.is_ok(), "{:?}", taken.err());
     }
 }

@@ -32,7 +32,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), AgentError> {
     let config = agent.config().clone();
-    let _lock = Lock::take(&*agent.files, &config.state_dir).await?;
+    let _lock = Lock::take(&*agent.files, &config).await?;
     for dir in [&config.runtime_dir, &config.replica_dir] {
         agent.files.create_dir_all(dir).map_err(AgentError::io("create", dir))?;
     }

@@ -62,7 +62,7 @@ impl Session {
             return agent.handle(request, observer).await;
         }
         // Replicating makes this process an agent: alone, and watched over.
-        let _lock = Lock::take(&*agent.files, &agent.config().state_dir).await?;
+        let _lock = Lock::take(&*agent.files, agent.config()).await?;
         let watchdog = Watchdog::spawn(&super::serve::watchdog_command(&self.global)?)?;
         let result = agent.handle(request, observer).await;
         watchdog.let_go(&agent).await;

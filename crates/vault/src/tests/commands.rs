@@ -5,7 +5,10 @@ use farshore_policy::{Change, PolicyPatch};
 use farshore_types::{CloudId, HostId, SiteId};
 use uuid::Uuid;
 
-use super::world::{World, id};
+use super::{
+    agent::Agent,
+    world::{World, id},
+};
 use crate::{Command, MapTo, ProblemKind};
 
 #[test]
@@ -104,6 +107,28 @@ fn names_are_unique_and_plain() {
         "name-taken"
     );
     assert!(!world.run(&Command::RenameHost { host: world.hosts[0], name: "n1".to_owned() }).changed);
+}
+
+#[test]
+fn two_clouds_of_one_site_pair_like_any_others_and_no_host_is_its_own_target() {
+    let mut world = World::new();
+    let (source, site) = (world.clouds[0], world.sites[0]);
+    world.run(&Command::UnpairCloud { cloud: source });
+    let beside = Command::AddCloud { site, name: "beside".to_owned() };
+    let beside = CloudId(world.run(&beside).id.unwrap());
+    world.run(&Command::PairClouds { source, target: beside });
+    // Also of a site, one host is in one cloud.
+    let host = HostId(Uuid::from_u128(0x2000));
+    let (name, address) = ("b1".to_owned(), "b1:7411".to_owned());
+    world.run(&Command::AddHost { id: Some(host), cloud: beside, name, address, principal: None });
+    world.agents.insert(host, Agent::new(host, site));
+    world.hosts.push(host);
+    world.all_report();
+    world.enable(1);
+    world.deliver_all();
+    let (at_source, target) = (world.protection(0, 1).clone(), world.hosts.len() - 1);
+    assert_eq!((at_source.source.host, at_source.target.host), (world.hosts[0], host));
+    assert_eq!(world.protection(target, 1), &at_source, "the same document for both");
 }
 
 #[test]

@@ -153,6 +153,24 @@ async fn what_a_host_wrote_itself_is_kept_though_the_next_failover_finds_it_half
     pair.end().await;
 }
 
+/// The base of the replica is out of everybody's way: nobody who starts the machine by its name, or by a
+/// definition that they kept, writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_starts_the_old_primary_finds_neither_its_definition_nor_its_disks() {
+    let pair = Pair::of_mortals([Mortal::until([]), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let there = pair.source_host.machine(pair.machine).await.unwrap();
+    let paths: Vec<_> = there.disks.iter().filter_map(|disk| disk.path.clone()).collect();
+    assert!(paths.len() == 2 && paths.iter().all(|path| path.exists()));
+    let left = desk.moves(Operation::PlannedFailover).await;
+    desk.commits().await;
+    let gone = pair.source_host.machine(pair.machine).await.unwrap_err();
+    assert_eq!(gone.kind, farshore_hypervisor::Kind::NoSuchMachine, "{gone}");
+    assert!(paths.iter().all(|path| !path.exists()), "{paths:?}");
+    assert_eq!(pair.newest_at(pair.source_id).await, Some(left), "and they are the replica's base");
+    pair.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_is_taken_back_though_the_home_was_still_making_its_disks_the_replica() {
     let home = Mortal::until([]);
