@@ -99,7 +99,7 @@ impl Core {
         let replica = self.replica_on(host, row.machine);
         match order.point {
             Choice::Latest | Choice::LatestWhole | Choice::AsLeft => Ok(()),
-            Choice::NotBefore(shown) => self.check_newest(row, shown),
+            Choice::NotBefore(shown) => self.check_newest(row, shown, at),
             Choice::LatestApplication => {
                 let there = told.is_some() || replica.is_some_and(|there| there.newest_application.is_some());
                 there.then_some(()).ok_or_else(|| self.no_application_point(row, host))
@@ -115,12 +115,12 @@ impl Core {
         }
     }
 
-    /// That there is nothing newer than every point that is left.
-    fn check_newest(&self, row: &ProtectionRow, shown: PointId) -> Result<(), Problem> {
-        let hosts = [row.target(), row.source()];
-        let newest = hosts.into_iter().find_map(|host| self.replica_on(host, row.machine)).map(|r| r.newest);
-        match newest.flatten().map(|newest| newest.id) {
-            Some(newest) if newest < shown => {
+    /// That what was shown as the newest point can be there still. By the same judgement by which it
+    /// was shown: the source knows of points of which their host has not reported yet, and in a
+    /// disaster nobody waits for that report. What is really there its host looks at.
+    fn check_newest(&self, row: &ProtectionRow, shown: PointId, at: &Moment) -> Result<(), Problem> {
+        match self.judge(row, at).newest {
+            Some((newest, _)) if newest < shown => {
                 let what = format!(
                     "machine '{}' has no recovery point {shown}: its newest one is {newest}",
                     row.name
