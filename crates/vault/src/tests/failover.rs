@@ -121,6 +121,21 @@ fn planned_there_and_back_three_times_loses_nothing_and_is_protected_in_reverse_
     assert_eq!((document.source.host, document.epoch.number), (world.hosts[home], 7));
 }
 
+/// In a disaster nobody waits until the target's host has told of what the source knows that it has.
+#[test]
+fn what_the_source_alone_has_told_of_is_accepted_before_the_target_s_next_report() {
+    let mut world = protected();
+    let (home, away) = (world.hosts[world.source()], world.hosts[world.target()]);
+    world.write(id(1), "b");
+    world.hands_work();
+    world.report(home);
+    let told = world.core.replica_on(away, id(1)).unwrap().newest.unwrap().id;
+    let at = world.moment();
+    let (shown, _) = world.core.judge(world.core.protection(id(1)).unwrap(), &at).newest.unwrap();
+    assert!(shown > told, "{shown}, and the target has told of {told}");
+    world.order_with(|order| order.point = Choice::NotBefore(shown), Operation::UnplannedFailover).unwrap();
+}
+
 #[test]
 fn after_a_disaster_the_machine_runs_on_the_other_side_and_comes_home() {
     let mut world = protected();
