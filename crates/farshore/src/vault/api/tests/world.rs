@@ -6,7 +6,7 @@ use axum::{
     http::{Method, Request, StatusCode, header::CONTENT_TYPE},
 };
 use farshore_control::{
-    HostReport, Inventory,
+    HostReport, Inventory, Key, Version,
     report::{
         DiskFacts, HostFacts, MachineFacts, PointAge, ReplicaPhase, ReplicaState, SourcePhase, SourceState,
         Space, StorageClass,
@@ -154,11 +154,11 @@ impl World {
 
     /// The target's host has points of a machine, and answers the next question for them.
     pub(super) async fn answers_with(&self, machine: u128, there: &'static [u64]) {
-        let (id, before) = loop {
+        let (id, before, term) = loop {
             // It may be asked for other things, too.
             let open = |core: &farshore_vault::Core| {
                 core.requests().filter(|row| row.ending.is_none()).find_map(|row| match row.request.action {
-                    Action::Points { before, .. } => Some((row.id, before)),
+                    Action::Points { before, .. } => Some((row.id, before, core.term())),
                     _ => None,
                 })
             };
@@ -181,6 +181,8 @@ impl World {
         self.tells(machine, 1, move |report| {
             let (host, result) = (report.host, Ending::Done { answer });
             report.outcomes = vec![Outcome { id, host, result }];
+            // It has not heard yet that its answer is there, as no host has that tells it.
+            report.holds.insert(Key::Request(id), Version { term, generation: 1 });
             report.replicas = vec![replica(machine_id(machine), there)];
         })
         .await;
