@@ -218,7 +218,8 @@ async fn a_stale_document_and_a_lower_term_move_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_inventory_is_told_once_and_followed_live() {
     let pair = Pair::new().await;
-    let report = pair.vault.until(pair.source_id, "an inventory", |report| report.inventory.is_some()).await;
+    let told = |report: &farshore_control::HostReport| report.inventory.is_some();
+    let report = pair.vault.until_ever(pair.source_id, "an inventory", told).await;
     let inventory = report.inventory.unwrap();
     assert_eq!(inventory.machines.len(), 1);
     assert_eq!(machine_of(&inventory, "web1").disks[0].key, key("vda"));
@@ -229,6 +230,6 @@ async fn the_inventory_is_told_once_and_followed_live() {
     let more = |report: &farshore_control::HostReport| {
         report.inventory.as_ref().is_some_and(|inventory| inventory.machines.len() == 2)
     };
-    pair.vault.until(pair.source_id, "the new machine", more).await;
+    pair.vault.until_ever(pair.source_id, "the new machine", more).await;
     pair.end().await;
 }

@@ -53,7 +53,7 @@ async fn a_guest_that_goes_down_after_its_move_was_given_up_is_started_again() {
         assert!(begun.elapsed() < PATIENCE, "it does not run again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    pair.until_source_keeps("that it is not asked any more", |station| station["asked"].is_null()).await;
     // That was what it was asked. What its users do from then on is their business.
     pair.source_host.destroy(pair.machine).await.unwrap();
     tokio::time::sleep(Duration::from_millis(700)).await;

@@ -74,12 +74,14 @@ async fn the_other_host_is_told_before_anything_starts_and_starts_no_more_what_i
 /// Failed over, and back to where it was: the target's overlays stay as they were left.
 async fn fenced_at_the_target(pair: &Pair) -> Life {
     let (life, _) = failed_over(pair).await;
+    let machine = pair.machine;
+    let off = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(false));
+    // Until then it tells that it runs: that is not to be taken for its being home again.
+    pair.vault.until(pair.source_id, "its copy to be stopped", off).await;
     let back = ordered(&life, Operation::UnplannedFailover, false);
     tell(pair, &back);
-    let machine = pair.machine;
     let runs = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(true));
     pair.vault.until(pair.source_id, "it to run at home", runs).await;
-    let off = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(false));
     pair.vault.until(pair.target_id, "the target to be fenced", off).await;
     let life = hears(&back, Event::Runs { at: None });
     tell(pair, &life);

@@ -268,11 +268,12 @@ async fn after_a_boot_a_machine_starts_by_the_other_sides_word_or_by_a_persons_h
     let told = pair.ask_source(Request::StartHeld { machine: "web1".to_owned() }).await.unwrap();
     assert!(matches!(told, Reply::HeldStarts(_)), "{told:?}");
     pair.vault.until(pair.source_id, "it to run by a person's word", runs).await;
+    pair.until_source_keeps("that it ran", |station| station["boots"]["ran"] == "third").await;
     // What its users have shut down is not started.
     pair.source_host.destroy(machine).await.unwrap();
     let off = |report: &HostReport| standing(report, machine).is_some_and(|s| s.runs == Some(false));
     pair.vault.until(pair.source_id, "it to be off", off).await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    pair.until_source_keeps("that it was shut down", |station| station["boots"]["ran"].is_null()).await;
     pair.boot_source("fourth").await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert!(!pair.source_runs().await);

@@ -32,7 +32,8 @@ struct State {
     sequence: u64,
     documents: BTreeMap<Key, (u64, Document)>,
     raw: Vec<Document>,
-    reports: BTreeMap<HostId, HostReport>,
+    /// All that each host has said, oldest first: what only one report tells must not be missed.
+    reports: BTreeMap<HostId, Vec<HostReport>>,
     inventories: Vec<String>,
     outcomes: BTreeMap<RequestId, Vec<Ending>>,
     away: bool,
@@ -40,7 +41,14 @@ struct State {
     /// Answers to reports that are still to be lost.
     lose: u32,
     clock_ms: Option<u64>,
-    heard: Option<Term>,
+    /// The term that each host asked with last.
+    heard: BTreeMap<HostId, Option<Term>>,
+}
+
+impl State {
+    fn last_of(&self, host: HostId) -> Option<&HostReport> {
+        self.reports.get(&host)?.last()
+    }
 }
 
 /// The vault as one agent meets it.
@@ -67,7 +75,7 @@ impl Vault {
             acknowledges: true,
             lose: 0,
             clock_ms: Some(1_000_000),
-            heard: None,
+            heard: BTreeMap::new(),
         };
         Arc::new(Vault { state: Mutex::new(state), changed: watch::channel(0).0 })
     }
@@ -169,7 +177,7 @@ impl Vault {
 
     /// A report that was made after now.
     pub(crate) async fn report_of(&self, host: HostId) -> HostReport {
-        let before = self.state().reports.get(&host).map(|report| (report.run, report.sequence));
+        let before = self.state().last_of(host).map(|report| (report.run, report.sequence));
         let later = |report: &HostReport| {
             before.is_none_or(|(run, sequence)| report.run != run || report.sequence > sequence + 1)
         };
@@ -178,23 +186,52 @@ impl Vault {
 
     /// What a host said last.
     pub(crate) fn last_of(&self, host: HostId) -> Option<HostReport> {
-        self.state().reports.get(&host).cloned()
+        self.state().last_of(host).cloned()
     }
 
-    /// The first report of a host that is as wanted.
+    /// The first report of a host that is as wanted, of its last one and those that come.
     pub(crate) async fn until(
         &self,
         host: HostId,
         what: &str,
         wanted: impl Fn(&HostReport) -> bool,
     ) -> HostReport {
-        self.wait(what, |state| state.reports.get(&host).filter(|report| wanted(report)).cloned()).await
+        let before = self.state().reports.get(&host).map_or(0, |told| told.len().saturating_sub(1));
+        self.first_after(before, host, what, wanted).await
+    }
+
+    /// The first report of a host that is as wanted, of all: where it is told once only, and that may
+    /// have been before anybody waited for it.
+    pub(crate) async fn until_ever(
+        &self,
+        host: HostId,
+        what: &str,
+        wanted: impl Fn(&HostReport) -> bool,
+    ) -> HostReport {
+        self.first_after(0, host, what, wanted).await
+    }
+
+    async fn first_after(
+        &self,
+        before: usize,
+        host: HostId,
+        what: &str,
+        wanted: impl Fn(&HostReport) -> bool,
+    ) -> HostReport {
+        let first = |state: &State| {
+            let told = state.reports.get(&host)?;
+            told.iter().skip(before).find(|report| wanted(report)).cloned()
+        };
+        self.wait(what, first).await
     }
 
     /// Until a host has heard of the vault's term.
     pub(crate) async fn until_heard(&self, host: HostId) {
         self.report_of(host).await;
-        self.wait("the term is known", |state| (state.heard == Some(state.term)).then_some(())).await;
+        self.wait("the term is known", |state| {
+            (state.heard.get(&host) == Some(&Some(state.term))).then_some(())
+        })
+        .await;
     }
 
     async fn wait<T>(&self, what: &str, look: impl Fn(&State) -> Option<T>) -> T {
@@ -203,7 +240,11 @@ impl Vault {
             if let Some(found) = look(&self.state()) {
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "never: {what}; {:#?}", self.state().reports);
+            if begun.elapsed() > PATIENCE {
+                let last = |told: &Vec<HostReport>| told.last().cloned();
+                let said: Vec<HostReport> = self.state().reports.values().filter_map(last).collect();
+                panic!("never: {what}; {said:#?}");
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -212,7 +253,7 @@ impl Vault {
 impl At {
     fn new_documents(&self, poll: &Poll) -> Option<Documents> {
         let mut state = self.vault.state();
-        state.heard = poll.term;
+        state.heard.insert(self.host, poll.term);
         let since =
             poll.cursor.filter(|cursor| cursor.term == state.term).map_or(0, |cursor| cursor.sequence);
         let mine = |document: &&Document| document.hosts.contains(&self.host);
@@ -265,7 +306,7 @@ impl Upstream for At {
     async fn report(&self, report: &HostReport) -> Result<ReportReply, UpstreamError> {
         self.check_here()?;
         let mut state = self.vault.state();
-        state.reports.insert(self.host, report.clone());
+        state.reports.entry(self.host).or_default().push(report.clone());
         if report.inventory.is_some() {
             state.inventories.push(report.inventory_digest.clone());
         }

@@ -26,6 +26,7 @@ use farshore_control::{
 use farshore_hypervisor::{Hypervisor, Kind, Start, simulated::Simulated};
 use farshore_pki::Authority;
 use farshore_types::{Epoch, HostId, MachineId, RequestId};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
@@ -174,7 +175,28 @@ impl Pair {
 
     /// Everything that the target's agent must not forget, as text.
     pub(crate) fn kept_at_target(&self) -> String {
-        fs::read_to_string(self.hosts[1].config.state_dir.join("managed.json")).unwrap_or_default()
+        self.kept(1)
+    }
+
+    fn kept(&self, at: usize) -> String {
+        fs::read_to_string(self.hosts[at].config.state_dir.join("managed.json")).unwrap_or_default()
+    }
+
+    /// Waits until what the source's agent must not forget of the machine is as wanted: what it does
+    /// next, and after a restart, goes by that and not by what it has told.
+    pub(crate) async fn until_source_keeps(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        let begun = std::time::Instant::now();
+        loop {
+            let kept = self.kept(0);
+            let all: Value = serde_json::from_str(&kept).unwrap_or_default();
+            // There is one machine.
+            let station = &all["stations"][0];
+            if station.is_object() && wanted(station) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "never: {what}; {kept}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The overlay of disk `vda` at a host, when the machine is brought up there.
