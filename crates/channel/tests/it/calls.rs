@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use farshore_channel::{Call, ChannelError, Client, Listener};
 use farshore_pki::{Identity, Role};
 
-use crate::world::{SITE, World, router, site};
+use crate::world::{SITE, World, free_address, router, site};
 
 #[tokio::test]
 async fn a_call_is_tried_again_while_the_server_cannot_answer() {
@@ -21,7 +21,7 @@ async fn a_call_is_tried_again_while_the_server_cannot_answer() {
 async fn a_server_that_comes_back_is_found_again() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let serving = world.listen(&keyring).await;
+    let serving = world.listen_for_long(&keyring).await;
     let (client, address) = (world.client(&serving, 9), serving.address().to_string());
     client.get::<serde_json::Value>("/whoami", Call::once()).await.unwrap();
     serving.stop().await;
@@ -43,7 +43,7 @@ async fn a_server_that_comes_back_is_found_again() {
 async fn a_connection_that_went_stale_while_idle_costs_no_attempt() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let serving = world.listen(&keyring).await;
+    let serving = world.listen_for_long(&keyring).await;
     let (client, address) = (world.client(&serving, 9), serving.address().to_string());
     client.get::<serde_json::Value>("/whoami", Call::single()).await.unwrap();
     serving.stop().await;
@@ -111,7 +111,7 @@ async fn what_is_no_farshore_server_is_named() {
 async fn a_peer_with_several_addresses_is_found_at_the_one_where_it_lives() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = free_address();
     // It takes connections, as one does whose process is stopped, and says nothing.
     let hung = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = world.listen(&keyring).await;
@@ -126,7 +126,7 @@ async fn a_peer_with_several_addresses_is_found_at_the_one_where_it_lives() {
     let held = tokio::spawn(async move { held.get::<String>("/later", Call::default()).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     drop(serving);
-    let again = Listener::bind(&dead.to_string(), keyring, router()).await.unwrap().serve().unwrap();
+    let again = Listener::bind(&dead, keyring, router()).await.unwrap().serve().unwrap();
     assert_eq!(held.await.unwrap().unwrap(), "late");
     assert_eq!(client.get::<Identity>("/whoami", Call::default()).await.unwrap().id.as_u128(), 7);
     again.stop().await;

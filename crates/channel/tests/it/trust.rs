@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use farshore_channel::{Call, ChannelError, Client, Expected, Keyring, Listener};
 use farshore_pki::{Authority, Identity, Lifetime, PkiError, Role};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::world::{DAY, SITE, World, early, expired, identity, raw, router, site, until_closed};
 
 /// Within which a revoked peer's connection must be closed.
 const SECONDS: Duration = Duration::from_secs(3);
+/// Longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn whoami(client: &Client) -> Result<Identity, ChannelError> {
     client.get("/whoami", Call::once()).await
@@ -128,15 +130,17 @@ async fn dates_are_checked_on_both_sides_and_named() {
 async fn a_revoked_member_is_cut_off_within_seconds_and_not_let_in_again() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let serving = world.listen(&keyring).await;
+    let (serving, mut held) = world.listen_and_tell(&keyring).await;
     let (bad, good) = (world.client(&serving, 9), world.client(&serving, 10));
     whoami(&bad).await.unwrap();
     let waiting = tokio::spawn({
         let bad = bad.clone();
-        async move { bad.get::<String>("/later", Call::held(DAY)).await }
+        async move { bad.get::<String>("/held", Call::held(DAY)).await }
     });
-    let others = tokio::spawn(async move { good.get::<String>("/later", Call::held(DAY)).await });
-    sleep(Duration::from_millis(300)).await;
+    let others = tokio::spawn(async move { good.get::<String>("/held", Call::held(DAY)).await });
+    for _ in 0..2 {
+        timeout(PATIENCE, held.recv()).await.expect("both calls come").unwrap();
+    }
     let list = world.revoking(1, bad.keyring());
     let begun = Instant::now();
     assert!(keyring.replace_trust(world.authority.cert_pem(), &list).unwrap());
@@ -154,14 +158,14 @@ async fn a_revoked_member_is_cut_off_within_seconds_and_not_let_in_again() {
 async fn a_revoked_server_is_left_while_a_call_is_under_way() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let serving = world.listen(&keyring).await;
+    let (serving, mut held) = world.listen_and_tell(&keyring).await;
     let client = world.client(&serving, 9);
     let mine = client.keyring().clone();
     let waiting = tokio::spawn({
         let client = client.clone();
-        async move { client.get::<String>("/later", Call::held(DAY)).await }
+        async move { client.get::<String>("/held", Call::held(DAY)).await }
     });
-    sleep(Duration::from_millis(300)).await;
+    timeout(PATIENCE, held.recv()).await.expect("the call comes").unwrap();
     mine.replace_trust(world.authority.cert_pem(), &world.revoking(1, &keyring)).unwrap();
     let error = timeout(SECONDS, waiting).await.expect("it is left").unwrap().unwrap_err();
     assert!(untrusted(&error).contains("not believed any more"), "{error}");
@@ -188,13 +192,13 @@ async fn trust_only_moves_forward() {
 async fn a_new_certificate_is_shown_without_dropping_listener_or_connections() {
     let world = World::new();
     let keyring = world.keyring(Role::Site, SITE);
-    let serving = world.listen(&keyring).await;
+    let (serving, mut held) = world.listen_and_tell(&keyring).await;
     let client = world.client(&serving, 9);
     let waiting = tokio::spawn({
         let client = client.clone();
-        async move { client.get::<String>("/later", Call::held(DAY)).await }
+        async move { client.get::<String>("/held", Call::held(DAY)).await }
     });
-    sleep(Duration::from_millis(300)).await;
+    timeout(PATIENCE, held.recv()).await.expect("the call comes").unwrap();
     let dir = tempfile::tempdir().unwrap();
     let renewed = world.bundle(&identity(Role::Site, SITE), Lifetime::starting_now(DAY));
     renewed.save(dir.path()).unwrap();

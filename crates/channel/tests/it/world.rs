@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -23,7 +23,12 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
     version::TLS13,
 };
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use uuid::Uuid;
 
@@ -81,6 +86,26 @@ impl World {
         Listener::bind("127.0.0.1:0", keyring.clone(), router()).await.unwrap().serve().unwrap()
     }
 
+    /// One that comes back to its address.
+    pub(crate) async fn listen_for_long(&self, keyring: &Keyring) -> Serving {
+        let address = free_address();
+        Listener::bind(&address, keyring.clone(), router()).await.unwrap().serve().unwrap()
+    }
+
+    /// One that also answers `/held` late, and tells of each such question once it has come.
+    pub(crate) async fn listen_and_tell(&self, keyring: &Keyring) -> (Serving, UnboundedReceiver<()>) {
+        let (tell, told) = unbounded_channel();
+        let held = move || {
+            // Nobody may wait to hear of it any more.
+            let _ = tell.send(());
+            later()
+        };
+        let held: Router = Router::new().route("/held", get(held));
+        let all = router().merge(held);
+        let listener = Listener::bind("127.0.0.1:0", keyring.clone(), all).await.unwrap();
+        (listener.serve().unwrap(), told)
+    }
+
     pub(crate) fn client(&self, serving: &Serving, id: u128) -> Client {
         Client::new(self.keyring(Role::Host, id), &serving.address().to_string(), site())
     }
@@ -94,6 +119,16 @@ pub(crate) fn expired() -> Lifetime {
 pub(crate) fn early() -> Lifetime {
     let now = SystemTime::now();
     Lifetime { from: now + DAY, until: now + 3 * DAY }
+}
+
+/// An address with a port below those that the system gives to connections: one of theirs could be
+/// taken while nobody listens there. Each process, which is a test, begins to look elsewhere.
+pub(crate) fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
+    format!("127.0.0.1:{}", ports.find(free).unwrap())
 }
 
 /// Says who asks; answers late; fails twice and then does not.

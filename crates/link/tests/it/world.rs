@@ -24,11 +24,12 @@ pub(crate) const MACHINE: MachineId = MachineId(uuid::Uuid::from_u128(7));
 pub(crate) const EPOCH: Epoch = Epoch { number: 3, token: 99 };
 pub(crate) const DISK_CLUSTERS: u64 = 4096;
 
-/// Deadlines short enough to see them pass.
+/// Deadlines short enough to see them pass, and so long that a busy machine, which lets a ping wait,
+/// does not pass them by itself.
 pub(crate) const HASTY: Timing = Timing {
     handshake: Duration::from_secs(5),
-    ping: Duration::from_millis(150),
-    idle: Duration::from_millis(500),
+    ping: Duration::from_millis(300),
+    idle: Duration::from_secs(3),
 };
 
 /// A host's identity, issued by `authority`.

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::world::World;
 
 /// Longest wait for an event.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a stream until some text is in it.
 async fn read(body: &mut Body, until: &str) -> String {
