@@ -6,6 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,9 @@ use serde::de::DeserializeOwned;
 /// and end: an embedded libvirt admits one process, and the agent is to be that process.
 pub const PLACE_MACHINE: &str = "place-machine";
 
-/// Longest wait for an agent to answer.
-const AGENT_STARTS: Duration = Duration::from_secs(30);
+/// Longest wait for an agent to answer: it waits itself, up to half a minute, for what a killed one's
+/// watchdog still does, and opens its hypervisor after that.
+const AGENT_STARTS: Duration = Duration::from_secs(120);
 
 /// One host.
 pub struct TestHost {
@@ -90,9 +92,7 @@ impl TestHost {
         for part in ["run", "state", "images"] {
             to("making a host's directories", fs::create_dir_all(dir.join(part)))?;
         }
-        // Free now, and nobody here takes ports at random.
-        let port =
-            to("finding a port", TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()))?.port();
+        let port = free_port()?;
         let (name, program) = (name.to_owned(), program.to_owned());
         let address = "127.0.0.1".to_owned();
         let (environment, agent, namespace) = (Vec::new(), None, None);
@@ -178,7 +178,10 @@ impl TestHost {
             let mut place = Command::new(&own);
             match run(place.args([PLACE_MACHINE, &self.hypervisor_uri(), how]).arg(&file)) {
                 // A killed agent's watchdog mends what that left, and lets go of the host.
-                Err(why) if why.contains("holds the embedded host") && begun.elapsed() < AGENT_STARTS => {
+                Err(why) if why.contains("holds the embedded host") => {
+                    if begun.elapsed() > AGENT_STARTS {
+                        return Err(format!("waited in vain for the host of {}: {why}", self.name));
+                    }
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 placed => return placed.map(drop),
@@ -345,6 +348,16 @@ impl Drop for TestHost {
             let _ = Command::new("kill").args(["-9", &watchdog.to_string()]).status();
         }
     }
+}
+
+/// A port below those that the system gives to connections: one of theirs could be taken before the
+/// program listens. Each process, which is a test, begins to look elsewhere.
+pub(crate) fn free_port() -> Outcome<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap_or_default();
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
+    ports.find(free).ok_or_else(|| "finding a port: none is free".to_owned())
 }
 
 /// A program in a network namespace, or where we are. Of everything else it sees the same, and

@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -14,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::host::{Outcome, TestHost, in_namespace, run};
+use crate::host::{Outcome, TestHost, free_port, in_namespace, run};
 
 /// Longest wait for a program to answer.
 const STARTS: Duration = Duration::from_secs(60);
@@ -226,11 +225,7 @@ impl Plane {
     fn configure(&self, name: &str, more: &str) -> Outcome<()> {
         let address = match self.places.get(name) {
             Some((_, address)) => format!("{address}:{PORT}"),
-            // Free now, and nobody here takes ports at random.
-            None => TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .map_err(|e| format!("finding a port: {e}"))?
-                .to_string(),
+            None => format!("127.0.0.1:{}", free_port()?),
         };
         let data = self.dir.join(name);
         let text = format!("data_dir = {data:?}\nlisten = '{address}'\naddress = '{address}'\n{more}");

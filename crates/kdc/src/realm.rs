@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -42,9 +43,7 @@ impl Realm {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path();
         fs::create_dir(place.join(REPLAYS)).unwrap();
-        // Nobody else takes it in the moment in between; if so, the server says it, and the
-        // test fails with that.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         fs::write(place.join(CONFIG), client_config(port)).unwrap();
         fs::write(place.join(SERVER_CONFIG), server_config(place, port)).unwrap();
         let mut realm = Realm { dir, server: None };
@@ -152,6 +151,16 @@ impl Drop for Realm {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A port below those that the system gives to connections: one of theirs could be taken before the
+/// server listens, which has its database made first. Other tools take theirs below 30,000.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 2000).unwrap();
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = (0..1000).map(|_| 30_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2000);
+    ports.find(free).unwrap()
 }
 
 /// Name of the file by which a second run is known to have begun.

@@ -3,7 +3,7 @@
 //! one becomes the vault, and the guest runs there; then home again. After every move the
 //! ledger is whole, and its loss is not more than what was shown before confirming.
 
-use std::time::Instant;
+use std::{ops::RangeInclusive, time::Instant};
 
 use farshore_agent::control::PointLine;
 use farshore_e2e::plane::Plane;
@@ -100,13 +100,15 @@ impl Operated {
     /// nothing more, and `known`, the last that it told of before, is gone.
     pub(crate) fn fails_over(&self, known: u64) {
         let failover = ["protection", "failover", MACHINE, "--unplanned"];
-        let refused = wait("the vault to have learned", || {
+        let (refused, asked) = wait("the vault to have learned", || {
             let newest = self.site.points().last()?.id.to_string();
+            let before = now_ms();
             let said = self.above.operate(&failover).unwrap_err();
-            (!said.contains("learning") && said.contains(&newest)).then_some(said)
+            let asked = before..=now_ms();
+            (!said.contains("learning") && said.contains(&newest)).then_some((said, asked))
         });
         assert!(refused.contains("--accept-data-loss"), "what is lost is told first: {refused}");
-        let (secs, told) = self.loss_told(&refused);
+        let (secs, told) = self.loss_told(&refused, &asked);
         let last = last_of(&self.site, &told);
         let confirmed = ["--accept-data-loss", "--accept-may-still-run"];
         let ordered = Instant::now();
@@ -123,17 +125,20 @@ impl Operated {
         self.site.verdict_after(boots)
     }
 
-    /// The loss that a refusal tells of, in seconds, and its point; they are true.
-    fn loss_told(&self, refused: &str) -> (u64, PointLine) {
+    /// The loss that a refusal tells of, in seconds, and its point; they are true of some instant at
+    /// which that was asked.
+    fn loss_told(&self, refused: &str, asked: &RangeInclusive<u64>) -> (u64, PointLine) {
         let word = |after: &str| {
             let rest = refused.split_once(after).unwrap_or_else(|| panic!("no '{after}' in: {refused}")).1;
             rest.split([' ', ',']).next().unwrap().to_owned()
         };
         let (secs, id): (u64, String) = (word("the last ").parse().unwrap(), word("the newest point, "));
         let point = self.site.points().into_iter().find(|point| point.id.to_string() == id).unwrap();
-        let age_ms = now_ms().saturating_sub(point.captured_ms);
-        let off = (secs * 1000).abs_diff(age_ms);
-        assert!(off < 5_000, "{secs} s were told, and point {id} is {age_ms} ms old");
+        let [least, most] = [asked.start(), asked.end()].map(|at| at.saturating_sub(point.captured_ms));
+        // It is told in whole seconds, and as the age at most: reports are on their way for a while.
+        let told = secs * 1000;
+        let is_true = told + 5_000 > least && told < most + 5_000;
+        assert!(is_true, "{secs} s were told, and point {id} was {least} to {most} ms old");
         (secs, point)
     }
 

@@ -25,12 +25,12 @@ impl Net {
     pub(crate) fn new() -> Net {
         let net = Net { tag: format!("fs{}", std::process::id()) };
         let hub = net.namespace("hub");
-        must(&["netns", "add", &hub]);
+        make(&hub);
         must(&["-n", &hub, "link", "add", "bridge", "type", "bridge"]);
         must(&["-n", &hub, "link", "set", "bridge", "up"]);
         for part in PARTS {
             let own = net.namespace(part);
-            must(&["netns", "add", &own]);
+            make(&own);
             must(&["-n", &hub, "link", "add", part, "type", "veth", "peer", "name", "eth0", "netns", &own]);
             must(&["-n", &hub, "link", "set", part, "master", "bridge", "up"]);
             must(&["-n", &own, "addr", "add", &format!("{}/24", Net::address(part)), "dev", "eth0"]);
@@ -102,6 +102,12 @@ impl Drop for Net {
             ip(&["netns", "del", &self.namespace(part)]);
         }
     }
+}
+
+/// Makes a namespace: a test that was killed may have left one of that name.
+fn make(namespace: &str) {
+    ip(&["netns", "del", namespace]);
+    must(&["netns", "add", namespace]);
 }
 
 fn ip(args: &[&str]) -> Output {

@@ -33,8 +33,8 @@ use crate::{
 /// Much slower than the guest writes, so that a cycle stays open. Bytes per second.
 const SLOW: u64 = 16 * 1024;
 /// Longest standstill of a guest that is looked after. (It is about half a second; the
-/// machine that runs this test does other things, too.)
-const HEALED_WITHIN: Duration = Duration::from_secs(20);
+/// machine that runs this test does other things, too, and may be a slow one.)
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// A guest that stands still for so long is not being looked after.
 const GIVEN_UP: Duration = Duration::from_secs(8);
 
@@ -129,9 +129,14 @@ fn kill_agent_of_a_stopped_guest(site: &mut Site, disk: &SmallDisk, bug: &str) {
     site.home.kill_agent();
     site.home.set_environment(&[("FARSHORE_BUG", bug)]);
     site.replicate("1s", &format!("bandwidth = {SLOW}\n"));
-    wait("a cycle to be open", || site.is_cycle_open().then_some(()));
-    sleep(Duration::from_secs(1));
-    assert!(site.is_cycle_open(), "the cycle is a slow one");
+    // One for which the guest has written little is over soon; the next one has more to send.
+    wait("a cycle to stay open", || {
+        let mut looks = (0..20).map(|_| {
+            sleep(Duration::from_millis(50));
+            site.is_cycle_open()
+        });
+        looks.all(|open| open).then_some(())
+    });
     signal(site.home.agent_pid().unwrap(), "STOP");
     disk.fill_but(0);
     wait("the guest to stand still", || stands_still(site).then_some(()));
