@@ -42,13 +42,18 @@ pub fn left_at(
 }
 
 /// The newest point that the replication of a machine has sealed, or may have: what the
-/// machine's own writes come after.
+/// machine's own writes come after. With the instant that the last one shows which is sealed for
+/// certain, in milliseconds since the Unix epoch by this host's clock.
 ///
 /// # Errors
 /// Where what is kept in `state` cannot be read.
-pub fn newest_known(files: &Arc<dyn Files>, state: &Path) -> Result<Option<PointRef>, CaptureError> {
+pub fn newest_known(
+    files: &Arc<dyn Files>,
+    state: &Path,
+) -> Result<Option<(PointRef, Option<u64>)>, CaptureError> {
     let map = DigestMap::open(Arc::clone(files), state)?;
-    Ok(map.pending_point()?.or(map.record().sealed))
+    let point = map.pending_point()?.or(map.record().sealed);
+    Ok(point.map(|point| (point, map.record().captured_ms)))
 }
 
 /// The digests of a disk as the map in `state` has them, one for each cluster.

@@ -49,6 +49,8 @@ pub enum Bug {
     FoldOnNewest,
     /// Disks that a machine got while it ran on overlays are forgotten.
     ForgetAdded,
+    /// What a machine wrote itself is as old as the moment at which it was made a point.
+    AgeOwnFromNow,
 }
 
 farshore_bugs::switch!(thread, Bug);

@@ -11,7 +11,7 @@ use farshore_types::{
 };
 
 use crate::{
-    AdoptedDisk, Phase, PointReader, Replica, ReplicaError, Stored,
+    AdoptedDisk, Phase, Pin, PointReader, Replica, ReplicaError, Stored,
     base::pack,
     bug::{self, Bug},
     cycle::{CYCLE_CLUSTERS_MAX, OpenCycle, WriteFailed, check_reserve, root_of, write_changes},
@@ -31,6 +31,12 @@ pub struct Own {
     /// Where the disks are, byte for byte, a point that the other host has: that one's root,
     /// so that both know it by the same name. Else it is worked out.
     pub root: Option<RootDigest>,
+    /// An instant by this host's clock, in milliseconds since the Unix epoch, before which whoever
+    /// has the machine now had everything: that of the last point which both hosts may have. What
+    /// was written here since is no part of what goes on there, so the point counts for no younger.
+    /// None: that of the replica's last element; where it has none, the point's age is unknown, and
+    /// it counts for as old as can be.
+    pub captured_ms: Option<u64>,
     /// The machine's definition, opaque here.
     pub definition: Vec<u8>,
     /// Whether what is stored is kept plain.
@@ -75,7 +81,8 @@ impl Replica {
             (Some(sealed), _) => sealed,
             (None, Phase::BroughtUp { point }) => {
                 self.check_overlays(point)?;
-                self.fold_overlays(point, own, known)?
+                let active = |replica: &Self, disk: &DiskKey| replica.layout.overlay(disk);
+                self.fold_overlays(point, own, active, known)?
             }
             (None, Phase::Receiving | Phase::BringingUp { .. }) => {
                 let why = "no machine was brought up here".to_owned();
@@ -83,6 +90,39 @@ impl Replica {
             }
         };
         self.discard()?;
+        Ok(sealed)
+    }
+
+    /// Makes what the machine wrote on overlays that were put aside points, one for each time, and
+    /// removes those overlays: whoever goes back behind a failover that nobody committed loses none
+    /// of it. The last of these points is numbered one below `end`, which above all else has to be
+    /// what it was where this was cut, and is repeated. `own` says what else they are to be, and
+    /// `holder` pins them.
+    ///
+    /// # Errors
+    /// As for [`Replica::fold`].
+    pub fn fold_shelf(
+        &mut self,
+        end: PointId,
+        own: &Own,
+        holder: &str,
+    ) -> Result<Vec<PointRef>, ReplicaError> {
+        self.check_record()?;
+        self.finish_shelving()?;
+        let shelved = self.shelved()?;
+        let mut sealed = Vec::new();
+        for (left, shelved) in (1..=shelved.len() as u64).rev().zip(shelved) {
+            let id = PointId { number: end.number.saturating_sub(left), ..end };
+            let own = Own { id, root: None, disks: Vec::new(), ..own.clone() };
+            let kept = |replica: &Self, disk: &DiskKey| replica.layout.dir().join(shelved.name_of(disk));
+            let point = match self.sealed_as(&own)? {
+                Some(point) => point,
+                None => self.fold_overlays(shelved.point, &own, kept, BTreeMap::new())?,
+            };
+            self.pin(Pin { point: point.id, holder: holder.to_owned() })?;
+            self.remove_shelved(shelved)?;
+            sealed.push(point);
+        }
         Ok(sealed)
     }
 
@@ -102,10 +142,11 @@ impl Replica {
         &mut self,
         point: PointId,
         own: &Own,
+        overlay: impl Fn(&Self, &DiskKey) -> PathBuf,
         mut known: BTreeMap<DiskKey, Known>,
     ) -> Result<PointRef, ReplicaError> {
         let (below, last) = (self.reader(point)?, self.last_reader());
-        let layers = self.layers(&below, own)?;
+        let layers = self.layers(&below, own, overlay)?;
         // A disk is a whole number of sectors; a file need not be.
         let size = |layer: &AdoptedDisk| layer.size().next_multiple_of(512);
         let disks: Vec<(DiskKey, u64)> =
@@ -140,9 +181,10 @@ impl Replica {
         &self,
         below: &PointReader,
         own: &Own,
+        overlay: impl Fn(&Self, &DiskKey) -> PathBuf,
     ) -> Result<Vec<(DiskKey, AdoptedDisk, bool)>, ReplicaError> {
         let overlays: Vec<(DiskKey, PathBuf)> =
-            below.disks().into_iter().map(|(disk, _)| (disk.clone(), self.layout.overlay(&disk))).collect();
+            below.disks().into_iter().map(|(disk, _)| (disk.clone(), overlay(self, &disk))).collect();
         let unknown = own.disks.is_empty() || bug::is(Bug::ForgetAdded);
         let disks = if unknown { &overlays } else { &own.disks };
         let mut layers = Vec::new();
@@ -221,12 +263,15 @@ impl Replica {
             }
         }
         let (now, monotonic) = (self.clock.wall_ms(), self.clock.monotonic());
+        let parent_ms = || self.chain.last().map_or(0, |last| last.footer().captured_ms);
+        let captured_ms =
+            if bug::is(Bug::AgeOwnFromNow) { now } else { own.captured_ms.unwrap_or_else(parent_ms) };
         let footer = Footer {
             id: open.id,
             parent: before.map(|b| b.id),
             root: own.root.unwrap_or_else(|| root_of(before, &open)),
             kind: ElementKind::Point(Consistency::Crash),
-            captured_ms: now,
+            captured_ms,
             steady_ms: Some(self.steady_ms(now, monotonic)),
             sealed_ms: now,
             received: 0,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use farshore_types::PointId;
+use farshore_types::{DiskKey, PointId};
 
 use crate::{
     Phase, Pin, Replica, ReplicaError,
@@ -65,6 +65,35 @@ impl Replica {
         }
     }
 
+    /// What was put aside, and is there still: the oldest point first, of each what was left last
+    /// at the end.
+    ///
+    /// # Errors
+    /// As the system reports.
+    pub fn shelved(&self) -> Result<Vec<Shelved>, ReplicaError> {
+        let found: BTreeSet<Shelved> = self.names()?.iter().filter_map(|name| shelved_of(name)).collect();
+        Ok(found.into_iter().collect())
+    }
+
+    /// Where putting aside was cut between one overlay and the next, the others follow.
+    pub(crate) fn finish_shelving(&mut self) -> Result<(), ReplicaError> {
+        let Phase::BroughtUp { point } = self.state.phase else { return Ok(()) };
+        let names: BTreeSet<String> = self.names()?.into_iter().collect();
+        let of_point = |name: &String| shelved_of(name).is_some_and(|shelved| shelved.point == point);
+        let disks = self.reader(point)?.disks();
+        let gone = disks.iter().any(|(disk, _)| !names.contains(&active(&disk.to_string())));
+        if gone && names.iter().any(of_point) { self.shelve() } else { Ok(()) }
+    }
+
+    /// Removes one time's overlays.
+    pub(crate) fn remove_shelved(&self, shelved: Shelved) -> Result<(), ReplicaError> {
+        let io = |e| self.io("removing kept overlays", e);
+        for name in self.names()?.iter().filter(|name| shelved_of(name) == Some(shelved)) {
+            self.files.remove(&self.layout.dir().join(name)).map_err(io)?;
+        }
+        self.sync_shelf()
+    }
+
     /// Removes all overlays that were put aside, with what the machine wrote there.
     ///
     /// # Errors
@@ -109,6 +138,34 @@ impl Replica {
     fn sync_shelf(&self) -> Result<(), ReplicaError> {
         self.files.sync_dir(self.layout.dir()).map_err(|e| self.io("putting overlays aside", e))
     }
+}
+
+/// One time for which a machine ran at a point, whose overlays were put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shelved {
+    /// The point on which they stand.
+    pub point: PointId,
+    /// Counted from the first time on; the last time's have no number in their names.
+    time: u32,
+}
+
+impl Shelved {
+    /// Name of the file that a disk's overlay is.
+    pub(crate) fn name_of(self, disk: &DiskKey) -> String {
+        let name = format!("{disk}{}", kept(self.point));
+        if self.time == LAST { name } else { format!("{name}{BEFORE}{}", self.time) }
+    }
+}
+
+/// Above all numbers of times.
+const LAST: u32 = u32::MAX;
+
+/// Which time a file was put aside for.
+fn shelved_of(name: &str) -> Option<Shelved> {
+    let (_, kept) = name.split_once(KEPT)?;
+    let (point, time) = kept.split_once(BEFORE).map_or((kept, None), |(point, time)| (point, Some(time)));
+    let time = time.map_or(Ok(LAST), str::parse);
+    Some(Shelved { point: point.parse().ok()?, time: time.ok()? })
 }
 
 /// In the names of what was put aside, between the thing's and the point's.

@@ -40,7 +40,7 @@ use farshore_protection::{
     fence::{Do, converge},
 };
 use farshore_replica::Replica;
-use farshore_types::{DiskKey, MachineId};
+use farshore_types::{DiskKey, HostId, MachineId};
 use farshore_wire::{Refusal, RefusalCode};
 use tokio_util::sync::CancellationToken;
 
@@ -194,38 +194,52 @@ async fn next(
     stop: &CancellationToken,
 ) -> Result<bool, AgentError> {
     let Some(seen) = managed.look_at(agent, machine).await? else { return Ok(false) };
-    autostart::own(agent, managed, &seen).await?;
-    start::note_run(agent, managed, &seen).await?;
-    if start::finish(managed, &seen).await? {
+    let done = course(agent, managed, &seen).await;
+    match done {
+        Ok(false) => beside::settle(agent, managed, stop, seen),
+        Ok(true) => {}
+        // What it lacks a test failover may have: that goes all the same.
+        Err(_) => beside::make_room(agent, managed, stop, seen),
+    }
+    done
+}
+
+/// Does the next thing of its course, if there is one.
+async fn course(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<bool, AgentError> {
+    let machine = seen.protection.machine;
+    autostart::own(agent, managed, seen).await?;
+    start::note_run(agent, managed, seen).await?;
+    if start::finish(managed, seen).await? {
         return Ok(true);
     }
-    if turn::is_due(&seen, managed.host()) {
+    if turn::is_due(seen, managed.host()) {
         managed.set_doing(machine, Some("making the disks that are here the replica"));
-        turn::turn(agent, managed, &seen).await?;
+        turn::turn(agent, managed, seen).await?;
         return Ok(true);
     }
-    clear_shelf(agent, &seen).await?;
-    turn::let_go(agent, managed, &seen).await?;
-    asked::let_go(managed, &seen).await?;
+    clear_shelf(agent, seen, managed.host()).await?;
+    turn::let_go(agent, managed, seen).await?;
+    asked::let_go(managed, seen).await?;
     let what = converge(&seen.lineage, managed.host(), &seen.wanted, &seen.here);
     managed.set_doing(machine, said(&what));
-    if managed.act(agent, &seen, what).await? {
+    if managed.act(agent, seen, what).await? {
         return Ok(true);
     }
     if seen.station.undelivered(&seen.lineage).is_some() && matches!(seen.mine, Want::HandOver { .. }) {
         managed.set_doing(machine, Some("handing the seal to the other host"));
-        managed.deliver_seal(agent, &seen).await?;
+        managed.deliver_seal(agent, seen).await?;
     }
-    beside::settle(agent, managed, stop, seen);
     Ok(false)
 }
 
 /// Once a failover is committed, nobody goes back to overlays that were put aside for its choices.
-async fn clear_shelf(agent: &Arc<Agent>, seen: &Seen) -> Result<(), AgentError> {
+async fn clear_shelf(agent: &Arc<Agent>, seen: &Seen, me: HostId) -> Result<(), AgentError> {
     let over = seen.protection.life.as_ref().is_some_and(|life| {
         matches!(life.stage, Stage::Committed | Stage::Replicating | Stage::Reversing { .. })
     });
-    if !over || seen.station.brought_up.is_none() {
+    // Where it is another host's now, what was put aside becomes points first.
+    let kept = seen.lineage.owner == me || seen.station.has_turned(&seen.lineage);
+    if !over || !kept || seen.station.brought_up.is_none() {
         return Ok(());
     }
     match agent.replicas().get(seen.protection.machine).await? {

@@ -228,6 +228,11 @@ fn a_disk_that_a_machine_got_meanwhile_and_that_is_forgotten_is_caught() {
 }
 
 #[test]
+fn own_writes_that_are_as_old_as_their_point_are_caught() {
+    is_caught(Bug::AgeOwnFromNow, crate::own::sealed_late, &["younger than"]);
+}
+
+#[test]
 fn a_gone_disk_that_keeps_its_space_is_caught() {
     is_caught(Bug::KeepGoneDisks, crate::gone::a_gone_disk, &["still there", "bytes became"]);
 }

@@ -24,13 +24,17 @@ fn vda() -> DiskKey {
 }
 
 fn own(id: PointId, root: Option<RootDigest>) -> Own {
-    Own { id, root, definition: b"<domain/>".to_vec(), plain: false, disks: Vec::new() }
+    Own { id, root, captured_ms: None, definition: b"<domain/>".to_vec(), plain: false, disks: Vec::new() }
 }
 
 /// A replica with two points, the machine brought up at the one `back` from the newest, and
 /// what stock tools let it write: data, zeros, and a cluster as it was.
 fn brought_up(dir: &Path, back: usize) -> (Driver, ModelDisk) {
-    let clock = ManualClock::at(1_700_000_000_000);
+    brought_up_by(&ManualClock::at(1_700_000_000_000), dir, back)
+}
+
+fn brought_up_by(clock: &Arc<ManualClock>, dir: &Path, back: usize) -> (Driver, ModelDisk) {
+    let clock = Arc::clone(clock);
     let mut driver =
         Driver::start(driver::open(Arc::new(RealFiles), clock, dir, eager()).unwrap(), &[SIZE]).unwrap();
     driver.write(&[(0, 0, 300_000, 1), (0, 10 * CLUSTER, 65536, 2)]);
@@ -400,4 +404,86 @@ fn a_point_gone_to_a_second_time_keeps_what_was_left_there_first_and_its_variabl
     assert!(!pinned.is_empty(), "what was left there first still stands on it");
     replica.clear_shelf().unwrap();
     assert!(!store.join(format!("vda.kept-{point}~1")).exists());
+}
+
+/// A machine that went from one point to another and back, fresh each time, is taken back: each
+/// time's writes are points. Cut anywhere, it goes on.
+#[test]
+fn what_was_put_aside_is_kept_as_points_one_for_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (mut driver, first) = brought_up(&store, 1);
+    let replica = &mut driver.replica;
+    let Phase::BroughtUp { point } = replica.phase() else { panic!("it was brought up") };
+    let overlay = store.join("vda.active.qcow2").display().to_string();
+    let again = |replica: &mut Replica, epoch, byte: u8| {
+        replica.shelve().unwrap();
+        replica.bring_up(point, Epoch { number: epoch, token: 9 }).unwrap();
+        let command = format!("write -P {byte} 65536 65536");
+        let (fine, said) = tool::run(&store, "qemu-io", &["-c", &command, &overlay]);
+        assert!(fine, "{said}");
+    };
+    again(replica, 8, 1);
+    again(replica, 9, 2);
+    let written = |byte: u8| {
+        let mut disk = driver.acknowledged[&point][0].2.clone();
+        disk.write(CLUSTER, &[byte; CLUSTER as usize]);
+        disk
+    };
+    assert_eq!(replica.shelved().unwrap().len(), 2);
+    let end = PointId { epoch: 7, number: 9 };
+    let template = own(end, None);
+    let sealed = replica.fold_shelf(end, &template, "own").unwrap();
+    let ids: Vec<u64> = sealed.iter().map(|point| point.id.number).collect();
+    assert_eq!((ids, replica.shelved().unwrap().len()), (vec![7, 8], 0));
+    assert_eq!(replica.fold_shelf(end, &template, "own").unwrap(), []);
+    let last = replica.fold(&template, BTreeMap::new()).unwrap();
+    replica.clear_shelf().unwrap();
+    for (id, now) in [(sealed[0].id, &first), (sealed[1].id, &written(1)), (last.id, &written(2))] {
+        check_point(replica, id, &[(vda(), SIZE, now.clone())]).unwrap();
+    }
+    let pinned = |id| replica.points().into_iter().find(|at| at.id == id).unwrap().pinned_by;
+    assert_eq!(pinned(sealed[0].id), ["own"]);
+    assert_eq!(replica.check_tables().unwrap(), []);
+}
+
+/// Cut between the point and its overlays' end, and between one overlay put aside and the next.
+#[test]
+fn what_was_put_aside_is_kept_once_wherever_that_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (mut driver, first) = brought_up(&store, 0);
+    let replica = &mut driver.replica;
+    let Phase::BroughtUp { point } = replica.phase() else { panic!("it was brought up") };
+    let (active, kept) = (store.join("vda.active.qcow2"), store.join(format!("vda.kept-{point}")));
+    // Put aside, which nobody has noted yet.
+    fs::rename(&active, &kept).unwrap();
+    let overlay = fs::read(&kept).unwrap();
+    let end = PointId { epoch: 7, number: 9 };
+    let sealed = replica.fold_shelf(end, &own(end, None), "own").unwrap();
+    assert_eq!((sealed.len(), sealed[0].id.number, replica.phase()), (1, 8, Phase::Receiving));
+    fs::write(&kept, overlay).unwrap();
+    assert_eq!(replica.fold_shelf(end, &own(end, None), "own").unwrap(), sealed, "the same once more");
+    assert!(!kept.exists());
+    check(replica, &store, sealed[0], &first);
+}
+
+/// Hours later the machine's own writes become a point, of which what goes on elsewhere has nothing.
+pub(crate) fn sealed_late() -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let clock = ManualClock::at(1_700_000_000_000);
+    let (mut driver, _) = brought_up_by(&clock, &store, 0);
+    let known = driver.replica.newest().unwrap().captured_ms;
+    clock.advance(36_000_000);
+    driver.replica.fold(&own(PointId { epoch: 7, number: 9 }, None), BTreeMap::new()).unwrap();
+    match driver.replica.newest().unwrap().captured_ms.saturating_sub(known) {
+        0 => Ok(()),
+        ms => Err(format!("it counts for {ms} ms younger than the last point that both hosts have")),
+    }
+}
+
+#[test]
+fn what_a_machine_wrote_itself_is_no_younger_than_what_both_hosts_have() {
+    sealed_late().unwrap();
 }

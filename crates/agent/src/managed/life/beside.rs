@@ -27,6 +27,18 @@ pub(super) fn settle(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &Cancella
     });
 }
 
+/// Where the machine's course is hindered: begins to remove a test failover that nobody wants any
+/// more, which may have the memory or the device that it lacks.
+pub(super) fn make_room(agent: &Arc<Agent>, managed: &Arc<Managed>, stop: &CancellationToken, seen: Seen) {
+    if seen.station.drill.is_none() || !drill::removes(seen.wanted.drill.as_ref()) {
+        return;
+    }
+    let agent = Arc::clone(agent);
+    begin(managed, stop, (seen.protection.machine, Side::Beside), async move |managed: Arc<Managed>| {
+        drill::settle(&agent, &managed, &seen).await;
+    });
+}
+
 /// Whether anything is left here that goes with a machine's protection.
 pub(super) fn has_left(station: &Station) -> bool {
     station.autostart.is_some() || station.drill.is_some() || !station.addresses.is_empty()

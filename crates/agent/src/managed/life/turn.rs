@@ -9,7 +9,7 @@ use farshore_control::{Protection, standing::Adopted};
 use farshore_env::OpenMode;
 use farshore_hypervisor::{Disk, GuestState, Kind, Machine, Tracking, definition};
 use farshore_protection::Want;
-use farshore_replica::{Known, Own, Phase, Pin, Replica};
+use farshore_replica::{Known, Own, Phase, Pin, Replica, ReplicaError};
 use farshore_types::{DiskKey, MachineId, PointId, PointRef};
 use tokio_util::sync::CancellationToken;
 
@@ -157,8 +157,9 @@ async fn begin(
     let machine = seen.protection.machine;
     let Some(there) = &seen.there else {
         return match agent.replicas().get(machine).await? {
-            // A machine that was brought up, and that somebody has withdrawn since.
-            Some(replica) if replica.run(|store| store.phase()).await != Phase::Receiving => {
+            // A machine that was brought up, and that somebody has withdrawn since, or that was put
+            // aside for another point at which it never came up.
+            Some(replica) if replica.run(|store| has_run(store)).await? => {
                 note(agent, managed, seen, (Vec::new(), Vec::new()), None).await.map(Some)
             }
             _ => Ok(None),
@@ -247,16 +248,24 @@ async fn note(
     let machine = seen.protection.machine;
     let (files, state) = (agent.files.clone(), source::dir_of(agent, machine));
     let known = blocking(move || newest_known(&files, &state)).await?;
-    let held = match agent.replicas().get(machine).await? {
-        Some(replica) => replica.run(|store| store.last()).await,
-        None => None,
+    let (held, shelved) = match agent.replicas().get(machine).await? {
+        Some(replica) => {
+            replica.run(|store| Ok::<_, AgentError>((store.last(), store.shelved()?.len()))).await?
+        }
+        None => (None, 0),
     };
     let newest = |point: Option<PointRef>| point.map_or((0, 0), |point| (point.id.epoch, point.id.number));
     let before = source::Owner::held(agent, machine).map_or(0, |epoch| epoch.number);
-    let (known, held) = (newest(known), newest(held));
-    let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1);
+    let (point, captured_ms) = known.map_or((None, None), |(point, captured_ms)| (Some(point), captured_ms));
+    let (known, held) = (newest(point), newest(held));
+    // What was put aside becomes points first, which are numbered below.
+    let shelved = shelved as u64;
+    let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1 + shelved);
+    let shelf = if left.is_some() { (held.0, held.1 + 1 + shelved) } else { own };
+    let captured_ms = captured_ms.filter(|_| known >= held);
     let (left, sizes) = left.map_or((None, Vec::new()), |left| (Some(left.point), left.disks));
-    let turning = Turning { epoch: seen.lineage.epoch, disks, ran_on, left, sizes, own };
+    let epoch = seen.lineage.epoch;
+    let turning = Turning { epoch, disks, ran_on, left, sizes, own, shelf, captured_ms };
     let kept = turning.clone();
     managed
         .change(move |ledger| {
@@ -286,6 +295,7 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
     let own = Own {
         id: turning.left.map_or(PointId { epoch, number }, |left| left.id),
         root: turning.left.map(|left| left.root),
+        captured_ms: turning.captured_ms,
         definition: packed_definition(agent, machine)?,
         plain: replica.is_plain(),
         disks: turning.ran_on.clone(),
@@ -293,14 +303,8 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
     let sealed = match turning.disks.is_empty() {
         true => {
             let known = known_of(agent, machine, turning)?;
-            let fold = move |store: &mut Replica| {
-                let kept = store.last().is_some_and(|last| last.id == own.id);
-                if store.phase() == Phase::Receiving && !kept {
-                    return Ok(None);
-                }
-                let sealed = store.fold(&own, known)?;
-                store.clear_shelf().map(|()| Some(sealed))
-            };
+            let (epoch, number) = turning.shelf;
+            let fold = move |store: &mut Replica| fold_all(store, PointId { epoch, number }, &own, known);
             match replica.run(fold).await? {
                 Some(sealed) => sealed,
                 None => return Ok(None),
@@ -318,6 +322,28 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
     commands::remove_nvram(agent, machine)?;
     tracing::info!(%machine, point = %sealed.id, "what was here is the replica from now on");
     Ok(Some(sealed))
+}
+
+/// Whether the machine ran on overlays that are there still.
+fn has_run(store: &Replica) -> Result<bool, AgentError> {
+    Ok(store.phase() != Phase::Receiving || !store.shelved()?.is_empty())
+}
+
+/// What the machine wrote on overlays becomes points: each time's that were put aside, which nobody
+/// prunes, and as the newest one that of the last. None: there is nothing.
+fn fold_all(
+    store: &mut Replica,
+    shelf: PointId,
+    own: &Own,
+    known: BTreeMap<DiskKey, Known>,
+) -> Result<Option<PointRef>, ReplicaError> {
+    let aside = store.fold_shelf(shelf, own, commands::OWN_WRITES)?;
+    let kept = store.last().is_some_and(|last| last.id == own.id);
+    if store.phase() == Phase::Receiving && !kept {
+        return Ok(aside.last().copied());
+    }
+    let sealed = store.fold(own, known)?;
+    store.clear_shelf().map(|()| Some(sealed))
 }
 
 /// The digests of the overlays' disks, where those are a point that the other host has: of one
