@@ -87,6 +87,10 @@ impl Mortal {
         *self.refused.lock().unwrap() = what;
     }
 
+    fn is_refused(&self, what: &str) -> bool {
+        *self.refused.lock().unwrap() == Some(what)
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }
@@ -133,7 +137,7 @@ impl Mortal {
 
     /// Does something that lasts.
     fn does<T>(&self, what: &str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if *self.refused.lock().unwrap() == Some(what) {
+        if self.is_refused(what) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let nth = self.begins(what).ok_or_else(gone)?;
@@ -266,9 +270,11 @@ const ASKS: [Operation; 13] = [
 
 impl Witness for Mortal {
     fn before(&self, operation: Operation) -> Result<u64, Kind> {
+        let what = format!("call {operation:?}");
         match ASKS.contains(&operation) {
             true => self.alive().map(|()| 0).map_err(|_| Kind::Connection),
-            false => self.begins(&format!("call {operation:?}")).ok_or(Kind::Connection),
+            false if self.is_refused(&what) => Err(Kind::Busy),
+            false => self.begins(&what).ok_or(Kind::Connection),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use farshore_agent::control::{Reply, Request};
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
-use farshore_protection::{BroughtUp, Choice, Kind, Life, Operation, Stage, State};
+use farshore_protection::{BroughtUp, Choice, DrillPhase, Kind, Life, Operation, Stage, State};
 use farshore_types::PointId;
 
 use super::{
@@ -204,5 +204,78 @@ async fn what_a_person_discards_while_it_becomes_the_replica_is_not_waited_for()
     away.set_refused(None);
     desk.commits().await;
     desk.writes_and_is_heard().await;
+    pair.end().await;
+}
+
+/// It went from one point to another, where what it wrote is not what its users want: nobody has
+/// committed, and all of it is a point when the failover is taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_at_a_point_that_was_left_is_kept_when_the_failover_is_taken_back() {
+    let pair = Pair::of_mortals([Mortal::until([]), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let (home, away) = (pair.source_id, pair.target_id);
+    desk.writes_and_is_heard().await;
+    let known = pair.disks_at(home).unwrap();
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    fails_over(&mut desk, &known).await;
+    let first = desk.writes(away).await;
+    let earlier = desk.earlier().await;
+    desk.orders(Operation::ChangePoint, Choice::At(earlier)).await;
+    let changed =
+        |desk: &Desk<'_>| matches!(desk.life.stage, Stage::FailedOver { at, .. } if at == Some(earlier));
+    desk.until("the other point", async |desk| changed(desk) && desk.runs_on(away).await).await;
+    let second = desk.writes(away).await;
+    desk.stops_on(home);
+    desk.orders(Operation::Cancel, Choice::Latest).await;
+    desk.comes_to(State::Protected).await;
+    assert_eq!(desk.life.source, home);
+    desk.keeps(away, &first).await;
+    desk.keeps(away, &second).await;
+    desk.writes_and_is_heard().await;
+    pair.end().await;
+}
+
+/// What goes on elsewhere since then has nothing of it: started, it loses all of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_wrote_itself_counts_for_no_younger_than_what_the_other_one_has() {
+    let pair = Pair::of_mortals([Mortal::until([]), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let own = is_lost(&mut desk).await;
+    desk.orders(Operation::Commit, Choice::Latest).await;
+    desk.comes_to(State::Committed).await;
+    let away = std::time::Duration::from_millis(1500);
+    tokio::time::sleep(away).await;
+    desk.orders(Operation::Reverse, Choice::Latest).await;
+    desk.keeps(pair.source_id, &own).await;
+    let mut newest = None;
+    desk.until("its age", async |desk| {
+        let told = desk.pair.vault.last_of(desk.pair.source_id);
+        newest = told.and_then(|told| told.replicas.iter().find_map(|replica| replica.newest));
+        newest.is_some()
+    })
+    .await;
+    assert!(u128::from(newest.unwrap().age_ms) >= away.as_millis(), "{newest:?}");
+    desk.comes_to(State::Protected).await;
+    pair.end().await;
+}
+
+/// Else it would wait for the test failover, and that for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_failover_that_may_have_what_the_machine_lacks_goes_though_that_cannot_start() {
+    let target = Mortal::until([]);
+    let pair = Pair::of_mortals([Mortal::until([]), Arc::clone(&target)]).await;
+    let mut desk = Desk::protected(&pair).await;
+    desk.orders(Operation::TestFailover, Choice::Latest).await;
+    let open =
+        |desk: &Desk<'_>| desk.life.drill.as_ref().is_some_and(|drill| drill.phase == DrillPhase::Open);
+    desk.until("the copy to run", async |desk| open(desk)).await;
+    target.set_refused(Some("call Start"));
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    desk.until("nothing of it", async |desk| desk.life.drill.is_none()).await;
+    assert!(!desk.runs_on(pair.target_id).await);
+    target.set_refused(None);
+    desk.comes_to(State::FailedOver).await;
     pair.end().await;
 }
