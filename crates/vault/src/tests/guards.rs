@@ -56,11 +56,16 @@ fn a_machine_whose_last_cycle_stands_still_for_maintenance_runs_again_where_it_w
     world.agent(home).rests = true;
     world.rounds(2);
     assert_eq!((world.state(), world.running(id(1))), (State::LastCycle, vec![]));
-    world.wait(100_000);
-    world.rounds(1);
+    // Both hosts are heard of all the time.
+    let passes = |world: &mut World, rounds| {
+        for _ in 0..rounds {
+            world.wait(4_000);
+            world.round();
+        }
+    };
+    passes(&mut world, 4);
     assert_eq!(world.state(), State::LastCycle, "a moment is given to it");
-    world.wait(60_000);
-    world.rounds(3);
+    passes(&mut world, 40);
     assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![home]));
 }
 
