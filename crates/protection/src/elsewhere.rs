@@ -25,6 +25,10 @@ impl Life {
         let epoch = self.issue(token, facts)?;
         let mut life = self.clone();
         life.own(epoch);
+        if let Some(drill) = &mut life.drill {
+            // It is heard there that nothing is left of it.
+            drill.host.get_or_insert(self.target);
+        }
         life.replica_at(to);
         life.copying = Copying::Seeding;
         life.version += 1;

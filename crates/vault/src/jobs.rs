@@ -150,15 +150,17 @@ impl Kind {
         }
     }
 
-    /// The order of a protection that gives up what a job of such a kind waits for; to cancel the
-    /// job ends only the waiting.
-    const fn given_up_by(self) -> Option<Operation> {
+    /// The orders of a protection that can give up what a job of such a kind waits for, as its life
+    /// allows them; to cancel the job ends only the waiting.
+    const fn given_up_by(self) -> &'static [Operation] {
         match self {
-            Kind::PlannedFailover | Kind::CancelFailover => Some(Operation::Abort),
-            Kind::UnplannedFailover | Kind::ChangePoint => Some(Operation::Cancel),
-            Kind::TestFailover => Some(Operation::CleanUp),
-            Kind::Flatten => Some(Operation::StopFlatten),
-            _ => None,
+            Kind::PlannedFailover | Kind::CancelFailover => &[Operation::Abort, Operation::TakeBack],
+            // One that tries to stop the machine first is a hand-over until that has failed.
+            Kind::UnplannedFailover => &[Operation::Abort, Operation::Cancel],
+            Kind::ChangePoint => &[Operation::Cancel],
+            Kind::TestFailover => &[Operation::CleanUp],
+            Kind::Flatten => &[Operation::StopFlatten],
+            _ => &[],
         }
     }
 

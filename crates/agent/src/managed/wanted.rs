@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use farshore_control::{Compression, InitialCopy, Intent, Protection, Settings, report::SourcePhase};
-use farshore_protection::Want;
+use farshore_protection::{Life, Want};
 use farshore_replica::Retention;
 use farshore_types::{DiskKey, Epoch, HostId, MachineId};
 
@@ -111,7 +111,10 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
     if let Some(denied) = denied {
         return rest(SourcePhase::Failed { why: denied.to_string() });
     }
-    if ledger.host().is_some_and(|host| host.maintenance && !host.machines_go_on) {
+    // A machine that is on its way off this host is shut down for its last cycle: that is sent in
+    // maintenance too, or it would run nowhere until that ends.
+    let rests = ledger.host().is_some_and(|host| host.maintenance && !host.machines_go_on);
+    if rests && !sends_last_cycle(protection) {
         return rest(SourcePhase::Paused);
     }
     if let Some(host) = &protection.twin {
@@ -136,12 +139,16 @@ pub fn source(ledger: &Ledger, protection: &Protection, now_ms: u64, seeded: boo
 /// word: the last cycle of a machine that is handed over is sent though cycles have ended.
 fn intent(protection: &Protection) -> Intent {
     let Some(life) = &protection.life else { return protection.intent };
-    let wanted = life.wanted();
-    match wanted.copies || (matches!(wanted.source, Want::HandOver { last_cycle: true, .. }) && !life.paused)
-    {
+    match life.wanted().copies || sends_last_cycle(protection) {
         true => Intent::Replicate,
         false => Intent::Pause,
     }
+}
+
+/// Whether the machine is handed over, and the other host is to have everything before that.
+fn sends_last_cycle(protection: &Protection) -> bool {
+    let hands_over = |life: &Life| matches!(life.wanted().source, Want::HandOver { last_cycle: true, .. });
+    protection.life.as_ref().is_some_and(|life| hands_over(life) && !life.paused)
 }
 
 fn wanted(protection: &Protection) -> Wanted {

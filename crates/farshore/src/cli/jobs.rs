@@ -60,7 +60,8 @@ pub(crate) enum JobCommand {
     /// Cancels a job where that is safe; what it did is taken back.
     ///
     /// Of a failover, and of all that a protection goes through, only the waiting ends: what was
-    /// ordered goes on, and an order of its own gives it up, which is told.
+    /// ordered goes on, and an order of its own gives it up, which is told. A move that is not sealed
+    /// yet gets another job, which keeps its deadlines.
     #[command(after_help = "Example:\n  farshore job cancel 5f0c2a10-3b7e-4c55-9d62-1e8f4b7a9c03")]
     Cancel {
         /// Its id.

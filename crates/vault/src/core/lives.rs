@@ -60,9 +60,13 @@ impl Core {
         let machines: std::collections::BTreeSet<MachineId> =
             sources.chain(replicas).chain(standings).collect();
         for machine in machines {
-            let Some(row) = self.tables.protections.get(&machine) else { continue };
-            if row.is_live() && row.hosts().contains(&report.host) {
+            let Some(row) = self.tables.protections.get(&machine).filter(|row| row.is_live()) else {
+                continue;
+            };
+            if row.hosts().contains(&report.host) {
                 self.hear_of_life(machine, report.host, at);
+            } else if row.life.drill.as_ref().is_some_and(|drill| drill.host == Some(report.host)) {
+                self.hear_of_drill(machine, report.host, at);
             }
         }
     }
@@ -80,6 +84,16 @@ impl Core {
         let beside = [self.copying_of(row), self.drill_of(row, host, at), self.flat_of(row, host)];
         let epoch = row.life.epoch;
         for event in beside.into_iter().flatten() {
+            self.happens(machine, &Report { epoch, event }, at);
+        }
+    }
+
+    /// A host that is no end of a protection any more tells of the test failover that it still has,
+    /// and of nothing else.
+    fn hear_of_drill(&mut self, machine: MachineId, host: HostId, at: &Moment) {
+        let Some(row) = self.tables.protections.get(&machine) else { return };
+        let epoch = row.life.epoch;
+        if let Some(event) = self.drill_of(row, host, at) {
             self.happens(machine, &Report { epoch, event }, at);
         }
     }
@@ -290,6 +304,11 @@ impl Core {
         }
     }
 
+    /// Whether the source says that nothing is sent, because of a pause or its host's maintenance.
+    pub(crate) fn is_paused_at_source(&self, row: &ProtectionRow) -> bool {
+        self.source_of(row).is_some_and(|source| source.phase == SourcePhase::Paused)
+    }
+
     fn seen(&self, host: HostId, machine: MachineId, at: &Moment) -> Seen {
         let row = self.tables.hosts.get(&host).filter(|row| !row.removed);
         let reachable = row.is_some() && self.silence(host, at).is_none();
@@ -367,12 +386,19 @@ impl Core {
             life.has_open_drill() && life.drill.as_ref().is_some_and(|drill| late(drill.until_ms))
         };
         let over = self.reports_of(&Event::DrillOverdue, overdue);
+        // Whose host was removed has nobody left who would tell that it is gone.
+        let removed = |host: HostId| self.tables.hosts.get(&host).is_some_and(|row| row.removed);
+        let lost = |life: &Life| life.drill.as_ref().and_then(|drill| drill.host).is_some_and(removed);
+        let lost = self.reports_of(&Event::DrillGone, lost);
         let due = self.reports_of(&Event::FlattenBegun, due);
         for (machine, report) in over {
             self.happens(machine, &report, at);
             let order = Order::new(Operation::CleanUp, 0);
             // Where it cannot be ordered now, it is at the next look.
             let _ = self.atomically(|core| core.operate(machine, &order, at));
+        }
+        for (machine, report) in lost {
+            self.happens(machine, &report, at);
         }
         for (machine, report) in due {
             self.happens(machine, &report, at);

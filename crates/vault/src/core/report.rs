@@ -197,6 +197,7 @@ impl Core {
         if !learned || before != self.tables.mark_of_published() {
             self.publish(at);
         }
+        self.begin_missing_courses(at);
         self.move_jobs(at);
     }
 

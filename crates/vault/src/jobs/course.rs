@@ -1,7 +1,8 @@
 //! Jobs of a protection's life: failover in all its forms, and the way home. Nothing of it is
 //! done here: hosts read what is wanted of them in their documents, and what they report makes
-//! the life go on. The steps only look whether it has come to where they wait for; but for two
-//! things that time decides: a machine that does not shut down, and a try that takes too long.
+//! the life go on. The steps only look whether it has come to where they wait for; but for what
+//! time decides (`reached`): a machine that does not shut down, a last cycle that does not come, a try
+//! that takes too long. A move that has lost its job gets another one for that.
 
 use farshore_job::{JobError, Known, Node, OnFailure, StepSpec};
 use farshore_protection::{Begin, Choice, Contest, HandOver, Order, Stage, Why};

@@ -98,7 +98,7 @@ impl Core {
                 return Some(Event::Ended { id, outcome: unknown_act() });
             };
             let before = self.tables.mark_of_published();
-            if let Some(outcome) = self.left_early(id) {
+            if let Some(outcome) = self.left_early(id, at) {
                 self.withdraw_effect(id);
                 return Some(Event::Ended { id, outcome });
             }
@@ -133,7 +133,7 @@ impl Core {
     }
 
     /// That a step which only waits is left, because its job was cancelled or goes back.
-    fn left_early(&self, id: EffectId) -> Option<Outcome> {
+    fn left_early(&self, id: EffectId, at: &Moment) -> Option<Outcome> {
         let row = self.tables.jobs.get(&id.job)?;
         let job = &row.job;
         let spec = job.nodes.get(usize::from(id.step))?.spec()?;
@@ -152,7 +152,7 @@ impl Core {
             ),
             (Some(cancel), _) => {
                 let what = format!("it was cancelled by {}", cancel.by);
-                match self.goes_on(row) {
+                match self.goes_on(row, at) {
                     Some((goes_on, advice)) => (format!("{what}; {goes_on}"), advice),
                     None => (what, again),
                 }
@@ -193,7 +193,7 @@ impl Core {
             what: what.to_owned(),
             advice,
         };
-        let warnings = self.goes_on(row).filter(|_| changed).map(warning).into_iter().collect();
+        let warnings = self.goes_on(row, at).filter(|_| changed).map(warning).into_iter().collect();
         for effect in effects {
             if let Effect::Stop { id } = effect {
                 self.withdraw_effect(id);

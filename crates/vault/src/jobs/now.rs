@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use farshore_job::Job;
+use farshore_protection::Operation;
 use farshore_types::JobId;
 
 use super::{
@@ -46,23 +47,27 @@ impl Core {
             }
         }
         let goes_on = Kind::of_life(&row.job.kind).is_some();
-        let given_up_by = self.given_up_by(row);
+        let given_up_by = self.given_up_by(row, at);
         Some(JobNow { job, about: row.about, waits, goes_on, given_up_by })
     }
 
-    /// By which order of its protection what a job of a life waits for is given up.
-    fn given_up_by(&self, row: &JobRow) -> Option<String> {
+    /// By which order of its protection what a job of a life waits for is given up, where one can be
+    /// ordered now.
+    fn given_up_by(&self, row: &JobRow, at: &Moment) -> Option<String> {
         let About::Machine(machine) = row.about else { return None };
-        let by = Kind::of_life(&row.job.kind)?.given_up_by()?;
-        Some(format!("protection {} {}", by.name(), self.tables.protections.get(&machine)?.name))
+        let protection = self.tables.protections.get(&machine)?;
+        let facts = self.facts_of(protection, at);
+        let allowed = |by: &&Operation| protection.life.judge(&facts, **by).is_allowed();
+        let by = Kind::of_life(&row.job.kind)?.given_up_by().iter().find(allowed)?;
+        Some(format!("protection {} {}", by.name(), protection.name))
     }
 
     /// That what a job waited for goes on though somebody cancelled it, and what to do about that.
-    pub(super) fn goes_on(&self, row: &JobRow) -> Option<(&'static str, String)> {
+    pub(super) fn goes_on(&self, row: &JobRow, at: &Moment) -> Option<(&'static str, String)> {
         Kind::of_life(&row.job.kind)?;
-        let advice = match self.given_up_by(row) {
+        let advice = match self.given_up_by(row, at) {
             Some(order) => format!("`farshore {order}` gives it up"),
-            None => "`farshore protection show` tells how far it is".to_owned(),
+            None => "`farshore protection show` tells how far it is, and what can be ordered".to_owned(),
         };
         Some(("only the waiting ends: what was ordered goes on", advice))
     }

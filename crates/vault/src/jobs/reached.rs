@@ -1,18 +1,25 @@
 //! Whether a protection's life has come to where a job's step waits for, or has gone elsewhere;
 //! and what time decides about it.
 
+use std::collections::BTreeSet;
+
 use farshore_job::{EffectId, Progress};
 use farshore_protection::{
-    Confirm, Copying, DrillPhase, Flat, HandOver, Life, Operation, Order, Phase, Stage,
+    Begin, Confirm, Copying, DrillPhase, Flat, HandOver, Life, Operation, Order, Phase, Stage,
 };
 use farshore_types::{Epoch, HostId, MachineId};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    course::Goal,
+    Kind,
+    course::{Course, Goal},
     look::{Look, superseded},
 };
-use crate::{Core, Moment, rows::ProtectionRow};
+use crate::{
+    Core, Moment, Problem,
+    rows::{About, JobRow, ProtectionRow},
+};
 
 /// Milliseconds after which a machine that does not shut down, and is not to be switched off, is
 /// left running, and the move is given up.
@@ -93,12 +100,63 @@ impl Core {
     /// Whether a move is given up after that time: the machine does not shut down; or it is off, and
     /// its last cycle gets nowhere.
     fn is_given_up(&self, row: &ProtectionRow, goal: &Goal, phase: Phase, for_ms: u64, at: &Moment) -> bool {
-        let stalls = || self.silence(row.target(), at).is_some() || self.not_current(row).is_some();
+        let stalls = || {
+            let held = self.not_current(row).is_some() || self.is_paused_at_source(row);
+            held || self.silence(row.target(), at).is_some()
+        };
         match (goal, phase) {
             (Goal::Stopped { power_off: false, .. }, Phase::Stopping) => for_ms >= STOP_MS,
             (Goal::Sealed { .. }, Phase::Stopped) => for_ms >= STALLED_MS && stalls(),
             _ => false,
         }
+    }
+
+    /// Moves that time decides about, and that no job sees to: theirs was cancelled, or they were only
+    /// learned of. They get a job, so that no machine stays off because nobody looks.
+    pub(crate) fn begin_missing_courses(&mut self, at: &Moment) {
+        let moving = self.tables.protections.rows().filter(|row| row.is_live() && is_timed(&row.life));
+        let mut moving: BTreeSet<MachineId> = moving.map(|row| row.machine).collect();
+        if moving.is_empty() {
+            return;
+        }
+        for job in self.tables.jobs.rows().filter(|job| job.is_open()) {
+            if let About::Machine(machine) = job.about
+                && moving.contains(&machine)
+                && self.course_of_now(job).is_some()
+            {
+                moving.remove(&machine);
+            }
+        }
+        for machine in moving {
+            // Where it cannot be begun now, it is at the next look.
+            let _ = self.atomically(|core| core.begin_missing_course(machine, at));
+        }
+    }
+
+    fn begin_missing_course(&mut self, machine: MachineId, at: &Moment) -> Result<(), Problem> {
+        let about = About::Machine(machine);
+        let Some(row) = self.tables.protections.get(&machine) else { return Ok(()) };
+        if !self.may_issue_for(row.hosts(), at) {
+            return Ok(());
+        }
+        // What was ordered, and confirmed, is known by the job that was cancelled.
+        let jobs = self.tables.jobs.rows().filter(|job| job.about == about);
+        let known = jobs.filter_map(|job| Some((job.job.created_ms, self.course_of_now(job)?)));
+        let known = known.max_by_key(|(created_ms, _)| *created_ms).map(|(_, course)| course);
+        let [source, target] = row.hosts().map(|host| self.host_name(host));
+        let order = Order::new(Operation::PlannedFailover, 0);
+        let course = known.or_else(|| Course::of(row, Begin::HandOver, &order, [&source, &target]));
+        let Some((kind, course)) = course else { return Ok(()) };
+        self.begin_job(kind, about, &course, at).map(drop)
+    }
+
+    /// The course of a job that is one of the hand-over that is under way, and the job's kind.
+    fn course_of_now(&self, row: &JobRow) -> Option<(Kind, Course)> {
+        let kind = Kind::of_life(&row.job.kind)?;
+        let course = Course::deserialize(&row.job.input).ok()?;
+        let life = &self.tables.protections.get(&course.machine)?.life;
+        let of_now = course.steps.iter().any(|step| under(life, &step.goal).is_some());
+        of_now.then_some((kind, course))
     }
 
     pub(super) fn is_on_course(&self, machine: MachineId, goal: &Goal, at: &Moment) -> Look {
@@ -312,6 +370,12 @@ fn drill_given_up(row: &ProtectionRow, order: u64) -> Look {
     };
     let why = record.failed.as_ref().map(|failed| format!(": {failed}")).unwrap_or_default();
     Look::failed(format!("it was cleaned up before its copy ran{why}"), "order another one when it is wanted")
+}
+
+/// Whether a machine is on its way, and not sealed yet: time decides about that.
+fn is_timed(life: &Life) -> bool {
+    let timed = |over: &HandOver| matches!(over.phase, Phase::Stopping | Phase::Stopped);
+    life.rival.is_none() && matches!(&life.stage, Stage::HandingOver(over) if timed(over))
 }
 
 /// The phase of a hand-over that time may decide about.

@@ -59,6 +59,8 @@ pub(super) struct Agent {
     pub(super) copies_anew: bool,
     /// Why its cycles fail.
     pub(super) retries: Option<&'static str>,
+    /// It sends nothing, as one of before whose host is in maintenance.
+    pub(super) rests: bool,
     /// How far each copy is, in parts; lost in a kill.
     copies: BTreeMap<MachineId, u64>,
     /// The last comparison done of each machine; durable.
@@ -91,6 +93,7 @@ impl Agent {
             hands: BTreeMap::new(),
             copies_anew: false,
             retries: None,
+            rests: false,
             copies: BTreeMap::new(),
             resynced: BTreeMap::new(),
             run: 1,
@@ -188,6 +191,7 @@ impl Agent {
             _ if self.retries.is_some() => {
                 SourcePhase::Retrying { why: self.retries.unwrap_or_default().to_owned() }
             }
+            _ if self.rests => SourcePhase::Paused,
             (false, _) => SourcePhase::Replicating,
             (true, None) => SourcePhase::Seeding { done: done_parts, total },
             (true, Some(_)) => {

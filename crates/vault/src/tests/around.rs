@@ -13,6 +13,7 @@ use farshore_protection::{Choice, Confirm, Operation, State};
 use farshore_types::{Consistency, PointId, RequestId};
 
 use super::{
+    courses::ordered,
     failover::protected,
     world::{World, id},
 };
@@ -313,4 +314,45 @@ fn addresses_that_make_no_sense_are_refused() {
     assert_eq!(slip.code, "card-unknown");
     assert!(slip.advice.contains("52:54:00:00:00:01"), "{slip:?}");
     world.run(&set("52:54:00:00:00:01", "10.0.0.6", ""));
+}
+
+/// A test failover that is being cleaned up on a host whose replica was moved away meanwhile; that
+/// host's place. Its agent has not heard of the clean-up.
+fn left_with_its_drill(delete_old: bool) -> (World, usize) {
+    let mut world = protected();
+    ordered(&mut world, Operation::TestFailover);
+    let old = world.target();
+    world.order(Operation::CleanUp);
+    world.lost = vec![old];
+    world.run(&Command::MoveReplica { machine: id(1), to: None, delete_old });
+    world.rounds(1);
+    assert_ne!(world.target(), old);
+    assert!(world.row().life.drill.is_some(), "it is not known to be gone");
+    (world, old)
+}
+
+#[test]
+fn a_test_failover_is_cleaned_up_on_a_host_that_its_replica_has_left() {
+    let (mut world, old) = left_with_its_drill(false);
+    world.rounds(12);
+    assert!(world.row().life.drill.is_some() && world.row().leaving.is_none(), "the move is over");
+    world.lost.clear();
+    world.cursors.clear();
+    world.rounds(3);
+    assert!(world.hand(old, id(1)).drill.is_none(), "it has heard of it");
+    assert_eq!(world.row().life.drill, None);
+    ordered(&mut world, Operation::TestFailover);
+    assert!(world.row().life.has_open_drill());
+}
+
+#[test]
+fn a_test_failover_ends_with_the_host_that_has_it() {
+    let (mut world, old) = left_with_its_drill(false);
+    world.rounds(12);
+    let host = world.hosts[old];
+    world.run(&Command::ForgetHost { host, force: true });
+    world.rounds(2);
+    assert_eq!(world.row().life.drill, None);
+    assert!(world.core.jobs().all(|row| !row.is_open()), "nobody waits for it");
+    ordered(&mut world, Operation::TestFailover);
 }

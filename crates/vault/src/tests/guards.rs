@@ -47,6 +47,29 @@ fn nothing_is_shut_down_for_a_move_while_cycles_fail() {
 }
 
 #[test]
+fn a_machine_whose_last_cycle_stands_still_for_maintenance_runs_again_where_it_was() {
+    let mut world = protected();
+    let home = world.source();
+    world.write(id(1), "x");
+    world.order(Operation::PlannedFailover);
+    // An agent of before sends nothing in maintenance.
+    world.agent(home).rests = true;
+    world.rounds(2);
+    assert_eq!((world.state(), world.running(id(1))), (State::LastCycle, vec![]));
+    // Both hosts are heard of all the time.
+    let passes = |world: &mut World, rounds| {
+        for _ in 0..rounds {
+            world.wait(4_000);
+            world.round();
+        }
+    };
+    passes(&mut world, 4);
+    assert_eq!(world.state(), State::LastCycle, "a moment is given to it");
+    passes(&mut world, 40);
+    assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![home]));
+}
+
+#[test]
 fn a_machine_whose_last_cycle_does_not_come_runs_again_where_it_was() {
     let mut world = protected();
     let away = world.target();

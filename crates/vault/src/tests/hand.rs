@@ -203,7 +203,7 @@ impl World {
 
     /// A point goes to the other host.
     fn send(&mut self, host: HostId, other: Option<HostId>, machine: MachineId, epoch: u64) -> bool {
-        let Some(other) = other else { return false };
+        let Some(other) = other.filter(|_| !self.agents[&host].rests) else { return false };
         let hand = self.agent_of(host).hands.get_mut(&machine).unwrap();
         let content = hand.disk.clone().unwrap_or_default();
         let before = hand.sent.filter(|sent| sent.epoch == epoch);

@@ -2,14 +2,16 @@
 //! though somebody cancels it, and what of a test failover is kept.
 
 use farshore_control::{report::Problem, standing::DrillStanding};
-use farshore_protection::{Operation, Stage};
+use farshore_job::Ending;
+use farshore_protection::{Operation, Order, Stage, State};
 use farshore_types::JobId;
 
 use super::{
+    courses,
     failover::protected,
     world::{World, id},
 };
-use crate::{Command, JobNow};
+use crate::{Command, JobNow, Start};
 
 fn now(world: &mut World, job: JobId) -> JobNow {
     let at = world.moment();
@@ -72,4 +74,79 @@ fn a_job_that_a_later_order_ends_says_so() {
     let cause = now(&mut world, job).job.end.unwrap().cause.unwrap();
     assert!(cause.what.contains(": it was superseded by a later order"), "{cause:?}");
     assert!(!cause.advice.contains("gives it up"), "{cause:?}");
+}
+
+/// The job of a kind that is open.
+fn open(world: &World, kind: &str) -> Option<JobId> {
+    let mut jobs = world.core.jobs().filter(|row| row.is_open() && row.job.kind == kind);
+    jobs.next().map(|row| row.job.id)
+}
+
+fn waits(world: &mut World, ms: u64, rounds: usize) {
+    for _ in 0..rounds {
+        world.wait(ms);
+        world.round();
+    }
+}
+
+#[test]
+fn a_try_to_stop_whose_job_was_cancelled_is_brought_up_without_all_the_same() {
+    let mut world = protected();
+    let (from, to) = (world.source(), world.target());
+    world.lost = vec![from];
+    let job = world.order_with(|order| order.try_to_stop = true, Operation::UnplannedFailover);
+    let job = job.unwrap().jobs[0];
+    let told = world.run(&Command::CancelJob { job, by: None });
+    assert!(told.warnings[0].advice.contains("protection abort "), "{:?}", told.warnings);
+    world.rounds(2);
+    assert_eq!(world.state(), State::Stopping, "what was ordered goes on");
+    let again = open(&world, "unplanned-failover").unwrap();
+    assert!(again != job && now(&mut world, job).job.end.is_some());
+    waits(&mut world, 20_000, 10);
+    world.rounds(3);
+    assert_eq!((world.state(), world.source()), (State::FailedOver, to));
+    assert_eq!(now(&mut world, again).job.end.unwrap().ending, Ending::Succeeded);
+    assert!(world.core.jobs().all(|row| !row.is_open()), "and no other job is begun");
+}
+
+#[test]
+fn a_move_whose_job_was_cancelled_or_lost_is_given_up_in_time_as_any_other() {
+    for lost in [false, true] {
+        let mut world = protected();
+        let backup = world.stored.clone();
+        let at = world.source();
+        world.hand(at, id(1)).stubborn = true;
+        let job = world.order(Operation::PlannedFailover).jobs[0];
+        world.rounds(2);
+        if lost {
+            world.start(backup, Start::Restored);
+            world.cursors.clear();
+        } else {
+            world.run(&Command::CancelJob { job, by: None });
+        }
+        world.rounds(3);
+        assert_eq!(world.state(), State::Stopping);
+        assert!(open(&world, "planned-failover").is_some_and(|again| again != job));
+        waits(&mut world, 60_000, 12);
+        assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![at]));
+        assert!(world.core.jobs().all(|row| !row.is_open()));
+    }
+}
+
+#[test]
+fn what_gives_a_job_up_is_what_the_life_allows() {
+    let mut world = protected();
+    let from = world.source();
+    world.lost = vec![from];
+    let order = |order: &mut Order| order.try_to_stop = true;
+    let tries = world.order_with(order, Operation::UnplannedFailover).unwrap().jobs[0];
+    let by = now(&mut world, tries).given_up_by.unwrap();
+    assert!(by.starts_with("protection abort "), "{by}");
+    let mut world = courses::where_is(courses::contested);
+    let winner = Some(world.hosts[world.target()]);
+    let at = world.target();
+    world.hand(at, id(1)).broken = Some("it cannot be");
+    let declared = world.order_with(|order| order.winner = winner, Operation::DeclareWinner).unwrap();
+    assert_eq!(now(&mut world, declared.jobs[0]).given_up_by, None, "nothing takes that back");
+    assert_eq!(world.refused(Operation::Cancel).code, "not-failed-over");
 }

@@ -267,3 +267,29 @@ fn history_stays_from_a_failover_until_the_other_way_has_a_point() {
     let here = Life { source: OTHER, target: ME, ..over };
     assert!(matches!(with(6, here), Pruning::By(_)));
 }
+
+#[test]
+fn in_maintenance_only_the_last_cycle_of_a_machine_that_leaves_is_sent() {
+    use farshore_control::{HostDocument, report::SourcePhase};
+    use farshore_protection::{Copying, Facts, Input, Life, Operation, Order};
+
+    use crate::managed::wanted::{Role, source};
+
+    let life = Life { copying: Copying::Steady, ..Life::begin(ME, OTHER, epoch(1, 1)) };
+    let order = Order::confirmed_at(Operation::PlannedFailover, life.version, 9);
+    let leaves = life.step(&Input::Order(Box::new(order)), &Facts::well()).unwrap().life;
+    let host = HostDocument { name: "one".to_owned(), maintenance: true, ..HostDocument::default() };
+    let role = |generation, life: &Life| {
+        let Body::Protection(body) = protection(epoch(1, 1), ME) else { unreachable!() };
+        let body = Body::Protection(Box::new(Protection { life: Some(life.clone()), ..*body }));
+        let documents = vec![
+            document(Key::Host(ME), 1, Body::Host(host.clone())),
+            document(Key::Protection(MACHINE), generation, body),
+        ];
+        let mut ledger = ledger();
+        ledger.take(&answer(term(1, 1), documents));
+        source(&ledger, ledger.protection(MACHINE).unwrap(), 0, true).unwrap()
+    };
+    assert_eq!(role(1, &life), Role::Rest(epoch(1, 1), SourcePhase::Paused));
+    assert!(matches!(role(2, &leaves), Role::Run(_)), "it would be off until the maintenance ends");
+}
