@@ -95,9 +95,7 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let at = (!seen.station.starts_as_left).then_some(seal.last.id);
     let up = BroughtUp { epoch: seal.next, order: 0, at };
     if at.is_none() {
-        comes_up(managed, seal.machine, up).await?;
-        as_it_is(agent, seen).await?;
-        return came_up(managed, seal.machine, up).await;
+        return come_up_as_left(agent, managed, seen, up).await;
     }
     if let Some(there) = seen.there.as_ref().filter(|there| !is_ours(agent, there)) {
         make_way(agent, there).await?;
@@ -110,6 +108,18 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let checkpoint = let_run(agent, &replica, &point, seal.next).await?;
     learn(agent, &replica, seal.last, checkpoint).await?;
     came_up(managed, seal.machine, up).await
+}
+
+/// Starts it as it is, and notes that.
+async fn come_up_as_left(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    up: BroughtUp,
+) -> Result<(), AgentError> {
+    comes_up(managed, seen.protection.machine, up).await?;
+    as_it_is(agent, seen).await?;
+    came_up(managed, seen.protection.machine, up).await
 }
 
 /// Starts it as it is.
@@ -153,13 +163,12 @@ pub(super) async fn bring_up(
         return Err(strange(seen));
     }
     if seen.here.cut_off {
-        // Looked at again when it is off.
         return stop(agent, machine).await;
     }
+    let newest = !begun && !matches!(choice, Choice::AsLeft | Choice::At(_));
     let point = match &replica {
         Some(replica) if is_from_replica(replica, own, choice).await => {
-            let ran = !begun && ran_before(replica, seen).await;
-            if ran && !matches!(choice, Choice::AsLeft | Choice::At(_)) {
+            if newest && ran_before(replica, seen).await {
                 // The newest point may be what was left here, and is none yet.
                 return keep_own(agent, managed, seen, own).await;
             }
@@ -170,10 +179,7 @@ pub(super) async fn bring_up(
     };
     let (Some(replica), Some(point)) = (replica, point) else {
         // The disks that are here, or those on which it was left.
-        let up = BroughtUp { epoch, order, at: None };
-        comes_up(managed, machine, up).await?;
-        as_it_is(agent, seen).await?;
-        return came_up(managed, machine, up).await;
+        return come_up_as_left(agent, managed, seen, BroughtUp { epoch, order, at: None }).await;
     };
     if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
         return keep_own(agent, managed, seen, own).await;
@@ -186,9 +192,9 @@ pub(super) async fn bring_up(
     let phase = replica.run(|store| store.phase()).await;
     let anew = begun && again.is_none();
     // Who names no other point, or goes back to what was left there, has that already.
-    let goes_on = phase == (Phase::BroughtUp { point: point.id })
-        && anew
-        && (overlay == Overlay::AsLeft || !matches!(choice, Choice::At(_)));
+    let no_other = overlay == Overlay::AsLeft || !matches!(choice, Choice::At(_));
+    let stands = coming.is_none() && phase == (Phase::BroughtUp { point: point.id });
+    let goes_on = anew && stands && no_other;
     if goes_on && seen.here.runs {
         return came_up(managed, machine, up).await;
     }
