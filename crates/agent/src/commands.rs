@@ -15,7 +15,7 @@ mod start_held;
 mod verify;
 
 pub(crate) use adopt::{adopt, check_copies, take_over_copy};
-pub(crate) use bring_up::{as_it_would_be, bring_up, define_at};
+pub(crate) use bring_up::{as_it_would_be, bring_up, check_startable, define_at};
 pub(crate) use discard::{discard, ours, remove_nvram};
 pub(crate) use export::export;
 pub(crate) use listing::{brought_up_at, disk_line, machines, points, power, replica_line, status};

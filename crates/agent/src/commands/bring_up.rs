@@ -89,6 +89,16 @@ pub(crate) async fn define_at(
     come_up(replica, &*hypervisor, &plan, id, StartChoice::No).await.map(drop)
 }
 
+/// Whether this host could run the machine as it would be here at a point. Nothing is changed.
+pub(crate) async fn check_startable(
+    agent: &Arc<Agent>,
+    replica: &Arc<OpenReplica>,
+    point: &PointInfo,
+) -> Result<(), AgentError> {
+    let hypervisor = agent.hypervisor().await?;
+    Plan::make(agent, replica, point).await?.check(&*hypervisor).await
+}
+
 /// The definition that the machine would have here at a point. Nothing is changed.
 pub(crate) async fn as_it_would_be(
     agent: &Arc<Agent>,

@@ -7,6 +7,7 @@ mod chosen;
 mod circle;
 mod could_start;
 mod courses;
+mod cut_off;
 mod desk;
 mod drills;
 mod flattening;

@@ -237,6 +237,7 @@ impl World {
         let agent = &self.agents[at];
         Here {
             runs: agent.runs,
+            cut_off: false,
             booted: !agent.runs && agent.boots.is_unsure(&agent.boot),
             ran: !agent.runs && agent.boots.ran_before(&agent.boot),
             // It goes down as it is asked.

@@ -15,6 +15,9 @@ use crate::{
 pub struct Here {
     /// Whether the machine runs here.
     pub runs: bool,
+    /// Whether what runs was cut off from the network while it was another host's, and is this
+    /// host's now: it is started anew, for else it would stay cut off.
+    pub cut_off: bool,
     /// Whether it is off, and nobody has said since the host was booted that it is this host's.
     pub booted: bool,
     /// Whether it is off, and ran when the host went down.
@@ -42,7 +45,7 @@ pub enum Do {
     Nothing,
     /// Take notice of the epoch and owner of the document, durably.
     Hear,
-    /// Start the machine as it is.
+    /// Start the machine as it is; one that is cut off is stopped for that first.
     Start,
     /// Ask the other site whether it has taken over, and start the machine when it has not.
     AskWitness,
@@ -104,7 +107,7 @@ pub fn converge(lineage: &Lineage, me: HostId, wanted: &Wanted, here: &Here) -> 
             Do::Refuse(next)
         }
         Want::BringUp { order, .. } if here.runs && here.brought_up == Some(order) => Do::Nothing,
-        Want::BringUp { point: Choice::AsLeft, .. } if here.runs => Do::Nothing,
+        Want::BringUp { point: Choice::AsLeft, .. } if here.runs && !here.cut_off => Do::Nothing,
         // Another point is to be shown: that stops a guest, which only a fresh word does (R7).
         Want::BringUp { .. } if here.runs && !here.fresh => Do::Nothing,
         // What was done before the boot is not ordered again; what was not waits for a fresh word.
@@ -130,12 +133,14 @@ fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
 }
 
 /// A sealed machine needs the refusal; one that ran when its host went down, a witness. One that
-/// went down for a move that was given up runs again. Whether it runs otherwise is its users'
+/// went down for a move that was given up runs again; so does one that is cut off from when it was
+/// another host's, by a word that was durable before: nobody uses it as it is. Whether it runs otherwise is its users'
 /// business.
 fn own(lineage: &Lineage, me: HostId, here: &Here) -> Do {
     let asked = here.asked && !bug::is(Bug::ForgetsItAsked);
     match lineage.held_seal() {
         Some(seal) => Do::AskRefusal(seal.next),
+        None if here.cut_off && lineage.may_start(me, Occasion::Ordered).is_ok() => Do::Start,
         None if here.runs => Do::Nothing,
         None if here.ran || (asked && here.booted) => Do::AskWitness,
         None if asked && lineage.may_start(me, Occasion::Ordered).is_ok() => Do::Start,

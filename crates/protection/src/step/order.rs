@@ -201,23 +201,29 @@ impl Life {
             _ => (None, BTreeSet::new()),
         };
         kept.extend(at);
-        self.check_point(order, at, &kept)?;
+        self.check_point(order, &kept)?;
         let mut life = self.clone();
         life.bring_up(Contest::OtherPoint, order.point, order.overlay, kept);
         Ok(Step { life, supersedes: Supersedes::All, begins: Some(Begin::BringUp) })
     }
 
-    fn check_point(
-        &self,
-        order: &Order,
-        at: Option<PointId>,
-        kept: &BTreeSet<PointId>,
-    ) -> Result<(), Reason> {
+    /// Why the machine is not brought up at a point anew: it was by this failover, and runs on from
+    /// there. None: it was not.
+    #[must_use]
+    pub fn is_at_already(&self, point: PointId) -> Option<Reason> {
+        let what = format!("the machine runs at point {point} already");
+        let same = self.brought_up_at() == Some(point);
+        same.then(|| {
+            Reason::new("same-point", what, "nothing is to be done; or choose another point by its name")
+        })
+    }
+
+    fn check_point(&self, order: &Order, kept: &BTreeSet<PointId>) -> Result<(), Reason> {
+        let named = if let Choice::At(point) = order.point { Some(point) } else { None };
+        if let Some(reason) = named.and_then(|point| self.is_at_already(point)) {
+            return Err(reason);
+        }
         match (order.point, order.overlay) {
-            (Choice::At(point), _) if Some(point) == at => {
-                let what = format!("the machine runs at point {point} already");
-                Err(Reason::new("same-point", what, "choose another point"))
-            }
             (Choice::At(point), Overlay::AsLeft) if !kept.contains(&point) => {
                 let what = format!("the machine was not brought up at point {point} before");
                 Err(Reason::new("never-there", what, "bring it up there fresh"))

@@ -125,6 +125,7 @@ fn an_agent_that_probes_nobody_is_caught() {
 fn here() -> Here {
     Here {
         runs: true,
+        cut_off: false,
         booted: false,
         ran: false,
         asked: false,
@@ -199,6 +200,33 @@ fn a_guest_that_goes_down_late_for_a_move_that_was_given_up_runs_again() {
     assert_eq!(about_one_that_goes_down_late(&Here { booted: true, ..late }), Do::AskWitness);
     let _planted = plant(Bug::ForgetsItAsked);
     assert_eq!(about_one_that_goes_down_late(&late), Do::Nothing, "the fault is caught");
+}
+
+#[test]
+fn a_copy_that_was_cut_off_is_started_anew_once_it_is_this_hosts() {
+    let (held, cut) = (lineage(5, HERE), Here { cut_off: true, ..here() });
+    let next = |source, here: &Here| converge(&held, HERE, &wanted(source, Want::Receive), here);
+    for source in [Want::Run, Want::Own] {
+        assert_eq!(next(source, &here()), Do::Nothing);
+        // Whose it is was durable before: no document stops it.
+        assert_eq!(next(source, &Here { fresh: false, ..cut }), Do::Start);
+    }
+    // Accepted, and the document does not know yet.
+    let over = Want::HandOver { next: epoch(5), last_cycle: false, power_off: true };
+    let before = Wanted {
+        epoch: epoch(4),
+        owner: THERE,
+        other: HERE,
+        ..wanted(over, Want::Accept { next: epoch(5) })
+    };
+    assert_eq!(converge(&held, HERE, &before, &here()), Do::Nothing);
+    assert_eq!(converge(&held, HERE, &before, &cut), Do::Start);
+    let as_left = Want::BringUp { point: Choice::AsLeft, overlay: Overlay::AsLeft, order: 3 };
+    let up = Do::BringUp { point: Choice::AsLeft, overlay: Overlay::AsLeft, order: 3 };
+    assert_eq!(next(as_left, &here()), Do::Nothing);
+    assert_eq!(next(as_left, &cut), up);
+    assert_eq!(next(as_left, &Here { fresh: false, ..cut }), Do::Nothing, "a word of before stops nothing");
+    assert!(matches!(converge(&sealed(5), HERE, &wanted(Want::Own, Want::Receive), &cut), Do::AskRefusal(_)));
 }
 
 #[test]

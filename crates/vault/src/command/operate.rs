@@ -192,24 +192,33 @@ impl Core {
             let advice = "look at where it runs: it may be there already; or name that host";
             return Err(Problem::conflict("goes-elsewhere", what, advice));
         }
-        let (failed, otherwise) = match &row.life.stage {
-            Stage::FailedOver { .. } => (None, ""),
-            Stage::BringingUp(up) => (up.failed.as_ref(), "`change-point` brings it up at another point"),
-            Stage::Starting { failed, .. } => (failed.as_ref(), "`cancel` takes it back"),
+        let failed = match &row.life.stage {
+            Stage::FailedOver { .. } => None,
+            Stage::BringingUp(up) => up.failed.as_ref(),
+            Stage::Starting { failed, .. } => failed.as_ref(),
             _ => return Ok(()),
         };
-        if !self.facts_of(row, at).source.reachable {
+        let facts = self.facts_of(row, at);
+        if !facts.source.reachable {
             return Ok(());
         }
         let what = format!("machine '{}' is failed over to host '{here}' already", row.name);
-        let (what, instead) = match failed {
-            None => (what, "nothing is to be done; `cancel` takes that back".to_owned()),
-            Some(why) => (
-                format!("{what}, and could not be started: {why}"),
-                format!("it is tried again; {otherwise}"),
-            ),
+        let (what, mut advice) = match failed {
+            None => (what, "nothing is to be done".to_owned()),
+            Some(why) => (format!("{what}, and could not be started: {why}"), "it is tried again".to_owned()),
         };
-        let advice = format!("{instead}, and `--to {there}` fails it over once more");
+        // Only what would be carried out is advised.
+        let ways = [
+            (Operation::ChangePoint, "`change-point` brings it up at another point".to_owned()),
+            (Operation::Cancel, "`cancel` takes that back".to_owned()),
+            (Operation::UnplannedFailover, format!("`--to {there}` fails it over once more")),
+        ];
+        for (operation, way) in ways {
+            let another = operation != Operation::ChangePoint || failed.is_some();
+            if another && row.life.judge(&facts, operation).is_allowed() {
+                advice += &format!("; {way}");
+            }
+        }
         Err(Problem::conflict("failed-over", what, &advice))
     }
 

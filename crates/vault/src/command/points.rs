@@ -97,6 +97,9 @@ impl Core {
         let told = order.point_age.map(|(point, _)| point);
         let host = self.host_of_point(row, order.operation);
         let replica = self.replica_on(host, row.machine);
+        if order.operation == Operation::ChangePoint {
+            self.check_it_is_another(row, order, told)?;
+        }
         match order.point {
             Choice::Latest | Choice::LatestWhole | Choice::AsLeft => Ok(()),
             Choice::NotBefore(shown) => self.check_newest(row, shown, at),
@@ -111,6 +114,33 @@ impl Core {
                 let known = || ends.any(|end| end == point) || row.life.keeps_point(point);
                 let there = told.map_or_else(known, |told| told == point);
                 there.then_some(()).ok_or_else(|| self.not_there(row, host, point, told))
+            }
+        }
+    }
+
+    /// That a point which is not named is not the one at which the machine runs: by its host it would
+    /// be stopped for nothing.
+    fn check_it_is_another(
+        &self,
+        row: &ProtectionRow,
+        order: &Order,
+        told: Option<PointId>,
+    ) -> Result<(), Problem> {
+        let replica = self.replica_on(row.source(), row.machine);
+        let meant = match order.point {
+            Choice::At(_) | Choice::AsLeft => None,
+            Choice::LatestApplication => {
+                told.or(replica.and_then(|there| there.newest_application).map(|point| point.id))
+            }
+            Choice::Latest | Choice::LatestWhole | Choice::NotBefore(_) => {
+                replica.and_then(|there| there.newest).map(|point| point.id)
+            }
+        };
+        match meant.and_then(|point| row.life.is_at_already(point)) {
+            None => Ok(()),
+            Some(reason) => {
+                let what = format!("machine '{}': {}", row.name, reason.what);
+                Err(Problem::refused(&reason.code, what, &reason.advice))
             }
         }
     }

@@ -148,6 +148,36 @@ fn nothing_is_fenced_for_a_point_that_is_not_there() {
 }
 
 #[test]
+fn a_machine_is_not_stopped_for_a_choice_that_comes_to_the_point_at_which_it_runs() {
+    let mut world = protected();
+    world.write(id(1), "b");
+    world.rounds(2);
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    let at = world.row().life.brought_up_at().unwrap();
+    let before = world.row().clone();
+    let mut same = |choice, told: Option<PointId>| {
+        let refused = world.order_with(
+            |order| (order.point, order.point_age) = (choice, told.map(|point| (point, 9))),
+            Operation::ChangePoint,
+        );
+        assert_eq!(*world.row(), before, "nothing was changed");
+        refused.unwrap_err()
+    };
+    let named = same(Choice::At(at), Some(at));
+    assert!(named.code == "same-point" && named.what.contains(&at.to_string()), "{named:?}");
+    assert_eq!(same(Choice::Latest, None), named);
+    assert_eq!(same(Choice::LatestApplication, Some(at)), named);
+    // Another one is meant.
+    let older = world.hand(world.source(), id(1)).points.keys().copied().next().unwrap();
+    assert!(older < at);
+    let choose = |order: &mut farshore_protection::Order| {
+        (order.point, order.point_age) = (Choice::LatestApplication, Some((older, 9)));
+    };
+    world.order_with(choose, Operation::ChangePoint).unwrap();
+}
+
+#[test]
 fn the_host_that_would_bring_a_point_up_is_asked_for_it() {
     let mut world = protected();
     let away = world.target();

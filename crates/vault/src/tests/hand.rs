@@ -143,6 +143,7 @@ impl World {
         let (hand, lineage) = self.two(host, machine);
         let here = Here {
             runs: hand.runs,
+            cut_off: false,
             booted: false,
             ran: false,
             asked: false,

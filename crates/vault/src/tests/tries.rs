@@ -39,3 +39,23 @@ fn a_failover_that_could_not_be_started_is_not_turned_round_by_ordering_it_again
     assert!(again.advice.contains("`change-point`") && again.advice.contains("--to n1"), "{again:?}");
     assert_eq!(world.row().source(), away);
 }
+
+#[test]
+fn of_a_machine_that_is_taken_back_and_cannot_start_nothing_is_advised_that_would_be_refused() {
+    let mut world = protected();
+    let home = world.hosts[0];
+    world.order(Operation::UnplannedFailover);
+    world.rounds(4);
+    world.order(Operation::Cancel);
+    let Stage::HandingOver(over) = &world.row().life.stage else { panic!("{:?}", world.row().life) };
+    let (epoch, next, at) = (world.row().life.epoch, over.next, world.moment());
+    world.core.happens(id(1), &Report { epoch, event: Event::Accepted { next } }, &at);
+    let event = Event::CannotRun { why: "its disk is gone".to_owned() };
+    world.core.happens(id(1), &Report { epoch: next, event }, &at);
+    assert!(matches!(&world.row().life.stage, Stage::Starting { failed: Some(_), .. }));
+    assert_eq!(world.row().source(), home);
+    let again = world.refused(Operation::UnplannedFailover);
+    assert!(again.code == "failed-over" && again.what.contains("is gone"), "{again:?}");
+    assert!(!again.advice.contains("`cancel`") && again.advice.contains("--to f1"), "{again:?}");
+    assert_eq!(world.refused(Operation::Cancel).code, "not-failed-over");
+}

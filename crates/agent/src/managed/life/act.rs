@@ -85,6 +85,7 @@ impl Managed {
             }
             Do::Fence(Fence::Isolate) if seen.station.fenced == Some(seen.lineage.epoch) => {
                 // Somebody may have started it anew since, with its cables in.
+                self.note_cut_off(seen).await?;
                 agent.hypervisor().await?.unplug(machine).await?;
                 return runs_isolated(seen);
             }
@@ -299,7 +300,10 @@ impl Managed {
                     hypervisor.destroy(machine).await?;
                 }
             }
-            Fence::Isolate => hypervisor.unplug(machine).await?,
+            Fence::Isolate => {
+                self.note_cut_off(seen).await?;
+                hypervisor.unplug(machine).await?;
+            }
         }
         if seen.lineage.owner == self.host() {
             return Err(AgentError::Request {
@@ -315,6 +319,16 @@ impl Managed {
             ((), true)
         };
         self.change(fenced).await
+    }
+
+    /// Durable before its cables are pulled: only a start puts them back.
+    async fn note_cut_off(self: &Arc<Self>, seen: &Seen) -> Result<(), AgentError> {
+        let machine = seen.protection.machine;
+        let note = move |ledger: &mut Ledger| {
+            let before = std::mem::replace(&mut ledger.station_mut(machine).cut_off, true);
+            ((), !before)
+        };
+        self.change(note).await
     }
 }
 

@@ -47,6 +47,7 @@ impl Managed {
         let boot = agent.boot().to_owned();
         let here = Here {
             runs,
+            cut_off: runs && lineage.owner == self.host() && station.is_cut_off(&lineage, &wanted),
             booted: !runs && station.boots.is_unsure(&boot),
             ran: !runs && station.boots.ran_before(&boot),
             asked: self.may_heed(agent, &lineage, &station),

@@ -86,14 +86,16 @@ async fn is_as_left(agent: &Agent, seen: &Seen) -> Result<bool, AgentError> {
 
 /// Starts the machine of this host: at the point of the seal by which it came, else as it is.
 pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
+    if seen.here.cut_off {
+        // Looked at again when it is off.
+        return stop(agent, seen.protection.machine).await;
+    }
     let came = seen.station.accepted_for(&seen.lineage).filter(|_| seen.here.brought_up.is_none());
     let Some(seal) = came else { return as_it_is(agent, seen).await };
     let at = (!seen.station.starts_as_left).then_some(seal.last.id);
     let up = BroughtUp { epoch: seal.next, order: 0, at };
     if at.is_none() {
-        comes_up(managed, seal.machine, up).await?;
-        as_it_is(agent, seen).await?;
-        return came_up(managed, seal.machine, up).await;
+        return come_up_as_left(agent, managed, seen, up).await;
     }
     if let Some(there) = seen.there.as_ref().filter(|there| !is_ours(agent, there)) {
         make_way(agent, there).await?;
@@ -106,6 +108,18 @@ pub(super) async fn start(agent: &Arc<Agent>, managed: &Arc<Managed>, seen: &See
     let checkpoint = let_run(agent, &replica, &point, seal.next).await?;
     learn(agent, &replica, seal.last, checkpoint).await?;
     came_up(managed, seal.machine, up).await
+}
+
+/// Starts it as it is, and notes that.
+async fn come_up_as_left(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    up: BroughtUp,
+) -> Result<(), AgentError> {
+    comes_up(managed, seen.protection.machine, up).await?;
+    as_it_is(agent, seen).await?;
+    came_up(managed, seen.protection.machine, up).await
 }
 
 /// Starts it as it is.
@@ -148,51 +162,104 @@ pub(super) async fn bring_up(
     if own == OwnDisks::Strange {
         return Err(strange(seen));
     }
+    if seen.here.cut_off {
+        return stop(agent, machine).await;
+    }
+    let newest = !begun && !matches!(choice, Choice::AsLeft | Choice::At(_));
     let point = match &replica {
-        Some(replica) if is_from_replica(replica, own, choice).await => chosen(replica, choice).await?,
+        Some(replica) if is_from_replica(replica, own, choice).await => {
+            if newest && ran_before(replica, seen).await {
+                // The newest point may be what was left here, and is none yet.
+                return keep_own(agent, managed, seen, own).await;
+            }
+            chosen(replica, choice).await?
+        }
         None if is_named(choice) => return Err(no_points()),
         _ => None,
     };
     let (Some(replica), Some(point)) = (replica, point) else {
         // The disks that are here, or those on which it was left.
-        let up = BroughtUp { epoch, order, at: None };
-        comes_up(managed, machine, up).await?;
-        as_it_is(agent, seen).await?;
-        return came_up(managed, machine, up).await;
+        return come_up_as_left(agent, managed, seen, BroughtUp { epoch, order, at: None }).await;
     };
+    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
+        return keep_own(agent, managed, seen, own).await;
+    }
     if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
         make_way(agent, there).await?;
     }
-    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
-        if seen.here.runs {
-            // Looked at again when it is off.
-            return stop(agent, machine).await;
-        }
-        // What only this host has, of its own disks or by an epoch of before, is kept as a point,
-        // which is the newest: the one that is meant is chosen again.
-        return turn::turn(agent, managed, seen).await;
-    }
     let _alone = replica.alone().await;
+    let up = BroughtUp { epoch, order, at: Some(point.id) };
     let phase = replica.run(|store| store.phase()).await;
+    let anew = begun && again.is_none();
+    // Who names no other point, or goes back to what was left there, has that already.
+    let no_other = overlay == Overlay::AsLeft || !matches!(choice, Choice::At(_));
+    let stands = coming.is_none() && phase == (Phase::BroughtUp { point: point.id });
+    let goes_on = anew && stands && no_other;
+    if goes_on && seen.here.runs {
+        return came_up(managed, machine, up).await;
+    }
     if let Phase::BroughtUp { point: at } | Phase::BringingUp { point: at } = phase
-        && (at != point.id || (begun && again.is_none()))
+        && (at != point.id || (anew && !goes_on))
     {
+        check_it_starts(agent, seen, &replica, &point, at).await?;
         put_aside(agent, &replica, machine).await?;
     }
-    let up = BroughtUp { epoch, order, at: Some(point.id) };
     comes_up(managed, machine, up).await?;
-    if overlay == Overlay::AsLeft && replica.run(move |store| store.is_shelved(point.id)).await? {
-        let id = point.id;
-        replica
-            .run(move |store| {
-                store.bring_up(id, epoch)?;
-                store.unshelve(id)
-            })
-            .await?;
+    if overlay == Overlay::AsLeft && !goes_on {
+        take_up_again(&replica, point.id, epoch).await?;
     }
     forget_map(agent, machine).await?;
     let_run(agent, &replica, &point, epoch).await?;
     came_up(managed, machine, up).await
+}
+
+/// What only this host has, of its own disks or by an epoch of before, is kept as a point, which is
+/// the newest: the one that is meant is chosen again.
+async fn keep_own(
+    agent: &Arc<Agent>,
+    managed: &Arc<Managed>,
+    seen: &Seen,
+    own: OwnDisks,
+) -> Result<(), AgentError> {
+    if seen.here.runs {
+        // Looked at again when it is off.
+        return stop(agent, seen.protection.machine).await;
+    }
+    if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
+        make_way(agent, there).await?;
+    }
+    turn::turn(agent, managed, seen).await
+}
+
+/// What runs at point `at` is stopped for another one only where that could be started here.
+async fn check_it_starts(
+    agent: &Arc<Agent>,
+    seen: &Seen,
+    replica: &Arc<OpenReplica>,
+    point: &PointInfo,
+    at: PointId,
+) -> Result<(), AgentError> {
+    let Err(error) = commands::check_startable(agent, replica, point).await else { return Ok(()) };
+    if !seen.here.runs {
+        return Err(error);
+    }
+    let fault = error.fault();
+    Err(AgentError::Request {
+        what: format!("{}; the machine runs on at point {at}", fault.what),
+        advice: format!("{}; or leave it there: `change-point --point {at} --as-left`", fault.advice),
+    })
+}
+
+/// The overlays that were put aside at a point come back, where there are any.
+async fn take_up_again(replica: &Arc<OpenReplica>, id: PointId, epoch: Epoch) -> Result<(), AgentError> {
+    if replica.run(move |store| store.is_shelved(id)).await? {
+        let take_up = move |store: &mut Replica| {
+            store.bring_up(id, epoch)?;
+            store.unshelve(id)
+        };
+        replica.run(take_up).await?;
+    }
+    Ok(())
 }
 
 /// Whether one point is meant, and nothing else will do.
@@ -376,6 +443,12 @@ async fn forget_map(agent: &Arc<Agent>, machine: MachineId) -> Result<(), AgentE
 /// users have shut down is not started after a boot.
 pub(super) async fn note_run(agent: &Agent, managed: &Arc<Managed>, seen: &Seen) -> Result<(), AgentError> {
     let (machine, runs, moved) = (seen.protection.machine, seen.here.runs, seen.mine.is_moving());
+    if seen.station.cut_off && seen.there.as_ref().is_none_or(|there| there.power.is_off()) {
+        // Its cables are in when it is started.
+        let plugged =
+            move |ledger: &mut Ledger| ((), std::mem::take(&mut ledger.station_mut(machine).cut_off));
+        managed.change(plugged).await?;
+    }
     if !seen.station.boots.clone().look(&agent.boot().to_owned(), runs, moved) {
         return Ok(());
     }
@@ -397,7 +470,7 @@ async fn came_up(managed: &Arc<Managed>, machine: MachineId, up: BroughtUp) -> R
     let note = move |ledger: &mut Ledger| {
         let station = ledger.station_mut(machine);
         (station.brought_up, station.coming_up, station.fenced) = (Some(up), None, None);
-        station.turning = None;
+        (station.turning, station.cut_off) = (None, false);
         // What runs as it is here goes on from there: nothing beside it is ahead of it.
         station.turned = station.turned.filter(|_| up.at.is_some());
         ((), true)

@@ -7,7 +7,7 @@ use farshore_control::{
     ownership::{Lineage, Seal},
     standing::Adopted,
 };
-use farshore_protection::{BroughtUp, fence::Boots};
+use farshore_protection::{BroughtUp, Want, Wanted, fence::Boots};
 use farshore_types::{DiskKey, Epoch, HostId, MachineId, PointId, PointRef};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,10 @@ pub struct Station {
     /// Whether its copy here was stopped or isolated, and by which owner's epoch.
     #[serde(default)]
     pub fenced: Option<Epoch>,
+    /// Whether what runs here may be cut off from the network, because another host owned it when
+    /// that was done: until it is seen to be off, or was brought up.
+    #[serde(default)]
+    pub cut_off: bool,
     /// By which owner's epoch its guest was asked to shut down here, where it may do so late.
     #[serde(default)]
     pub asked: Option<Epoch>,
@@ -121,6 +125,7 @@ impl Station {
             turning: None,
             back: None,
             fenced: None,
+            cut_off: false,
             asked: None,
             autostart: None,
             autostart_given: false,
@@ -148,6 +153,17 @@ impl Station {
     #[must_use]
     pub fn coming_up_by(&self, lineage: &Lineage) -> Option<BroughtUp> {
         self.coming_up.filter(|up| up.epoch == lineage.epoch)
+    }
+
+    /// Whether what runs here is cut off though it is this host's by now: it came back by a seal, or
+    /// is to be brought up, and was not yet. Of one that is this host's by anything else it is its
+    /// users' business.
+    #[must_use]
+    pub fn is_cut_off(&self, lineage: &Lineage, wanted: &Wanted) -> bool {
+        let ordered =
+            wanted.epoch == lineage.epoch && matches!(wanted.of(lineage.owner), Want::BringUp { .. });
+        let came = self.accepted_for(lineage).is_some() || ordered;
+        self.cut_off && came && self.brought_up_by(lineage).is_none()
     }
 
     /// Whether the replica here may take what the owner sends.

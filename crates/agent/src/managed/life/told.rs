@@ -26,19 +26,17 @@ pub(in super::super) async fn standings(agent: &Arc<Agent>, managed: &Managed) -
 
 async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Standing {
     // The document before what is looked at: what it says counts for no later one.
-    let (document, station, lineage, drill, flatten) = {
+    let (document, station, lineage, cut_off, drill, flatten) = {
         let ledger = managed.ledger();
         let life = ledger.protection(machine).and_then(|protection| protection.life.as_ref());
         let wanted = life.map(farshore_protection::Life::wanted);
+        let (lineage, station) = (ledger.lineage(machine).cloned(), ledger.station(machine));
+        let cut_off = lineage.as_ref().zip(wanted.as_ref()).is_some_and(|(lineage, wanted)| {
+            lineage.owner == managed.host() && station.is_cut_off(lineage, wanted)
+        });
         let flatten = wanted.as_ref().is_some_and(|w| w.flatten && w.owner == managed.host());
         let drill = wanted.and_then(|wanted| wanted.drill.filter(|_| wanted.other == managed.host()));
-        (
-            ledger.version_of(machine),
-            ledger.station(machine),
-            ledger.lineage(machine).cloned(),
-            drill,
-            flatten,
-        )
+        (ledger.version_of(machine), station, lineage, cut_off, drill, flatten)
     };
     let failed = locked(&managed.acting).drills.get(&machine).cloned();
     let of_now =
@@ -57,6 +55,8 @@ async fn standing(agent: &Agent, managed: &Managed, machine: MachineId) -> Stand
         },
         Err(_) => (None, None),
     };
+    // What is cut off is not what its users are to get: it is started anew.
+    let runs = runs.map(|runs| runs && !cut_off);
     let acting = locked(&managed.acting);
     let held = lineage.is_some_and(|lineage| station.fenced == Some(lineage.epoch));
     Standing {

@@ -71,6 +71,20 @@ async fn what_a_host_wrote_itself_is_the_newest_point_when_its_machine_is_brough
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_has_and_has_not_made_a_point_yet_is_not_older_than_what_was_shown_of_it() {
+    let pair = Pair::new().await;
+    let (mut again, first) = away_twice(&pair).await;
+    // The other host had got that far before it was lost.
+    let shown = PointId { number: first.number + 1, ..first };
+    let Stage::BringingUp(up) = &mut again.stage else { panic!("{again:?}") };
+    up.point = Choice::NotBefore(shown);
+    pair.change(|protection| protection.life = Some(again.clone()));
+    pair.start_target();
+    assert_eq!(brought_up(&pair, &again).await.at, Some(shown));
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_host_wrote_itself_is_pinned_though_its_agent_dies_while_it_makes_that_a_point() {
     let pair = Pair::new().await;
     let (again, first) = away_twice(&pair).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use farshore_agent::{
-    Agent, AgentError,
+    Agent, AgentError, Config,
     control::{Export, Format, Observer, PointChoice, PointLine, Reply, Request},
 };
 use farshore_hypervisor::{Disk, Hypervisor, simulated::Simulated};
@@ -69,7 +69,12 @@ fn image_tool(tool: &str, before: &[&str], path: &Path, after: &[&str]) {
 impl Pair {
     /// Agents that may die at any instant.
     pub(crate) async fn of_mortals(lives: [Arc<Mortal>; 2]) -> Pair {
-        Pair::built(&DISKS, |_| {}, lives.map(Some)).await
+        Pair::of_mortals_with(lives, |_| {}).await
+    }
+
+    /// Such agents, whose configurations `change` has changed.
+    pub(crate) async fn of_mortals_with(lives: [Arc<Mortal>; 2], change: impl Fn(&mut Config)) -> Pair {
+        Pair::built(&DISKS, change, lives.map(Some)).await
     }
 
     /// The target's agent begins a life that may end at any instant.
