@@ -427,7 +427,7 @@ fn what_was_put_aside_is_kept_as_points_one_for_each_time() {
     again(replica, 9, 2);
     let written = |byte: u8| {
         let mut disk = driver.acknowledged[&point][0].2.clone();
-        disk.write(CLUSTER, &[byte; CLUSTER as usize]);
+        disk.write(CLUSTER, &[byte; 65536]);
         disk
     };
     assert_eq!(replica.shelved().unwrap().len(), 2);
