@@ -284,8 +284,11 @@ impl Replica {
             // While the agent was down, only the wall clock has gone on.
             _ => {
                 let footer = last.footer();
-                // What a machine wrote itself is sealed long after the instant that it counts for.
-                let passed = wall_ms.saturating_sub(footer.captured_ms.max(footer.sealed_ms));
+                // What a machine wrote itself, of which nothing was received, is sealed long after the
+                // instant that it counts for.
+                let own = footer.received == 0;
+                let at_ms = if own { footer.captured_ms.max(footer.sealed_ms) } else { footer.captured_ms };
+                let passed = wall_ms.saturating_sub(at_ms);
                 if bug::is(Bug::AgeByWallClock) { passed } else { passed.min(DOWN_MS_MAX) }
             }
         };

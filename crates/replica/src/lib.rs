@@ -57,5 +57,6 @@ pub use read::{PointReader, Progress, Verified};
 pub use report::{Dropped, OpenReport, PointInfo};
 pub use retention::{Kept, Retention, plan as plan_retention};
 pub use scrub::{Decay, Scrub, ScrubPlace, TableCheck};
+pub use shelf::{Aside, Shelved};
 pub use state::{Adopted, Phase, Pin};
 pub use store::{Options, Replica, Usage};

@@ -3,7 +3,11 @@
 //! replica from then on, without a copy of what it has already. This module must never know
 //! why the machine left.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use farshore_delta::{ElementKind, Entry, Footer, Place};
 use farshore_types::{
@@ -11,7 +15,7 @@ use farshore_types::{
 };
 
 use crate::{
-    AdoptedDisk, Phase, Pin, PointReader, Replica, ReplicaError, Stored,
+    AdoptedDisk, Aside, Phase, Pin, PointReader, Replica, ReplicaError, Stored,
     base::pack,
     bug::{self, Bug},
     cycle::{CYCLE_CLUSTERS_MAX, OpenCycle, WriteFailed, check_reserve, root_of, write_changes},
@@ -95,25 +99,33 @@ impl Replica {
 
     /// Makes what the machine wrote on overlays that were put aside points, one for each time, and
     /// removes those overlays: whoever goes back behind a failover that nobody committed loses none
-    /// of it. The last of these points is numbered one below `end`, which above all else has to be
-    /// what it was where this was cut, and is repeated. `own` says what else they are to be, and
-    /// `holder` pins them.
+    /// of it. They are numbered by `aside`, which has to be what it was where this was cut, and is
+    /// repeated. `own` says what else they are to be, `definition` makes the machine's definition
+    /// with the firmware's variables that a file has, where it is there; `holder` pins them.
     ///
     /// # Errors
-    /// As for [`Replica::fold`].
+    /// [`ReplicaError::NotNow`] where more is there than `aside` has numbers for; else as for
+    /// [`Replica::fold`].
     pub fn fold_shelf(
         &mut self,
-        end: PointId,
+        aside: Aside,
         own: &Own,
+        definition: &dyn Fn(&Path) -> Vec<u8>,
         holder: &str,
     ) -> Result<Vec<PointRef>, ReplicaError> {
         self.check_record()?;
         self.finish_shelving()?;
         let shelved = self.shelved()?;
+        let times = shelved.len() as u64;
+        if times > aside.end.saturating_sub(aside.first) {
+            let why = format!("{times} times were put aside, more than were counted before");
+            return Err(ReplicaError::NotNow { what: "keeping what was put aside", why });
+        }
         let mut sealed = Vec::new();
-        for (left, shelved) in (1..=shelved.len() as u64).rev().zip(shelved) {
-            let id = PointId { number: end.number.saturating_sub(left), ..end };
-            let own = Own { id, root: None, disks: Vec::new(), ..own.clone() };
+        for (number, shelved) in (aside.end - times..).zip(shelved) {
+            let definition = definition(&self.layout.dir().join(shelved.name_of_nvram()));
+            let id = PointId { epoch: aside.epoch, number };
+            let own = Own { id, root: None, disks: Vec::new(), definition, ..own.clone() };
             let kept = |replica: &Self, disk: &DiskKey| replica.layout.dir().join(shelved.name_of(disk));
             let point = match self.sealed_as(&own)? {
                 Some(point) => point,

@@ -71,18 +71,38 @@ impl Replica {
     /// # Errors
     /// As the system reports.
     pub fn shelved(&self) -> Result<Vec<Shelved>, ReplicaError> {
-        let found: BTreeSet<Shelved> = self.names()?.iter().filter_map(|name| shelved_of(name)).collect();
+        // A machine's disks make a time; its firmware's variables alone are of none.
+        let names = self.names()?;
+        let disks = names.iter().filter(|name| !name.starts_with(NVRAM));
+        let found: BTreeSet<Shelved> = disks.filter_map(|name| shelved_of(name)).collect();
         Ok(found.into_iter().collect())
     }
 
-    /// Where putting aside was cut between one overlay and the next, the others follow.
+    /// Where putting aside, or going back, was cut between one overlay and the next, the others
+    /// follow.
     pub(crate) fn finish_shelving(&mut self) -> Result<(), ReplicaError> {
         let Phase::BroughtUp { point } = self.state.phase else { return Ok(()) };
         let names: BTreeSet<String> = self.names()?.into_iter().collect();
-        let of_point = |name: &String| shelved_of(name).is_some_and(|shelved| shelved.point == point);
-        let disks = self.reader(point)?.disks();
-        let gone = disks.iter().any(|(disk, _)| !names.contains(&active(&disk.to_string())));
-        if gone && names.iter().any(of_point) { self.shelve() } else { Ok(()) }
+        let disks: Vec<String> =
+            self.reader(point)?.disks().iter().map(|(disk, _)| disk.to_string()).collect();
+        let kept = kept(point);
+        let is_aside = |disk: &&String| names.contains(&format!("{disk}{kept}"));
+        let aside = disks.iter().filter(is_aside).count();
+        if disks.iter().any(|disk| !names.contains(&active(disk))) {
+            // Some overlays are aside, and others are not yet.
+            return if aside > 0 { self.shelve() } else { Ok(()) };
+        }
+        if aside == 0 || aside == disks.len() {
+            return Ok(());
+        }
+        // What was aside made room for what was to follow; or it has come back.
+        let times = |disk: &String| {
+            let before = format!("{disk}{kept}{BEFORE}");
+            names.iter().filter(|name| name.starts_with(&before)).count()
+        };
+        let (there, gone): (Vec<&String>, Vec<&String>) = disks.iter().partition(is_aside);
+        let most = |disks: Vec<&String>| disks.into_iter().map(times).max();
+        if most(gone) > most(there) { self.shelve() } else { self.unshelve(point) }
     }
 
     /// Removes one time's overlays.
@@ -152,9 +172,29 @@ pub struct Shelved {
 impl Shelved {
     /// Name of the file that a disk's overlay is.
     pub(crate) fn name_of(self, disk: &DiskKey) -> String {
-        let name = format!("{disk}{}", kept(self.point));
+        self.name(&disk.to_string())
+    }
+
+    /// Name of the file that the firmware's variables are in, where there are any.
+    pub(crate) fn name_of_nvram(self) -> String {
+        self.name(NVRAM)
+    }
+
+    fn name(self, thing: &str) -> String {
+        let name = format!("{thing}{}", kept(self.point));
         if self.time == LAST { name } else { format!("{name}{BEFORE}{}", self.time) }
     }
+}
+
+/// Which names the points may have that keep what was put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// By whose epoch it was written.
+    pub epoch: u64,
+    /// The first number, above those of all elements that the replica had before.
+    pub first: u64,
+    /// The number that comes after the last.
+    pub end: u64,
 }
 
 /// Above all numbers of times.

@@ -13,11 +13,21 @@ use crate::{Agent, AgentError, OpenReplica, control::Discarded};
 pub(crate) async fn discard(agent: &Arc<Agent>, machine: &str, force: bool) -> Result<Discarded, AgentError> {
     let replica = agent.replicas().find(machine).await?;
     let _alone = replica.alone().await;
+    let machine = replica.run(|store| store.name().to_owned()).await;
     if !force {
         check_nothing_is_lost(agent, &replica, "discard").await?;
+        if !replica.run(|store| store.shelved()).await?.is_empty() {
+            return Err(AgentError::Request {
+                what: format!("what machine '{machine}' wrote at other points is put aside here"),
+                advice:
+                    "it becomes points where the failover is taken back, and goes at commit; repeat with \
+                         --force where nobody needs it"
+                        .to_owned(),
+            });
+        }
     }
     let point = end(agent, &replica).await?;
-    let machine = replica.run(|store| store.name().to_owned()).await;
+    replica.run(Replica::clear_shelf).await?;
     Ok(Discarded { machine, point })
 }
 

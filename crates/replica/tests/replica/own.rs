@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use farshore_env::RealFiles;
-use farshore_replica::{Known, Own, Phase, Replica};
+use farshore_replica::{Aside, Known, Own, Phase, Replica};
 use farshore_sim::{
     Fate, ManualClock, MemoryFiles, ModelDisk, Replay,
     driver::{self, Driver, check_point},
@@ -431,12 +431,16 @@ fn what_was_put_aside_is_kept_as_points_one_for_each_time() {
         disk
     };
     assert_eq!(replica.shelved().unwrap().len(), 2);
-    let end = PointId { epoch: 7, number: 9 };
+    let (end, aside) = (PointId { epoch: 7, number: 9 }, Aside { epoch: 7, first: 7, end: 9 });
     let template = own(end, None);
-    let sealed = replica.fold_shelf(end, &template, "own").unwrap();
+    fs::write(store.join(format!("nvram.active.kept-{point}~1")), "first").unwrap();
+    let definition = |nvram: &Path| fs::read(nvram).unwrap_or_default();
+    let few = replica.fold_shelf(Aside { first: 8, ..aside }, &template, &definition, "own");
+    assert!(few.is_err(), "the number of what was there before is nobody's");
+    let sealed = replica.fold_shelf(aside, &template, &definition, "own").unwrap();
     let ids: Vec<u64> = sealed.iter().map(|point| point.id.number).collect();
     assert_eq!((ids, replica.shelved().unwrap().len()), (vec![7, 8], 0));
-    assert_eq!(replica.fold_shelf(end, &template, "own").unwrap(), []);
+    assert_eq!(replica.fold_shelf(aside, &template, &definition, "own").unwrap(), []);
     let last = replica.fold(&template, BTreeMap::new()).unwrap();
     replica.clear_shelf().unwrap();
     for (id, now) in [(sealed[0].id, &first), (sealed[1].id, &written(1)), (last.id, &written(2))] {
@@ -444,6 +448,8 @@ fn what_was_put_aside_is_kept_as_points_one_for_each_time() {
     }
     let pinned = |id| replica.points().into_iter().find(|at| at.id == id).unwrap().pinned_by;
     assert_eq!(pinned(sealed[0].id), ["own"]);
+    let variables = sealed.iter().map(|point| replica.reader(point.id).unwrap().definition().unwrap());
+    assert_eq!(variables.collect::<Vec<_>>(), [b"first".to_vec(), Vec::new()], "each time's own");
     assert_eq!(replica.check_tables().unwrap(), []);
 }
 
@@ -456,14 +462,22 @@ fn what_was_put_aside_is_kept_once_wherever_that_is_cut() {
     let replica = &mut driver.replica;
     let Phase::BroughtUp { point } = replica.phase() else { panic!("it was brought up") };
     let (active, kept) = (store.join("vda.active.qcow2"), store.join(format!("vda.kept-{point}")));
-    // Put aside, which nobody has noted yet.
+    // Put aside, which nobody has noted yet; before that, the firmware's variables alone.
+    let nvram = store.join(format!("nvram.active.kept-{point}"));
+    fs::write(&nvram, "variables").unwrap();
+    assert!(replica.shelved().unwrap().is_empty());
     fs::rename(&active, &kept).unwrap();
     let overlay = fs::read(&kept).unwrap();
-    let end = PointId { epoch: 7, number: 9 };
-    let sealed = replica.fold_shelf(end, &own(end, None), "own").unwrap();
+    let (end, aside) = (PointId { epoch: 7, number: 9 }, Aside { epoch: 7, first: 8, end: 9 });
+    let definition = |_: &Path| Vec::new();
+    let sealed = replica.fold_shelf(aside, &own(end, None), &definition, "own").unwrap();
     assert_eq!((sealed.len(), sealed[0].id.number, replica.phase()), (1, 8, Phase::Receiving));
     fs::write(&kept, overlay).unwrap();
-    assert_eq!(replica.fold_shelf(end, &own(end, None), "own").unwrap(), sealed, "the same once more");
+    assert_eq!(
+        replica.fold_shelf(aside, &own(end, None), &definition, "own").unwrap(),
+        sealed,
+        "the same once more"
+    );
     assert!(!kept.exists());
     check(replica, &store, sealed[0], &first);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use farshore_job::{EffectId, Progress};
 use farshore_protection::{
-    Begin, Confirm, Copying, DrillPhase, Flat, HandOver, Life, Operation, Order, Phase, Stage,
+    Begin, Confirm, Copying, DrillPhase, Flat, HandOver, Life, Operation, Order, Phase, Stage, Why,
 };
 use farshore_types::{Epoch, HostId, MachineId};
 use serde::Deserialize;
@@ -101,8 +101,11 @@ impl Core {
     /// its last cycle gets nowhere.
     fn is_given_up(&self, row: &ProtectionRow, goal: &Goal, phase: Phase, for_ms: u64, at: &Moment) -> bool {
         let stalls = || {
-            let held = self.not_current(row).is_some() || self.is_paused_at_source(row);
-            held || self.silence(row.target(), at).is_some()
+            // Who takes a failover back has nothing to send, and says that it rests.
+            let sends = |over: &HandOver| over.why == Why::Planned;
+            let moves = matches!(&row.life.stage, Stage::HandingOver(over) if sends(over));
+            let paused = moves && self.is_paused_at_source(row);
+            paused || self.not_current(row).is_some() || self.silence(row.target(), at).is_some()
         };
         match (goal, phase) {
             (Goal::Stopped { power_off: false, .. }, Phase::Stopping) => for_ms >= STOP_MS,

@@ -168,7 +168,7 @@ pub(super) async fn bring_up(
     let newest = !begun && !matches!(choice, Choice::AsLeft | Choice::At(_));
     let point = match &replica {
         Some(replica) if is_from_replica(replica, own, choice).await => {
-            if newest && ran_before(replica, seen).await {
+            if newest && ran_before(replica, seen).await? {
                 // The newest point may be what was left here, and is none yet.
                 return keep_own(agent, managed, seen, own).await;
             }
@@ -181,7 +181,7 @@ pub(super) async fn bring_up(
         // The disks that are here, or those on which it was left.
         return come_up_as_left(agent, managed, seen, BroughtUp { epoch, order, at: None }).await;
     };
-    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await) {
+    if own == OwnDisks::AsLeft || (!begun && ran_before(&replica, seen).await?) {
         return keep_own(agent, managed, seen, own).await;
     }
     if let Some(there) = seen.there.as_ref().filter(|_| own == OwnDisks::Behind) {
@@ -288,10 +288,12 @@ fn no_points() -> AgentError {
 }
 
 /// Whether the machine was brought up here by an epoch of before, and nobody has kept what it
-/// wrote yet. A bring-up of this epoch that was cut is none.
-async fn ran_before(replica: &Arc<OpenReplica>, seen: &Seen) -> bool {
-    let (phase, epoch) = replica.run(|store| (store.phase(), store.epoch())).await;
-    matches!(phase, Phase::BroughtUp { .. }) && epoch != seen.lineage.epoch
+/// wrote yet, there or where it was put aside. A bring-up of this epoch that was cut is none.
+async fn ran_before(replica: &Arc<OpenReplica>, seen: &Seen) -> Result<bool, AgentError> {
+    let look = |store: &mut Replica| Ok::<_, AgentError>((store.phase(), store.epoch(), store.shelved()?));
+    let (phase, epoch, aside) = replica.run(look).await?;
+    let wrote = matches!(phase, Phase::BroughtUp { .. }) || !aside.is_empty();
+    Ok(wrote && epoch != seen.lineage.epoch)
 }
 
 /// The point that is meant; none: none, but what was left here.
@@ -347,7 +349,8 @@ async fn put_aside(
     machine: MachineId,
 ) -> Result<(), AgentError> {
     let hypervisor = agent.hypervisor().await?;
-    if commands::ours(&*hypervisor, agent, machine).await?.is_some() {
+    if let Some(there) = commands::ours(&*hypervisor, agent, machine).await? {
+        turn::keep_definition(agent, &there, false)?;
         hypervisor.destroy(machine).await?;
         hypervisor.undefine(machine, GuestState::Keep).await?;
     }

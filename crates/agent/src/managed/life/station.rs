@@ -100,9 +100,10 @@ pub struct Turning {
     pub sizes: Vec<(DiskKey, u64)>,
     /// Number of the point that keeps what only this host has, and its epoch.
     pub own: (u64, u64),
-    /// Epoch, and number below which the points are numbered that keep what was put aside.
+    /// Names of the points that keep what was put aside: epoch, first number, and the one after the
+    /// last.
     #[serde(default)]
-    pub shelf: (u64, u64),
+    pub shelf: (u64, u64, u64),
     /// The instant by this host's clock at which both hosts may have had the same last.
     #[serde(default)]
     pub captured_ms: Option<u64>,

@@ -2,14 +2,18 @@
 //! disks of its own are adopted, overlays are folded into the replica they stand on. What only
 //! this host has is kept as a pinned point. This module must never stop a machine.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use farshore_capture::{Definition, Left, digests, newest_known, read_nvram};
 use farshore_control::{Protection, standing::Adopted};
 use farshore_env::OpenMode;
 use farshore_hypervisor::{Disk, GuestState, Kind, Machine, Tracking, definition};
 use farshore_protection::Want;
-use farshore_replica::{Known, Own, Phase, Pin, Replica, ReplicaError};
+use farshore_replica::{Aside, Known, Own, Phase, Pin, Replica, ReplicaError};
 use farshore_types::{DiskKey, MachineId, PointId, PointRef};
 use tokio_util::sync::CancellationToken;
 
@@ -261,7 +265,8 @@ async fn note(
     // What was put aside becomes points first, which are numbered below.
     let shelved = shelved as u64;
     let own = (before.max(known.0).max(held.0).max(1), known.1.max(held.1) + 1 + shelved);
-    let shelf = if left.is_some() { (held.0, held.1 + 1 + shelved) } else { own };
+    let (epoch, end) = if left.is_some() { (held.0, held.1 + 1 + shelved) } else { own };
+    let shelf = (epoch, end - shelved, end);
     let captured_ms = captured_ms.filter(|_| known >= held);
     let (left, sizes) = left.map_or((None, Vec::new()), |left| (Some(left.point), left.disks));
     let epoch = seen.lineage.epoch;
@@ -291,20 +296,32 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
         }
         withdraw(agent, machine).await?;
     }
+    let kept = kept_definition(agent, machine)?;
+    let definition = match &kept {
+        Some(xml) => packed(machine, xml, None),
+        None => replica.run(definition_of_newest).await?,
+    };
     let (epoch, number) = turning.own;
     let own = Own {
         id: turning.left.map_or(PointId { epoch, number }, |left| left.id),
         root: turning.left.map(|left| left.root),
         captured_ms: turning.captured_ms,
-        definition: packed_definition(agent, machine)?,
+        definition,
         plain: replica.is_plain(),
         disks: turning.ran_on.clone(),
     };
     let sealed = match turning.disks.is_empty() {
         true => {
             let known = known_of(agent, machine, turning)?;
-            let (epoch, number) = turning.shelf;
-            let fold = move |store: &mut Replica| fold_all(store, PointId { epoch, number }, &own, known);
+            let (epoch, first, end) = turning.shelf;
+            let aside = Aside { epoch, first, end };
+            let fold = move |store: &mut Replica| {
+                let with = |nvram: &Path| match &kept {
+                    Some(xml) => packed(machine, xml, Some(nvram)),
+                    None => own.definition.clone(),
+                };
+                fold_all(store, (aside, &with), &own, known)
+            };
             match replica.run(fold).await? {
                 Some(sealed) => sealed,
                 None => return Ok(None),
@@ -333,11 +350,11 @@ fn has_run(store: &Replica) -> Result<bool, AgentError> {
 /// prunes, and as the newest one that of the last. None: there is nothing.
 fn fold_all(
     store: &mut Replica,
-    shelf: PointId,
+    (aside, definition): (Aside, &dyn Fn(&Path) -> Vec<u8>),
     own: &Own,
     known: BTreeMap<DiskKey, Known>,
 ) -> Result<Option<PointRef>, ReplicaError> {
-    let aside = store.fold_shelf(shelf, own, commands::OWN_WRITES)?;
+    let aside = store.fold_shelf(aside, own, definition, commands::OWN_WRITES)?;
     let kept = store.last().is_some_and(|last| last.id == own.id);
     if store.phase() == Phase::Receiving && !kept {
         return Ok(aside.last().copied());
@@ -391,7 +408,7 @@ async fn adopt(agent: &Arc<Agent>, replica: &Arc<OpenReplica>, turning: &Turning
 
 /// The definition stays here: for the point that is made, and, of a machine that leaves its home,
 /// for the day on which it comes back. Each time anew: it may have been changed there since.
-fn keep_definition(agent: &Arc<Agent>, there: &Machine, home: bool) -> Result<(), AgentError> {
+pub(super) fn keep_definition(agent: &Arc<Agent>, there: &Machine, home: bool) -> Result<(), AgentError> {
     let dir = source::dir_of(agent, there.id);
     let names = if home { &[DEFINITION, HOME][..] } else { &[DEFINITION] };
     for name in names {
@@ -410,14 +427,30 @@ fn keep_definition(agent: &Arc<Agent>, there: &Machine, home: bool) -> Result<()
     Ok(())
 }
 
-fn packed_definition(agent: &Agent, machine: MachineId) -> Result<Vec<u8>, AgentError> {
+/// The definition that the machine had here last; none: nobody has kept any.
+fn kept_definition(agent: &Agent, machine: MachineId) -> Result<Option<String>, AgentError> {
     let path = source::dir_of(agent, machine).join(DEFINITION);
-    let xml = std::fs::read_to_string(&path).map_err(AgentError::io("read", &path))?;
-    let nvram = definition::machine(&xml).ok().and_then(|text| text.nvram);
-    let nvram = nvram.and_then(|path| {
-        read_nvram(&path).inspect_err(|why| tracing::warn!(%machine, why, "a point lacks something")).ok()
+    match std::fs::read_to_string(&path) {
+        Ok(xml) => Ok(Some(xml)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(AgentError::io("read", &path)(error)),
+    }
+}
+
+/// A point's definition: this one, with the firmware's variables that it names, or others.
+fn packed(machine: MachineId, xml: &str, nvram: Option<&Path>) -> Vec<u8> {
+    let own = definition::machine(xml).ok().and_then(|text| text.nvram);
+    let nvram = own.and_then(|own| {
+        let read = read_nvram(nvram.unwrap_or(&own));
+        read.inspect_err(|why| tracing::warn!(%machine, why, "a point lacks something")).ok()
     });
-    Ok(Definition::new(xml, nvram, Vec::new()).encode())
+    Definition::new(xml.to_owned(), nvram, Vec::new()).encode()
+}
+
+/// That of the newest point: of a machine that was brought up, and that somebody has withdrawn since.
+fn definition_of_newest(store: &mut Replica) -> Result<Vec<u8>, ReplicaError> {
+    let newest = store.newest()?.id;
+    store.reader(newest)?.definition()
 }
 
 /// Whether a turn is what this host has to do before it takes anything. The last cycle of a

@@ -293,3 +293,30 @@ async fn a_test_failover_that_may_have_what_the_machine_lacks_goes_though_that_c
     desk.comes_to(State::FailedOver).await;
     pair.end().await;
 }
+
+/// The other point's overlays lie where the machine stood when it could not come up there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_a_change_of_point_that_failed_is_kept_when_the_failover_is_taken_back() {
+    let target = Mortal::until([]);
+    let pair = Pair::of_mortals([Mortal::until([]), Arc::clone(&target)]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let (home, away) = (pair.source_id, pair.target_id);
+    desk.writes_and_is_heard().await;
+    let known = pair.disks_at(home).unwrap();
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    fails_over(&mut desk, &known).await;
+    let first = desk.writes(away).await;
+    let earlier = desk.earlier().await;
+    target.set_refused(Some("call Define"));
+    desk.orders(Operation::ChangePoint, Choice::At(earlier)).await;
+    desk.until_it_cannot(away).await;
+    assert!(!desk.runs_on(away).await);
+    desk.stops_on(home);
+    desk.orders(Operation::Cancel, Choice::Latest).await;
+    desk.comes_to(State::Protected).await;
+    assert_eq!(desk.life.source, home);
+    desk.keeps(away, &first).await;
+    desk.writes_and_is_heard().await;
+    pair.end().await;
+}
