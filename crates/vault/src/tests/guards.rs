@@ -4,7 +4,8 @@
 
 use farshore_control::standing::DrillStanding;
 use farshore_protection::{
-    Choice, Confirm, Copying, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Report, Stage, State,
+    Choice, Confirm, Copying, DrillNetwork, DrillPhase, Event, Flat, Life, Operation, Phase, Report, Stage,
+    State, Why,
 };
 use farshore_types::PointId;
 
@@ -67,6 +68,32 @@ fn a_machine_whose_last_cycle_stands_still_for_maintenance_runs_again_where_it_w
     assert_eq!(world.state(), State::LastCycle, "a moment is given to it");
     passes(&mut world, 40);
     assert_eq!((world.state(), world.running(id(1))), (State::Protected, vec![home]));
+}
+
+#[test]
+fn a_failover_that_is_taken_back_is_not_given_up_because_nothing_is_sent() {
+    let mut world = protected();
+    let (home, away) = (world.source(), world.target());
+    world.order(Operation::UnplannedFailover);
+    world.rounds(5);
+    world.agent(away).rests = true;
+    world.rounds(1);
+    world.order(Operation::Cancel);
+    let Stage::HandingOver(over) = &world.row().life.stage else { panic!("{:?}", world.row().life) };
+    assert_eq!(over.why, Why::Cancel);
+    let (epoch, at) = (world.row().life.epoch, world.moment());
+    world.core.happens(id(1), &Report { epoch, event: Event::Stopped }, &at);
+    let off = |stage: &Stage| matches!(stage, Stage::HandingOver(over) if over.phase == Phase::Stopped);
+    assert!(off(&world.row().life.stage), "{:?}", world.row().life);
+    world.lost = vec![away];
+    for _ in 0..40 {
+        world.wait(4_000);
+        world.round();
+    }
+    assert!(off(&world.row().life.stage), "{:?}", world.row().life);
+    world.lost = Vec::new();
+    world.rounds(16);
+    assert_eq!((world.source(), world.running(id(1))), (home, vec![home]));
 }
 
 #[test]
