@@ -134,8 +134,8 @@ fn fenced(lineage: &Lineage, me: HostId, here: &Here, want: Want) -> Do {
 
 /// A sealed machine needs the refusal; one that ran when its host went down, a witness. One that
 /// went down for a move that was given up runs again; so does one that is cut off from when it was
-/// another host's, by a word that was durable before: nobody uses it as it is. Whether it runs otherwise is its users'
-/// business.
+/// another host's, by a word that was durable before: nobody uses it as it is. Whether it runs
+/// otherwise is its users' business.
 fn own(lineage: &Lineage, me: HostId, here: &Here) -> Do {
     let asked = here.asked && !bug::is(Bug::ForgetsItAsked);
     match lineage.held_seal() {
