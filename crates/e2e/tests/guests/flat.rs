@@ -15,8 +15,8 @@ use crate::{
     small_disk::SmallDisk,
 };
 
-/// Slow enough that one can come in between.
-const RATE: &str = "flatten_rate = 3000000\n";
+/// Slow enough that one can come in between, also an agent that takes ten seconds to be back.
+const RATE: &str = "flatten_rate = 800000\n";
 
 fn overlay(above: &Above, disk: &str) -> PathBuf {
     above.site.away.dir.join("replicas").join(&above.site.uuid).join(format!("{disk}.active.qcow2"))
