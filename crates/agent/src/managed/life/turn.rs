@@ -320,7 +320,7 @@ async fn work(agent: &Arc<Agent>, seen: &Seen, turning: &Turning) -> Result<Opti
                     Some(xml) => packed(machine, xml, Some(nvram)),
                     None => own.definition.clone(),
                 };
-                fold_all(store, (aside, &with), &own, known)
+                fold_all(store, aside, &with, &own, known)
             };
             match replica.run(fold).await? {
                 Some(sealed) => sealed,
@@ -350,7 +350,8 @@ fn has_run(store: &Replica) -> Result<bool, AgentError> {
 /// prunes, and as the newest one that of the last. None: there is nothing.
 fn fold_all(
     store: &mut Replica,
-    (aside, definition): (Aside, &dyn Fn(&Path) -> Vec<u8>),
+    aside: Aside,
+    definition: &dyn Fn(&Path) -> Vec<u8>,
     own: &Own,
     known: BTreeMap<DiskKey, Known>,
 ) -> Result<Option<PointRef>, ReplicaError> {
