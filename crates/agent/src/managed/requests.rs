@@ -89,6 +89,8 @@ impl Managed {
             // It is known to have begun, and is done again.
             tracing::error!(%id, error = error.fault().what, "an outcome cannot be kept");
         }
+        // Somebody has asked for it, and may order something by it.
+        self.urge();
     }
 
     /// What there is to tell of requests.
