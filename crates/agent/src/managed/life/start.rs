@@ -351,6 +351,7 @@ async fn put_aside(
     let hypervisor = agent.hypervisor().await?;
     if let Some(there) = commands::ours(&*hypervisor, agent, machine).await? {
         turn::keep_definition(agent, &there, false)?;
+        tracing::info!(machine = there.name, "switched off for another point");
         hypervisor.destroy(machine).await?;
         hypervisor.undefine(machine, GuestState::Keep).await?;
     }
