@@ -3,15 +3,14 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
 use farshore_agent::control::{SourceLine, Status};
 use farshore_hypervisor::{Hypervisor, Start, libvirt::Libvirt};
+use farshore_sim::free_port;
 use serde::de::DeserializeOwned;
 
 /// With this as its first argument, a program of the test side must call [`place_machine`]
@@ -92,7 +91,7 @@ impl TestHost {
         for part in ["run", "state", "images"] {
             to("making a host's directories", fs::create_dir_all(dir.join(part)))?;
         }
-        let port = free_port()?;
+        let port = free_port();
         let (name, program) = (name.to_owned(), program.to_owned());
         let address = "127.0.0.1".to_owned();
         let (environment, agent, namespace) = (Vec::new(), None, None);
@@ -348,16 +347,6 @@ impl Drop for TestHost {
             let _ = Command::new("kill").args(["-9", &watchdog.to_string()]).status();
         }
     }
-}
-
-/// A port below those that the system gives to connections: one of theirs could be taken before the
-/// program listens. Each process, which is a test, begins to look elsewhere.
-pub(crate) fn free_port() -> Outcome<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap_or_default();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    ports.find(free).ok_or_else(|| "finding a port: none is free".to_owned())
 }
 
 /// A program in a network namespace, or where we are. Of everything else it sees the same, and

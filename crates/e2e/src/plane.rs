@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::host::{Outcome, TestHost, free_port, in_namespace, run};
+use crate::host::{Outcome, TestHost, in_namespace, run};
 
 /// Longest wait for a program to answer.
 const STARTS: Duration = Duration::from_secs(60);
@@ -225,7 +225,7 @@ impl Plane {
     fn configure(&self, name: &str, more: &str) -> Outcome<()> {
         let address = match self.places.get(name) {
             Some((_, address)) => format!("{address}:{PORT}"),
-            None => format!("127.0.0.1:{}", free_port()?),
+            None => format!("127.0.0.1:{}", farshore_sim::free_port()),
         };
         let data = self.dir.join(name);
         let text = format!("data_dir = {data:?}\nlisten = '{address}'\naddress = '{address}'\n{more}");

@@ -4,14 +4,14 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
+use farshore_sim::free_port;
 use tempfile::TempDir;
 
 use crate::{HOSTS, KEYLESS, PART, PLACE, REALM, environment, principal_of};
@@ -151,16 +151,6 @@ impl Drop for Realm {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// A port below those that the system gives to connections: one of theirs could be taken before the
-/// server listens, which has its database made first. Other tools take theirs below 30,000.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 2000).unwrap();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 30_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 2000);
-    ports.find(free).unwrap()
 }
 
 /// Name of the file by which a second run is known to have begun.

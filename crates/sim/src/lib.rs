@@ -8,7 +8,9 @@ pub mod driver;
 mod memory;
 mod model;
 pub mod mutate;
+mod ports;
 
 pub use crash::{Fate, Replay};
 pub use memory::{MemoryFiles, Op};
 pub use model::{ManualClock, ModelDisk};
+pub use ports::free_port;

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -121,14 +121,9 @@ pub(crate) fn early() -> Lifetime {
     Lifetime { from: now + DAY, until: now + 3 * DAY }
 }
 
-/// An address with a port below those that the system gives to connections: one of theirs could be
-/// taken while nobody listens there. Each process, which is a test, begins to look elsewhere.
+/// An address at which nobody listens, nor will before it is wanted.
 pub(crate) fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    format!("127.0.0.1:{}", ports.find(free).unwrap())
+    format!("127.0.0.1:{}", farshore_sim::free_port())
 }
 
 /// Says who asks; answers late; fails twice and then does not.

@@ -2,10 +2,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -166,12 +164,7 @@ impl Drop for World {
     }
 }
 
-/// An address with a port below those that the system gives to connections: one of theirs could be
-/// taken before the program listens. Each process, which is a test, begins to look elsewhere.
+/// An address at which nobody listens, nor will before it is wanted.
 pub(crate) fn free_address() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    format!("127.0.0.1:{}", ports.find(free).unwrap())
+    format!("127.0.0.1:{}", farshore_sim::free_port())
 }

@@ -1,14 +1,6 @@
 //! Two real agents with simulated hypervisors under the site server.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU16, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use farshore_agent::{
@@ -25,6 +17,7 @@ use farshore_control::{
 };
 use farshore_hypervisor::{Hypervisor, Start, simulated::Simulated};
 use farshore_pki::Role;
+use farshore_sim::free_port;
 use farshore_types::{Epoch, HostId, MachineId, RequestId};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
@@ -75,16 +68,6 @@ struct Host {
     replica_dir: PathBuf,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
-}
-
-/// A port below those that the system gives to connections: one of theirs could be taken before the
-/// agent listens. Each process, which is a test, begins to look elsewhere.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    ports.find(free).unwrap()
 }
 
 fn host(world: &World, name: &str, number: u128) -> Host {

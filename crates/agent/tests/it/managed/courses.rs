@@ -47,11 +47,7 @@ pub(super) async fn taken_back(pair: &Pair) {
     desk.stands_at(home, &left).await;
     desk.is_somewhere(&there).await;
 
-    desk.writes_and_is_heard().await;
-    let left = pair.disks_at(home).unwrap();
-    desk.twice = true;
-    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
-    fails_over(&mut desk, &left).await;
+    let left = leaves(&mut desk).await;
     let there = desk.writes(away).await;
     desk.stops_on(home);
     desk.orders(Operation::Cancel, Choice::Latest).await;
@@ -59,6 +55,16 @@ pub(super) async fn taken_back(pair: &Pair) {
     assert_eq!((desk.life.source, pair.disks_at(home).as_ref()), (home, Some(&left)));
     desk.keeps(away, &there).await;
     desk.ends().await;
+}
+
+/// It is failed over from a home that is well, at what that has written last; what that is.
+pub(super) async fn leaves(desk: &mut Desk<'_>) -> Bytes {
+    desk.writes_and_is_heard().await;
+    let known = desk.pair.disks_at(desk.life.source).unwrap();
+    desk.twice = true;
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    fails_over(desk, &known).await;
+    known
 }
 
 /// It comes up at what is known there, and does not run on the other host any more.

@@ -7,10 +7,10 @@ use farshore_agent::control::{Reply, Request};
 use farshore_control::HostReport;
 use farshore_hypervisor::Hypervisor;
 use farshore_protection::{BroughtUp, Choice, DrillPhase, Kind, Life, Operation, Stage, State};
-use farshore_types::PointId;
+use farshore_types::{HostId, PointId};
 
 use super::{
-    courses::{fails_over, is_lost},
+    courses::{fails_over, is_lost, leaves},
     desk::Desk,
     handing::{ordered, standing},
     mortal::{Cut, Mortal},
@@ -221,6 +221,13 @@ async fn what_a_person_discards_while_it_becomes_the_replica_is_not_waited_for()
     pair.end().await;
 }
 
+async fn is_taken_back(desk: &mut Desk<'_>, home: HostId) {
+    desk.stops_on(home);
+    desk.orders(Operation::Cancel, Choice::Latest).await;
+    desk.comes_to(State::Protected).await;
+    assert_eq!(desk.life.source, home);
+}
+
 /// It went from one point to another, where what it wrote is not what its users want: nobody has
 /// committed, and all of it is a point when the failover is taken back.
 #[tokio::test(flavor = "multi_thread")]
@@ -228,11 +235,7 @@ async fn what_was_written_at_a_point_that_was_left_is_kept_when_the_failover_is_
     let pair = Pair::of_mortals([Mortal::until([]), Mortal::until([])]).await;
     let mut desk = Desk::protected(&pair).await;
     let (home, away) = (pair.source_id, pair.target_id);
-    desk.writes_and_is_heard().await;
-    let known = pair.disks_at(home).unwrap();
-    desk.twice = true;
-    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
-    fails_over(&mut desk, &known).await;
+    leaves(&mut desk).await;
     let first = desk.writes(away).await;
     let earlier = desk.earlier().await;
     desk.orders(Operation::ChangePoint, Choice::At(earlier)).await;
@@ -240,10 +243,7 @@ async fn what_was_written_at_a_point_that_was_left_is_kept_when_the_failover_is_
         |desk: &Desk<'_>| matches!(desk.life.stage, Stage::FailedOver { at, .. } if at == Some(earlier));
     desk.until("the other point", async |desk| changed(desk) && desk.runs_on(away).await).await;
     let second = desk.writes(away).await;
-    desk.stops_on(home);
-    desk.orders(Operation::Cancel, Choice::Latest).await;
-    desk.comes_to(State::Protected).await;
-    assert_eq!(desk.life.source, home);
+    is_taken_back(&mut desk, home).await;
     desk.keeps(away, &first).await;
     desk.keeps(away, &second).await;
     desk.writes_and_is_heard().await;
@@ -301,21 +301,14 @@ async fn what_was_written_before_a_change_of_point_that_failed_is_kept_when_the_
     let pair = Pair::of_mortals([Mortal::until([]), Arc::clone(&target)]).await;
     let mut desk = Desk::protected(&pair).await;
     let (home, away) = (pair.source_id, pair.target_id);
-    desk.writes_and_is_heard().await;
-    let known = pair.disks_at(home).unwrap();
-    desk.twice = true;
-    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
-    fails_over(&mut desk, &known).await;
+    leaves(&mut desk).await;
     let first = desk.writes(away).await;
     let earlier = desk.earlier().await;
     target.set_refused(Some("call Define"));
     desk.orders(Operation::ChangePoint, Choice::At(earlier)).await;
     desk.until_it_cannot(away).await;
     assert!(!desk.runs_on(away).await);
-    desk.stops_on(home);
-    desk.orders(Operation::Cancel, Choice::Latest).await;
-    desk.comes_to(State::Protected).await;
-    assert_eq!(desk.life.source, home);
+    is_taken_back(&mut desk, home).await;
     desk.keeps(away, &first).await;
     desk.writes_and_is_heard().await;
     pair.end().await;

@@ -6,10 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU16, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -25,6 +22,7 @@ use farshore_control::{
 };
 use farshore_hypervisor::{Hypervisor, Kind, Start, simulated::Simulated};
 use farshore_pki::Authority;
+use farshore_sim::free_port;
 use farshore_types::{Epoch, HostId, MachineId, RequestId};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -87,16 +85,6 @@ pub(crate) struct Third {
 
 pub(crate) fn machine_of<'a>(inventory: &'a Inventory, name: &str) -> &'a MachineFacts {
     inventory.machines.iter().find(|machine| machine.name == name).unwrap()
-}
-
-/// A port below those that the system gives to connections: one of theirs could be taken before the
-/// agent listens. Each process, which is a test, begins to look elsewhere.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() * 16 % 20_000).unwrap();
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let mut ports = (0..1000).map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    ports.find(free).unwrap()
 }
 
 impl Pair {
