@@ -13,6 +13,8 @@ use farshore_hypervisor::{Hypervisor, Start, libvirt::Libvirt};
 use farshore_sim::free_port;
 use serde::de::DeserializeOwned;
 
+use crate::orphans;
+
 /// With this as its first argument, a program of the test side must call [`place_machine`]
 /// and end: an embedded libvirt admits one process, and the agent is to be that process.
 pub const PLACE_MACHINE: &str = "place-machine";
@@ -87,6 +89,7 @@ impl TestHost {
     /// # Errors
     /// What could not be made.
     pub fn bare(program: &Path, dir: &Path, name: &str) -> Outcome<TestHost> {
+        orphans::adopt();
         let dir = dir.join(name);
         for part in ["run", "state", "images"] {
             to("making a host's directories", fs::create_dir_all(dir.join(part)))?;
