@@ -225,6 +225,15 @@ impl Simulated {
         Ok(())
     }
 
+    /// As `virsh managedsave-remove`: that file is gone.
+    ///
+    /// # Errors
+    /// [`Kind::NoSuchMachine`].
+    pub fn give_saved_up(&self, machine: MachineId) -> Result<()> {
+        self.world().machine_mut("change", machine)?.saved = false;
+        Ok(())
+    }
+
     /// What `check_startable` answers from now on.
     pub fn set_start_problems(&self, problems: Vec<Problem>) {
         self.world().start_problems = problems;

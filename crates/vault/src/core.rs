@@ -104,7 +104,7 @@ impl Core {
         let mut core = Core::with(Tables::default());
         let term = Term { number: 1, vault: VaultId(at.id("vault")) };
         core.tables.head.put(HeadRow { term, sequence: 0, learned: true, superseded: None });
-        core.tables.learning.put(LearningRow { learning: Learning::begin([], 0) });
+        core.tables.learning.put(LearningRow { learning: Learning::begin([], 0), since_ms: at.mono_ms });
         core
     }
 

@@ -116,6 +116,8 @@ impl Life {
     pub(super) fn judge_change_point(&self, facts: &Facts) -> Answer {
         match &self.stage {
             Stage::FailedOver { kind: Kind::Unplanned, .. } => {}
+            // A host that cannot start it as it was left there may have points of it.
+            Stage::BringingUp(up) if up.failed.is_some() => {}
             Stage::BringingUp(up) if matches!(up.then, Contest::Failover | Contest::OtherPoint) => {}
             Stage::FailedOver { kind: Kind::Planned, .. } => {
                 let what = "after a planned failover there is nothing older to choose: nothing was lost";

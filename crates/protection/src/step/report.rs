@@ -228,8 +228,9 @@ impl Life {
         // Above everything that was ever issued, so that nobody else can own it by that.
         let clear = self.issued.order_of(&epoch) == EpochOrder::Newer && self.rival.is_none();
         if clear && owner == self.target && (alone || bug::is(Bug::AdoptsBlindly)) {
+            self.before = self.copying;
             self.turn(epoch);
-            (self.copying, self.before, self.flat) = (Copying::Off, Copying::Off, Flat::Layered);
+            (self.copying, self.flat) = (Copying::Off, Flat::Layered);
             self.stage = Stage::FailedOver { kind: Kind::Unplanned, at: None, kept: BTreeSet::new() };
         } else if clear && owner == self.source {
             self.own(epoch);

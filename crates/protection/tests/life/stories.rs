@@ -243,6 +243,22 @@ fn a_sealed_machine_whose_target_is_lost_is_taken_back() {
 }
 
 #[test]
+fn a_machine_that_is_not_there_to_be_taken_back_is_brought_up_at_a_point() {
+    let life = failed_over(&protected()).does(Operation::Cancel, &well()).unwrap();
+    let life = life.hears(Event::Sealed { next: life.issued, last: point(7) }, &well());
+    let lost = Facts { target: Seen::lost(), ..well() };
+    let taken = life.does(Operation::TakeBack, &lost).unwrap();
+    assert_eq!(taken.does(Operation::ChangePoint, &lost).unwrap_err().code, "not-failed-over", "it is begun");
+    let failed = taken.hears(Event::CannotRun { why: "it is not defined here".to_owned() }, &lost);
+    let mut order = failed.example_order(Operation::ChangePoint, 5);
+    order.point = Choice::At(point(7));
+    let life = failed.order_now(order, &lost).unwrap().life;
+    assert_eq!((life.state(), life.source, life.epoch), (State::ChangingPoint, THERE, taken.epoch));
+    let life = life.hears(Event::Runs { at: Some(point(7)) }, &lost);
+    assert_eq!((life.state(), life.source), (State::FailedOver, THERE));
+}
+
+#[test]
 fn a_seal_that_another_vault_had_ordered_is_the_truth_all_the_same() {
     let next = Epoch { number: 2, token: 4711 };
     let life = protected().hears(Event::Sealed { next, last: point(9) }, &well());
@@ -274,6 +290,16 @@ fn what_a_host_took_over_is_adopted_only_where_the_other_one_cannot_run_it_any_m
         assert_eq!((won.source, won.epoch.number, won.wanted().target), (THERE, 3, Want::Fence));
         assert_eq!(won.hears(Event::Runs { at: None }, &facts).state(), State::Committed);
     }
+}
+
+#[test]
+fn a_takeover_by_hand_that_is_cancelled_is_replicated_as_before() {
+    let life = taken_over(true).does(Operation::Cancel, &well()).unwrap();
+    let next = life.issued;
+    let life =
+        life.hears(Event::Sealed { next, last: point(7) }, &well()).hears(Event::Accepted { next }, &well());
+    let life = life.hears(Event::Runs { at: None }, &well());
+    assert_eq!((life.state(), life.source), (State::Resynchronizing, HERE));
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Core {
         let all = heard.iter().chain(&silent).copied();
         let mut learning = Learning::begin(all, at.mono_ms);
         heard.into_iter().for_each(|host| learning.heard(host));
-        self.tables.learning.put(LearningRow { learning });
+        self.tables.learning.put(LearningRow { learning, since_ms: at.mono_ms });
     }
 
     /// Whether anything may be issued at all.

@@ -271,6 +271,13 @@ impl Core {
         (ms >= SILENT_MS).then(|| format!("host '{name}' has been silent for {} s", ms / 1000))
     }
 
+    /// Whether a host that is there would have been heard by now. A vault that was only just started
+    /// has heard nobody, which is no sign that somebody is gone.
+    pub(super) fn had_time_to_report(&self, host: HostId, at: &Moment) -> bool {
+        let listens = self.tables.learning.get(&()).map_or(0, |row| at.mono_ms.saturating_sub(row.since_ms));
+        self.tables.observed.get(&host).is_some() || listens >= SILENT_MS
+    }
+
     /// Whom is waited for, and why where that is known.
     pub(super) fn why_waiting(&self, host: HostId, does: &str, at: &Moment) -> String {
         self.silence(host, at).unwrap_or_else(|| format!("until host '{}' {does}", self.host_name(host)))

@@ -73,6 +73,9 @@ impl Core {
             return;
         };
         let Some(phase) = under(&row.life, goal) else { return };
+        if !row.hosts().into_iter().all(|host| self.had_time_to_report(host, at)) {
+            return;
+        }
         match (goal, phase) {
             _ if self.is_given_up(&row, goal, phase, for_ms, at) => {
                 let order = Order::new(Operation::Abort, 0);

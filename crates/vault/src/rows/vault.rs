@@ -172,4 +172,6 @@ pub struct SuspectRow {
 pub struct LearningRow {
     /// The rule.
     pub learning: Learning,
+    /// Since when this vault listens, by [`Moment::mono_ms`](crate::Moment::mono_ms).
+    pub since_ms: u64,
 }

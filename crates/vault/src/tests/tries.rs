@@ -4,6 +4,7 @@
 use farshore_protection::{Event, Operation, Report, Stage, State};
 
 use super::{failover::protected, world::id};
+use crate::Start;
 
 #[test]
 fn a_machine_that_was_stopped_for_a_failover_runs_again_where_the_other_side_is_lost_meanwhile() {
@@ -58,4 +59,52 @@ fn of_a_machine_that_is_taken_back_and_cannot_start_nothing_is_advised_that_woul
     assert!(again.code == "failed-over" && again.what.contains("is gone"), "{again:?}");
     assert!(!again.advice.contains("`cancel`") && again.advice.contains("--to f1"), "{again:?}");
     assert_eq!(world.refused(Operation::Cancel).code, "not-failed-over");
+}
+
+#[test]
+fn a_vault_that_is_started_again_holds_nobody_for_gone_before_they_could_report() {
+    let tries = |order: &mut farshore_protection::Order| order.try_to_stop = true;
+    let mut world = protected();
+    let (from, to) = (world.source(), world.target());
+    world.write(id(1), "x");
+    world.order_with(tries, Operation::UnplannedFailover).unwrap();
+    world.start(world.stored.clone(), Start::Continued);
+    world.tick();
+    // The side that is to take over happens to be heard first.
+    world.report(world.hosts[to]);
+    world.tick();
+    assert_eq!((world.state(), world.running(id(1))), (State::Stopping, vec![from]), "it is tried still");
+    world.rounds(4);
+    assert_eq!((world.state(), world.disk(to)), (State::MovedOver, "ax".to_owned()), "nothing was lost");
+
+    let mut world = protected();
+    let from = world.source();
+    world.lost = vec![from];
+    world.order_with(tries, Operation::UnplannedFailover).unwrap();
+    world.start(world.stored.clone(), Start::Continued);
+    world.rounds(2);
+    assert_eq!(world.state(), State::Stopping);
+    world.wait(61_000);
+    world.rounds(2);
+    assert_eq!(world.state(), State::FailedOver, "who could have reported and has not is gone");
+}
+
+#[test]
+fn a_last_cycle_that_takes_long_is_not_given_up_because_the_vault_is_started_again() {
+    let mut world = protected();
+    let (from, away) = (world.source(), world.target());
+    world.write(id(1), "x");
+    world.order(Operation::PlannedFailover);
+    world.lost = vec![away];
+    world.rounds(2);
+    assert_eq!(world.state(), State::LastCycle);
+    world.clock += 130;
+    world.start(world.stored.clone(), Start::Continued);
+    world.tick();
+    world.report(world.hosts[from]);
+    world.tick();
+    assert_eq!(world.state(), State::LastCycle);
+    world.lost.clear();
+    world.rounds(4);
+    assert_eq!((world.state(), world.disk(away)), (State::MovedOver, "ax".to_owned()));
 }

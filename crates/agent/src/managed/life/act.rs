@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{
     super::{Managed, ledger::Ledger, locked, room::Room},
     letters::Refuses,
-    look::{Seen, left},
+    look::{self, Seen, left},
     said, start, turn,
 };
 use crate::{Agent, AgentError};
@@ -125,14 +125,7 @@ impl Managed {
             });
         };
         if there.saved {
-            return Err(AgentError::Request {
-                what: "the machine's memory is saved in a file of this host, without which its disks are as \
-                       after a power cut"
-                    .to_owned(),
-                advice: "start it (`virsh start`), or give that state up (`virsh managedsave-remove`); or \
-                         abort the move"
-                    .to_owned(),
-            });
+            return Err(look::saved("or start it (`virsh start`), or abort the move"));
         }
         self.hurry(there.id);
         let begun = tokio::time::Instant::now();

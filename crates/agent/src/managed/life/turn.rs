@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{Managed, ledger::Ledger},
-    look::{Seen, left},
+    look::{self, Seen, left},
     station::Turning,
 };
 use crate::{Agent, AgentError, OpenReplica, commands, control::Observer, replicas::blocking, source};
@@ -178,6 +178,11 @@ async fn begin(
     let (disks, ran_on) = if ours { (Vec::new(), had) } else { (had, Vec::new()) };
     if !ours && (disks.is_empty() || !adoptable(agent, machine, &disks).await?) {
         return Ok(None);
+    }
+    // Whoever has it started here has accepted what is lost by that; nobody has where it only
+    // becomes the replica.
+    if there.saved && seen.lineage.owner != managed.host() {
+        return Err(look::saved("or the failover is taken back"));
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
     let home = seen.protection.life.as_ref().is_some_and(|life| life.home == managed.host());

@@ -313,3 +313,32 @@ async fn what_was_written_before_a_change_of_point_that_failed_is_kept_when_the_
     desk.writes_and_is_heard().await;
     pair.end().await;
 }
+
+/// What the guest had in memory is nowhere else, and whoever wants it can still have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_primary_whose_memory_is_saved_becomes_the_replica_once_that_is_given_up() {
+    let pair = Pair::of_mortals([Mortal::until([]), Mortal::until([])]).await;
+    let mut desk = Desk::protected(&pair).await;
+    let (home, machine) = (pair.source_id, pair.machine);
+    desk.writes_and_is_heard().await;
+    let known = pair.disks_at(home).unwrap();
+    pair.stop_source().await;
+    let own = desk.writes(home).await;
+    pair.source_host.save(machine).unwrap();
+    desk.orders(Operation::UnplannedFailover, Choice::Latest).await;
+    desk.comes_to(State::FailedOver).await;
+    pair.start_source();
+    fails_over(&mut desk, &known).await;
+    desk.orders(Operation::Commit, Choice::Latest).await;
+    desk.comes_to(State::Committed).await;
+    desk.orders(Operation::Reverse, Choice::Latest).await;
+    desk.until_it_cannot(home).await;
+    let told = pair.vault.report_of(home).await;
+    let cannot = standing(&told, machine).and_then(|standing| standing.cannot.clone()).unwrap();
+    assert!(cannot.what.contains("memory is saved"), "{cannot:?}");
+    assert!(pair.source_host.machine(machine).await.unwrap().saved);
+    pair.source_host.give_saved_up(machine).unwrap();
+    desk.comes_to(State::Protected).await;
+    desk.keeps(home, &own).await;
+    pair.end().await;
+}
