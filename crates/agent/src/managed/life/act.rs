@@ -125,7 +125,7 @@ impl Managed {
             });
         };
         if there.saved {
-            return Err(look::saved("or start it (`virsh start`), or abort the move"));
+            return Err(look::saved(", or start it (`virsh start`), or abort the move"));
         }
         self.hurry(there.id);
         let begun = tokio::time::Instant::now();

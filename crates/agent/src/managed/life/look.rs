@@ -90,11 +90,11 @@ pub(super) async fn left(agent: &Agent, there: &Machine) -> Result<Option<Left>,
 }
 
 /// Why the disks of a machine whose memory is saved are not made use of, and what to do.
-pub(super) fn saved(or: &str) -> AgentError {
+pub(super) fn saved(also: &str) -> AgentError {
     AgentError::Request {
         what: "the machine's memory is saved in a file of this host, without which its disks are as after a \
                power cut"
             .to_owned(),
-        advice: format!("give that state up (`virsh managedsave-remove`), {or}"),
+        advice: format!("give that state up (`virsh managedsave-remove`){also}"),
     }
 }

@@ -182,7 +182,7 @@ async fn begin(
     // Whoever has it started here has accepted what is lost by that; nobody has where it only
     // becomes the replica.
     if there.saved && seen.lineage.owner != managed.host() {
-        return Err(look::saved("or the failover is taken back"));
+        return Err(look::saved(""));
     }
     let found = left(agent, there).await?.filter(|left| ours || covers(left, &disks));
     let home = seen.protection.life.as_ref().is_some_and(|life| life.home == managed.host());
