@@ -84,6 +84,15 @@ impl VaultConfig {
         Ok(Location::parse(&text)?)
     }
 
+    /// Where the store of a vault lies that was made. Opened without being there, a file would be
+    /// made: an empty store, or an error about its folder.
+    pub(crate) fn location_of_vault(&self) -> Result<Location, ProgramError> {
+        match self.location()? {
+            Location::Sqlite(file) if !file.exists() => Err(self.no_vault()),
+            location => Ok(location),
+        }
+    }
+
     /// That there is no vault where the store lies, and how one is made.
     pub(crate) fn no_vault(&self) -> ProgramError {
         let place = self.location().map_or_else(|_| String::new(), |place| place.to_string());
@@ -130,6 +139,8 @@ mod tests {
         let told = crate::vault::serve(&config, stop.clone(), |_| {}).await.unwrap_err().to_string();
         let make = format!("`farshore vault init --config {}`", file.display());
         assert!(told.contains("there is no vault in") && told.contains(&make), "{told}");
+        let token = crate::vault::new_token(&config, "owner").await.unwrap_err().to_string();
+        assert!(token.contains(&make), "{token}");
         assert!(!data.exists(), "nothing is made by that");
         // An empty store is none either.
         std::fs::create_dir(&data).unwrap();

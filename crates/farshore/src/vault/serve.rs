@@ -8,7 +8,7 @@ use axum::middleware::from_fn_with_state;
 use farshore_channel::{Listener, Upkeep, enrolment_router};
 use farshore_env::SystemClock;
 use farshore_pki::{Authority, UnlockKey};
-use farshore_store::{Location, Options, Status, Store, StoreError, Wait};
+use farshore_store::{Options, Status, Store, StoreError, Wait};
 use farshore_vault::LoadError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -58,11 +58,7 @@ async fn serve_once(
     stop: &CancellationToken,
     ready: &impl Fn(std::net::SocketAddr),
 ) -> Result<Option<StoreError>, ProgramError> {
-    let location = config.location()?;
-    // Opened, it would be made: an empty store, or an error about a folder.
-    if matches!(&location, Location::Sqlite(file) if !file.exists()) {
-        return Err(config.no_vault());
-    }
+    let location = config.location_of_vault()?;
     let (retention, flush_every) = (memory::retention(), memory::FLUSH_EVERY);
     let options = Options { wait: Wait::Forever, retention, flush_every, ..Options::default() };
     let Some(opened) = stop.run_until_cancelled(Store::open(location, options)).await else {
