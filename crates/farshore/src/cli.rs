@@ -295,6 +295,36 @@ mod tests {
         }
     }
 
+    /// What clap says where a line is not taken.
+    fn refused(line: &str) -> String {
+        Cli::try_parse_from(line.split_whitespace()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn who_accepts_a_loss_has_to_say_that_it_is_unplanned() {
+        for accepted in ["--accept-data-loss", "--accept-may-still-run"] {
+            let line = format!("farshore protection failover web1 {accepted}");
+            assert!(refused(&line).contains("not provided:\n  --unplanned"), "{}", refused(&line));
+            assert!(Cli::try_parse_from(format!("{line} --unplanned").split_whitespace()).is_ok());
+        }
+        // Others that take them have no such word.
+        let cancel = "farshore protection cancel web1 --accept-data-loss";
+        assert!(Cli::try_parse_from(cancel.split_whitespace()).is_ok());
+    }
+
+    #[test]
+    fn who_protects_nothing_is_told_of_all_ways_to_say_what() {
+        for line in ["farshore protect", "farshore protection enable --check"] {
+            let told = refused(line);
+            assert!(["MACHINES", "--all", "--cloud"].iter().all(|way| told.contains(way)), "{told}");
+        }
+        for fine in ["--all", "--cloud east", "--cloud east --cloud west", "web1 db1", "web1 --cloud east"] {
+            let line = format!("farshore protect {fine}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
+        assert!(refused("farshore protect web1 --all").contains("cannot be used with"));
+    }
+
     #[test]
     fn every_command_has_its_man_page() {
         let dir = tempfile::tempdir().unwrap();

@@ -59,16 +59,20 @@ pub enum ProgramError {
     #[error(transparent)]
     Problem(#[from] farshore_vault::Problem),
     /// There is a vault already.
-    #[error("there is a vault in {place} already; start it with `farshore vault serve`")]
+    #[error("there is a vault in {place} already; start it with `{start}`")]
     Exists {
         /// Where.
         place: String,
+        /// The command.
+        start: String,
     },
     /// A store without an authority.
-    #[error("the store {place} has no authority; make a vault with `farshore vault init`")]
-    NoAuthority {
+    #[error("there is no vault in {place}; make one with `{make}`")]
+    NoVault {
         /// Where.
         place: String,
+        /// The command.
+        make: String,
     },
     /// Anything that an operator has to put right.
     #[error("{what}; {advice}")]

@@ -29,6 +29,16 @@ where
     toml::from_str(&text).map_err(|error| ProgramError::Settings { file: name, why: error.to_string() })
 }
 
+/// A command of `farshore` as it is typed, with the configuration that is named.
+pub(crate) fn command(words: &str, file: Option<&Path>) -> String {
+    let named = file.map_or_else(String::new, |file| {
+        let file = file.display().to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+        if file.chars().all(plain) { format!(" --config {file}") } else { format!(" --config '{file}'") }
+    });
+    format!("farshore {words}{named}")
+}
+
 /// Writes a file that its owner alone reads, all of it or nothing.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ProgramError> {
     let new = path.with_extension("tmp");

@@ -107,6 +107,9 @@ pub(crate) fn place_anew(config: &SiteConfig, address: &str) -> Result<Option<St
 /// Whatever keeps it from beginning.
 pub async fn serve(config: &SiteConfig, stop: CancellationToken) -> Result<(), ProgramError> {
     let dir = &config.data_dir;
+    if !Bundle::exists(dir) {
+        return Err(config.not_enrolled());
+    }
     let keyring = Keyring::new(Credentials::load(dir)?)?;
     let vault = Vault::open(dir, &keyring)?;
     let bundle = Bundle::load(dir)?;

@@ -67,6 +67,16 @@ pub enum Severity {
     Error,
 }
 
+/// That so many findings stand against something: a sentence without its end.
+pub(crate) fn stand_against(errors: usize) -> String {
+    if errors == 1 { "one thing stands against".to_owned() } else { format!("{errors} things stand against") }
+}
+
+/// So many machines.
+pub(crate) fn machines(count: usize) -> String {
+    if count == 1 { "one machine".to_owned() } else { format!("{count} machines") }
+}
+
 impl Problem {
     pub(crate) fn new(kind: ProblemKind, code: &str, what: impl fmt::Display, advice: &str) -> Problem {
         let (code, what, advice) = (code.to_owned(), what.to_string(), advice.to_owned());
@@ -115,5 +125,17 @@ impl Problem {
     pub(crate) fn with_details(mut self, details: Vec<Finding>) -> Problem {
         self.details = details;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let said = |errors, count| format!("{} protecting {}", stand_against(errors), machines(count));
+        assert_eq!(said(1, 1), "one thing stands against protecting one machine");
+        assert_eq!(said(2, 3), "2 things stand against protecting 3 machines");
     }
 }

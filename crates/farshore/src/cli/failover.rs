@@ -3,6 +3,7 @@
 use axum::http::Method;
 use clap::Subcommand;
 use farshore_protection::{Confirm, Operation};
+use farshore_types::PointId;
 use serde::Serialize;
 
 use super::{
@@ -28,6 +29,9 @@ pub(crate) enum FailoverCommand {
     /// protected in reverse from then on. Unplanned, nothing is needed of the host that ran it,
     /// and it starts at a recovery point; what would be lost is told before it is confirmed.
     #[command(
+        // What is accepted means nothing to a planned one, and must not pass for `--unplanned`.
+        mut_arg("accept_data_loss", |arg| arg.requires("unplanned")),
+        mut_arg("accept_may_still_run", |arg| arg.requires("unplanned")),
         after_help = "Examples:\n  farshore protection failover web1\n  farshore protection failover web1 --power-off\n  farshore protection failover web1 --unplanned --accept-data-loss --accept-may-still-run\n  farshore protection failover web1 --unplanned --point 3-1207 --accept-data-loss"
     )]
     Failover {
@@ -305,11 +309,14 @@ async fn show_loss(
         Some(_) => None,
     };
     let Some((point, age_ms)) = found else { return Ok(None) };
-    let secs = age_ms.div_ceil(1000);
-    show::complain(&format!(
-        "the last {secs} s are lost at most: nothing older than point {point} is started"
-    ));
+    show::complain(&loss_line(point, age_ms));
     Ok(Some(point.to_string()))
+}
+
+/// What is accepted, before it is known whether the vault agrees.
+fn loss_line(point: PointId, age_ms: u64) -> String {
+    let secs = age_ms.div_ceil(1000);
+    format!("at most the last {secs} s would be lost: nothing older than point {point} would be started\n")
 }
 
 async fn order(
@@ -341,6 +348,13 @@ pub(super) fn show_life(output: Output, life: &LifeView) {
 
 fn life_text(life: &LifeView) -> String {
     let mut text = format!("\n{}\n", life.what);
+    if let Some(point) = life.brought_up_at {
+        text += &format!("it was brought up at point {point}\n");
+    }
+    if !life.kept.is_empty() {
+        let kept: Vec<String> = life.kept.iter().map(ToString::to_string).collect();
+        text += &format!("`change-point --as-left` brings it up as it was left at {}\n", kept.join(", "));
+    }
     if let Some(failed) = &life.failed {
         text += &format!("it could not be started: {failed}\n");
     }
@@ -417,6 +431,14 @@ mod tests {
     use crate::views::OperationView;
 
     #[test]
+    fn a_loss_that_is_accepted_is_told_in_a_line_of_its_own() {
+        assert_eq!(
+            loss_line("3-157".parse().unwrap(), 123_400),
+            "at most the last 124 s would be lost: nothing older than point 3-157 would be started\n"
+        );
+    }
+
+    #[test]
     fn a_drill_that_did_not_run_says_why() {
         let failed = Some("no such network".to_owned());
         let record = DrillRecordView {
@@ -448,8 +470,8 @@ mod tests {
         let life = LifeView {
             what: "cycles run".to_owned(),
             away: false,
-            brought_up_at: None,
-            kept: Vec::new(),
+            brought_up_at: "3-9".parse().ok(),
+            kept: ["3-5", "3-7"].iter().filter_map(|point| point.parse().ok()).collect(),
             failed: None,
             loss_ms: None,
             disks: "own".to_owned(),
@@ -479,6 +501,8 @@ mod tests {
         let text = life_text(&life);
         assert!(text.contains("\n  failover --unplanned  ") && text.contains("--accept-data-loss"), "{text}");
         assert!(text.contains("replication is paused; resume it"), "{text}");
+        assert!(text.contains("it was brought up at point 3-9\n"), "{text}");
+        assert!(text.contains("--as-left` brings it up as it was left at 3-5, 3-7\n"), "{text}");
         assert!(text.contains("fenced on hosta"), "{text}");
         assert!(text.contains("could not be started on the other side: there is no network"), "{text}");
         assert!(text.contains("a test failover to point 3-7: its copy ran: came up in 40 s"), "{text}");

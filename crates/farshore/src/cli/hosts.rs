@@ -172,7 +172,8 @@ pub(super) async fn run(operator: &Operator, command: HostCommand) -> Result<(),
         HostCommand::Revoke { host } => {
             let path = path(&["hosts", &host, "revocation"]);
             let revoked: Revoked = operator.once(Method::POST, &path, None::<&()>).await?;
-            let text = format!("{} certificates of host '{host}' are revoked", revoked.certificates);
+            let certificates = show::count(revoked.certificates, "certificate");
+            let text = format!("revoked: {certificates} of host '{host}'");
             show::one(operator.output, &revoked, &text);
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::{io::IsTerminal, time::Duration};
 use axum::http::Method;
 use clap::Subcommand;
 use farshore_types::JobId;
+use tokio::time::Instant;
 
 use super::{
     Output,
@@ -22,6 +23,10 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(500);
 /// How soon it is looked again at first.
 const SOON: Duration = Duration::from_millis(40);
+/// How often a step is told anew of which only the seconds have changed.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long a step waits for one thing before it is told what gives that up.
+const LONG: Duration = Duration::from_secs(15);
 
 /// How jobs can stand: the API's words.
 const STATES: [&str; 8] =
@@ -208,26 +213,78 @@ fn lost(id: JobId, error: ProgramError) -> ProgramError {
     ProgramError::usage(what, format!("look with `farshore job watch {id}` when the vault answers again"))
 }
 
+/// What gives up what a step waits for; none where nothing does.
+fn way_out(job: &JobView, step: &StepView) -> Option<String> {
+    let (order, waits) = (job.given_up_by.as_ref()?, step.waits.as_ref()?);
+    let mut text = format!("this can be given up with `farshore {order}`");
+    // The first step of a move is the source's.
+    let source_is_silent = job.kind == "planned-failover" && step.name == "stop" && waits.contains("silent");
+    if let Some(machine) = order.strip_prefix("protection abort ").filter(|_| source_is_silent) {
+        text += &format!(
+            "; `farshore protection failover {machine} --unplanned` then needs nothing of that host"
+        );
+    }
+    Some(text)
+}
+
+/// What was seen of a step, and said.
+#[derive(Clone, Debug)]
+struct Seen {
+    /// As it was said last.
+    said: String,
+    /// When that was.
+    said_at: Instant,
+    /// What it is about, whatever the seconds in it, and since when.
+    about: (String, Instant),
+}
+
+impl Seen {
+    fn new(now: Instant) -> Seen {
+        Seen { said: String::new(), said_at: now, about: (String::new(), now) }
+    }
+
+    /// Whether this is news. Seconds that go by are not, for a while.
+    fn is_news(&mut self, known: &str, now: Instant) -> bool {
+        let about: String = known.chars().filter(|c| !c.is_ascii_digit()).collect();
+        let other = self.about.0 != about;
+        if other {
+            self.about = (about, now);
+        }
+        let news = other || (self.said != known && now.duration_since(self.said_at) >= AGAIN);
+        if news {
+            (self.said, self.said_at) = (known.to_owned(), now);
+        }
+        news
+    }
+
+    /// Whether it has been about one thing for long.
+    fn is_long(&self, now: Instant) -> bool {
+        now.duration_since(self.about.1) >= LONG
+    }
+}
+
 /// Somebody who looks on.
 struct Follower<'a> {
     operator: &'a Operator,
     /// Whether one line is written over and over.
     live: bool,
-    /// What was said of each step last.
-    said: Vec<Vec<String>>,
+    /// What was seen of each step of each job.
+    seen: Vec<Vec<Seen>>,
+    /// Of which jobs it was told what gives them up.
+    told: Vec<bool>,
 }
 
 impl<'a> Follower<'a> {
     fn new(operator: &'a Operator) -> Follower<'a> {
-        Follower { operator, live: std::io::stderr().is_terminal(), said: Vec::new() }
+        Follower { operator, live: std::io::stderr().is_terminal(), seen: Vec::new(), told: Vec::new() }
     }
 
     /// Says what happens until all have ended, and gives them as they are then.
     async fn follow(mut self, jobs: &[JobId]) -> Result<Vec<JobView>, ProgramError> {
-        self.said = vec![Vec::new(); jobs.len()];
+        (self.seen, self.told) = (vec![Vec::new(); jobs.len()], vec![false; jobs.len()]);
         let mut ended: Vec<Option<JobView>> = vec![None; jobs.len()];
         let mut seen: Vec<Option<JobView>> = ended.clone();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         loop {
             for (at, id) in jobs.iter().enumerate().filter(|(at, _)| ended[*at].is_none()).collect::<Vec<_>>()
             {
@@ -256,24 +313,28 @@ impl<'a> Follower<'a> {
     }
 
     /// Says what is different now. On a terminal what is under way is one line that changes;
-    /// elsewhere a step is told when its state changes, and what it waits for when that does.
+    /// elsewhere a step is told when its state changes, and what it waits for when that does. What
+    /// gives it up is told once, when it waits for long.
     fn say(&mut self, at: usize, job: &JobView, several: bool) {
-        let mut under_way = String::new();
+        let (mut under_way, now) = (String::new(), Instant::now());
         let steps: Vec<&StepView> = job.steps.iter().filter(|step| !step.group).collect();
-        self.said[at].resize(steps.len(), String::new());
+        self.seen[at].resize(steps.len(), Seen::new(now));
         for (n, step) in steps.into_iter().enumerate() {
             let runs = matches!(step.state.as_str(), "running" | "retrying" | "undoing");
             let prefix = if several { format!("{}: ", job.title) } else { String::new() };
             let line = format!("{prefix}{}", line_of(step));
-            if runs && self.live {
-                under_way = line;
-                continue;
-            }
             // Each percent would be a line of its own.
             let known = if runs { format!("{} {:?}", step.state, step.waits) } else { step.state.clone() };
-            if self.said[at][n] != known && step.state != "waiting" {
+            let news = step.state != "waiting" && self.seen[at][n].is_news(&known, now);
+            if runs && self.live {
+                under_way = line;
+            } else if news {
                 self.line(&format!("  {line}\n"));
-                self.said[at][n] = known;
+            }
+            let long = runs && !self.told[at] && self.seen[at][n].is_long(now);
+            if let Some(way_out) = way_out(job, step).filter(|_| long) {
+                self.line(&format!("  {prefix}{way_out}\n"));
+                self.told[at] = true;
             }
         }
         if self.live && self.operator.output == Output::Table {
@@ -328,6 +389,36 @@ mod tests {
         let gone = lost(id, gone.into()).to_string();
         assert!(gone.contains(&id.to_string()) && gone.contains("goes on"), "{gone}");
         assert!(!gone.contains("tried again"), "{gone}");
+    }
+
+    #[test]
+    fn seconds_that_go_by_are_told_now_and_then_and_what_changes_at_once() {
+        let begun = Instant::now();
+        let mut seen = Seen::new(begun);
+        let told =
+            |seen: &mut Seen, secs: u64, text: &str| seen.is_news(text, begun + Duration::from_secs(secs));
+        let silent = |secs: u64| format!("running Some(\"host 'b' has been silent for {secs} s\")");
+        let lines = (0..65).filter(|secs| told(&mut seen, *secs, &silent(60 + secs))).collect::<Vec<_>>();
+        assert_eq!(lines, [0, 30, 60]);
+        assert!(!seen.is_long(begun + Duration::from_secs(14)) && seen.is_long(begun + LONG));
+        assert!(told(&mut seen, 66, "running Some(\"until host 'b' accepts it\")"));
+        assert!(!seen.is_long(begun + Duration::from_secs(67)), "it waits for something else");
+        assert!(told(&mut seen, 67, "done") && !told(&mut seen, 300, "done"));
+    }
+
+    #[test]
+    fn whoever_waits_for_long_is_told_the_way_out_where_there_is_one() {
+        let mut job = job();
+        assert_eq!(way_out(&job, &job.steps[1]), None);
+        job.given_up_by = Some("protection abort web1".to_owned());
+        assert_eq!(way_out(&job, &job.steps[0]), None, "it waits for nothing");
+        let told = way_out(&job, &job.steps[1]).unwrap();
+        assert_eq!(told, "this can be given up with `farshore protection abort web1`");
+        (job.kind, job.steps[1].name) = ("planned-failover".to_owned(), "stop".to_owned());
+        let told = way_out(&job, &job.steps[1]).unwrap();
+        assert!(told.contains("`farshore protection failover web1 --unplanned`"), "{told}");
+        job.steps[1].waits = Some("until host 'b' shuts it down".to_owned());
+        assert!(!way_out(&job, &job.steps[1]).unwrap().contains("--unplanned"));
     }
 
     #[test]

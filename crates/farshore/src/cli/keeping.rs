@@ -115,7 +115,7 @@ pub(super) async fn restore(args: RestoreArgs, global: &Global) -> Result<(), Pr
     ));
     let done = vault::restore(&config, &args.file, args.force, args.recovery_key.as_deref()).await?;
     let (value, path) = speak_to(&done, global)?;
-    let text = told(&done, &path)
+    let text = told(&done, &config, &path)
         + "\nWhere its address is another now, on each site server: farshore site follow ADDRESS";
     show::one(global.output, &value, &text);
     Ok(())
@@ -129,7 +129,8 @@ pub(super) async fn promote(args: PromoteArgs, global: &Global) -> Result<(), Pr
     value["copy"] = serde_json::json!({ "file": done.copy, "age_ms": done.age_ms });
     value["before"] = serde_json::json!(done.before);
     let age = done.age_ms.map_or("of unknown age".to_owned(), |ms| format!("{} s old", ms / 1000));
-    let text = format!("The copy at {} was {age}.\n", done.copy.display()) + &told(&done.restored, &path);
+    let text =
+        format!("The copy at {} was {age}.\n", done.copy.display()) + &told(&done.restored, &config, &path);
     let followed = match &done.before {
         None => "No site server was enrolled here: on each, farshore site follow ADDRESS".to_owned(),
         Some(before) => {
@@ -158,7 +159,7 @@ fn speak_to(done: &Restored, global: &Global) -> Result<(serde_json::Value, Path
     Ok((value, path))
 }
 
-fn told(done: &Restored, path: &Path) -> String {
+fn told(done: &Restored, config: &VaultConfig, path: &Path) -> String {
     let mut text = format!("The vault is restored; its term is {} now.\n", done.term);
     if let Some(replaced) = &done.replaced {
         text += &format!("What was there before is in {}.\n", replaced.display());
@@ -170,7 +171,7 @@ fn told(done: &Restored, path: &Path) -> String {
     for name in &done.suspended {
         text += &format!("Token '{name}' holds again after: farshore token confirm {name}\n");
     }
-    text + "Start it with: farshore vault serve"
+    text + "Start it with: " + &config.command("vault serve")
 }
 
 pub(super) async fn recover_authority(args: RecoverArgs, global: &Global) -> Result<(), ProgramError> {
@@ -179,10 +180,13 @@ pub(super) async fn recover_authority(args: RecoverArgs, global: &Global) -> Res
     let done = vault::recover_authority(&config, &key).await?;
     let value = serde_json::json!({ "fingerprint": done.fingerprint.to_string(), "changed": done.changed });
     let text = match done.changed {
-        true => "the authority's key is open on this machine; start the vault with: farshore vault serve",
-        false => "the recovery key is right; this machine opened the authority's key already",
+        true => {
+            let start = config.command("vault serve");
+            format!("the authority's key is open on this machine; start the vault with: {start}")
+        }
+        false => "the recovery key is right; this machine opened the authority's key already".to_owned(),
     };
-    show::one(global.output, &value, text);
+    show::one(global.output, &value, &text);
     Ok(())
 }
 

@@ -93,7 +93,8 @@ pub(super) async fn vault(command: VaultCommand, global: &Global) -> Result<(), 
 }
 
 async fn init(config: Option<&Path>, owner: &str, global: &Global) -> Result<(), ProgramError> {
-    let made = vault::init(&VaultConfig::load(config)?, owner).await?;
+    let config = VaultConfig::load(config)?;
+    let made = vault::init(&config, owner).await?;
     let path = context::path_of(global);
     let context = Context {
         address: made.address.clone(),
@@ -110,13 +111,14 @@ async fn init(config: Option<&Path>, owner: &str, global: &Global) -> Result<(),
             show::print(&format!("{all:#}\n"));
         }
         Output::Table => show::print(&format!(
-            "The vault is made. Start it with: farshore vault serve\n\n\
+            "The vault is made. Start it with: {}\n\n\
              recovery key   {}\n\
              \x20              It is shown this once and kept nowhere. Print it: it opens the authority's\n\
              \x20              key on the day that this machine is lost.\n\
              address        {}\n\
              fingerprint    {}\n\
              Commands of this user speak to the vault from now on ({}).\n",
+            config.command("vault serve"),
             made.recovery_key,
             made.address,
             made.fingerprint,
@@ -129,8 +131,8 @@ async fn init(config: Option<&Path>, owner: &str, global: &Global) -> Result<(),
 pub(super) async fn site_enrol(args: EnrolArgs, global: &Global) -> Result<(), ProgramError> {
     let config = site::SiteConfig::load(args.config.as_deref())?;
     let enrolled = site::enrol(&config, &args.key).await?;
-    let text =
-        format!("this is the server of site {} from now on; start it with: farshore site serve", enrolled.id);
+    let start = config.command("site serve");
+    let text = format!("this is the server of site {} from now on; start it with: {start}", enrolled.id);
     show::one(global.output, &serde_json::json!({ "id": enrolled.id, "name": enrolled.name }), &text);
     Ok(())
 }
@@ -148,7 +150,7 @@ pub(super) async fn site_status(config: Option<&Path>, global: &Global) -> Resul
     let status = site::status(&site::SiteConfig::load(config)?).await?;
     let term = status.term.map_or("no vault yet".to_owned(), |term| format!("term {term}"));
     let vault = if status.vault_answers { "the vault answers" } else { "the vault does not answer now" };
-    let mut text = format!("site {}: {term}, {vault}; {} hosts", status.site, status.hosts);
+    let mut text = format!("site {}: {term}, {vault}; {}", status.site, show::count(status.hosts, "host"));
     text += &match &status.copy {
         None => "\nwarm copy of the vault: none yet".to_owned(),
         Some(copy) => format!(

@@ -1,7 +1,7 @@
 //! Protections: made, looked at, paused, compared, ended.
 
 use axum::http::Method;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use farshore_types::DiskKey;
 use farshore_vault::{Finding, Severity};
 
@@ -108,9 +108,9 @@ pub(crate) struct ProtectionsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).args(["machines", "all", "cloud"])))]
 pub(crate) struct ProtectArgs {
     /// Names or UUIDs.
-    #[arg(required_unless_present_any = ["all", "cloud"])]
     machines: Vec<String>,
     /// All machines of clouds with a policy that are not protected.
     #[arg(long, conflicts_with_all = ["machines", "cloud"])]
@@ -327,7 +327,9 @@ async fn check(operator: &Operator, asked: &EnableMachines) -> Result<(), Progra
     let found: Vec<Finding> = operator.post("preflight", Some(asked)).await?;
     let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
     show::findings(&found);
-    show::one(operator.output, &found, &format!("{errors} errors, {} warnings", found.len() - errors));
+    let (of_errors, warnings) = (show::count(errors, "error"), show::count(found.len() - errors, "warning"));
+    let told = format!("{of_errors}, {warnings}");
+    show::one(operator.output, &found, &told);
     match errors {
         0 => Ok(()),
         _ => Err(ProgramError::usage("not every machine can be protected", "put right what is told above")),

@@ -145,7 +145,8 @@ pub(super) async fn run(operator: &Operator, command: SiteCommand) -> Result<(),
         SiteCommand::Revoke { site } => {
             let path = path(&["sites", &site, "revocation"]);
             let revoked: Revoked = operator.once(Method::POST, &path, None::<&()>).await?;
-            let text = format!("{} certificates of site '{site}' are revoked", revoked.certificates);
+            let certificates = show::count(revoked.certificates, "certificate");
+            let text = format!("revoked: {certificates} of site '{site}'");
             show::one(operator.output, &revoked, &text);
         }
         SiteCommand::Remove { site } => {

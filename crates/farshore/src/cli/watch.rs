@@ -189,16 +189,29 @@ fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
     for problem in &vault.problems {
         text += &format!("vault: {} ({})\n", problem.what, problem.advice);
     }
-    if !vault.learning_from.is_empty() {
-        text +=
-            &format!("learning: {} have not been heard of in this term\n", vault.learning_from.join(", "));
+    text + &learning_line(&vault.learning_from)
+}
+
+/// Who has not been heard of in this term, in a line; nothing where all have.
+fn learning_line(from: &[String]) -> String {
+    match from {
+        [] => String::new(),
+        [one] => format!("learning: {one} has not been heard of in this term\n"),
+        all => format!("learning: {} have not been heard of in this term\n", all.join(", ")),
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_host_that_is_not_heard_of_is_one() {
+        let line = |hosts: &[&str]| learning_line(&hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(line(&[]), "");
+        assert_eq!(line(&["hosta"]), "learning: hosta has not been heard of in this term\n");
+        assert_eq!(line(&["a", "b"]), "learning: a, b have not been heard of in this term\n");
+    }
 
     #[test]
     fn events_read_as_sentences() {

@@ -16,6 +16,9 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SiteConfig {
+    /// The file that it was read from, where a command named one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The site server's own files.
     pub data_dir: PathBuf,
     /// Where it listens, `address:port`.
@@ -34,6 +37,7 @@ pub struct SiteConfig {
 impl Default for SiteConfig {
     fn default() -> SiteConfig {
         SiteConfig {
+            file: None,
             data_dir: PathBuf::from("/var/lib/farshore/site"),
             listen: "0.0.0.0:7401".to_owned(),
             address: None,
@@ -50,7 +54,34 @@ impl SiteConfig {
     /// # Errors
     /// A file that cannot be read, or says what cannot be.
     pub fn load(path: Option<&Path>) -> Result<SiteConfig, ProgramError> {
-        crate::settings::load(path, DEFAULT_PATH)
+        let config = crate::settings::load(path, DEFAULT_PATH)?;
+        Ok(SiteConfig { file: path.map(Path::to_path_buf), ..config })
+    }
+
+    /// A command of `farshore`, as it is typed to go by this configuration.
+    #[must_use]
+    pub fn command(&self, words: &str) -> String {
+        crate::settings::command(words, self.file.as_deref())
+    }
+
+    /// That no site server was enrolled here, and how one is.
+    pub(super) fn not_enrolled(&self) -> ProgramError {
+        let what = format!("no site server is enrolled in {}", self.data_dir.display());
+        let enrol = self.command("site enrol --key KEY");
+        let advice = format!("run `{enrol}` first: `farshore site key SITE` of an operator shows the key");
+        ProgramError::usage(what, advice)
+    }
+
+    /// What keeps a socket of the site server's from being asked.
+    pub(super) fn not_asked(&self, socket: &Path, why: &dyn std::fmt::Display) -> ProgramError {
+        if !farshore_pki::Bundle::exists(&self.data_dir) {
+            return self.not_enrolled();
+        }
+        let advice = format!(
+            "run this on the site server's machine, as its user, while it runs: `{}`",
+            self.command("site serve")
+        );
+        ProgramError::usage(format!("cannot ask at {}: {why}", socket.display()), advice)
     }
 
     /// Its name in its certificate.
@@ -86,5 +117,21 @@ mod tests {
     #[test]
     fn the_sample_says_the_defaults() {
         assert_eq!(toml::from_str::<SiteConfig>(SAMPLE).unwrap(), SiteConfig::default());
+    }
+
+    #[tokio::test]
+    async fn before_it_is_enrolled_every_command_says_how_that_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("site.toml");
+        std::fs::write(&file, format!("data_dir = {:?}\n", dir.path().join("data"))).unwrap();
+        let config = SiteConfig::load(Some(&file)).unwrap();
+        let enrol = format!("`farshore site enrol --key KEY --config {}`", file.display());
+        for told in [
+            crate::site::serve(&config, tokio_util::sync::CancellationToken::new()).await.unwrap_err(),
+            crate::site::status(&config).await.unwrap_err(),
+            crate::site::host_key(&config).await.unwrap_err(),
+        ] {
+            assert!(told.to_string().contains("enrolled") && told.to_string().contains(&enrol), "{told}");
+        }
     }
 }

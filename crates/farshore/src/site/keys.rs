@@ -55,9 +55,7 @@ pub(super) fn serve(
 /// No site server runs here, or it cannot keep the key.
 pub async fn host_key(config: &SiteConfig) -> Result<String, ProgramError> {
     let path = config.socket();
-    let advice = "run this on the site server's machine, as its user, while it runs";
-    let wrong =
-        |e: std::io::Error| ProgramError::usage(format!("cannot ask at {}: {e}", path.display()), advice);
+    let wrong = |e: std::io::Error| config.not_asked(&path, &e);
     let mut socket = UnixStream::connect(&path).await.map_err(wrong)?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.map_err(wrong)?;

@@ -45,10 +45,7 @@ pub(super) fn serve(
 /// None runs here.
 pub async fn status(config: &SiteConfig) -> Result<SiteStatus, ProgramError> {
     let path = config.status_socket();
-    let advice = "run this on the site server's machine, as its user, while it runs";
-    let wrong = |e: &dyn std::fmt::Display| {
-        ProgramError::usage(format!("cannot ask at {}: {e}", path.display()), advice)
-    };
+    let wrong = |e: &dyn std::fmt::Display| config.not_asked(&path, e);
     let mut socket = UnixStream::connect(&path).await.map_err(|e| wrong(&e))?;
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.map_err(|e| wrong(&e))?;

@@ -18,6 +18,9 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VaultConfig {
+    /// The file that it was read from, where a command named one.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The vault's own files.
     pub data_dir: PathBuf,
     /// Where it keeps what it knows; none: a file in `data_dir`.
@@ -41,6 +44,7 @@ pub struct VaultConfig {
 impl Default for VaultConfig {
     fn default() -> VaultConfig {
         VaultConfig {
+            file: None,
             data_dir: PathBuf::from("/var/lib/farshore/vault"),
             store: None,
             listen: "0.0.0.0:7400".to_owned(),
@@ -60,7 +64,14 @@ impl VaultConfig {
     /// # Errors
     /// A file that cannot be read, or says what cannot be.
     pub fn load(path: Option<&Path>) -> Result<VaultConfig, ProgramError> {
-        crate::settings::load(path, DEFAULT_PATH)
+        let config = crate::settings::load(path, DEFAULT_PATH)?;
+        Ok(VaultConfig { file: path.map(Path::to_path_buf), ..config })
+    }
+
+    /// A command of `farshore`, as it is typed to go by this configuration.
+    #[must_use]
+    pub fn command(&self, words: &str) -> String {
+        crate::settings::command(words, self.file.as_deref())
     }
 
     /// Where the store lies.
@@ -71,6 +82,21 @@ impl VaultConfig {
         let default = self.data_dir.join("vault.db");
         let text = self.store.clone().unwrap_or_else(|| default.display().to_string());
         Ok(Location::parse(&text)?)
+    }
+
+    /// Where the store of a vault lies that was made. Opened without being there, a file would be
+    /// made: an empty store, or an error about its folder.
+    pub(crate) fn location_of_vault(&self) -> Result<Location, ProgramError> {
+        match self.location()? {
+            Location::Sqlite(file) if !file.exists() => Err(self.no_vault()),
+            location => Ok(location),
+        }
+    }
+
+    /// That there is no vault where the store lies, and how one is made.
+    pub(crate) fn no_vault(&self) -> ProgramError {
+        let place = self.location().map_or_else(|_| String::new(), |place| place.to_string());
+        ProgramError::NoVault { place, make: self.command("vault init") }
     }
 
     /// The file that unlocks the authority at start.
@@ -100,6 +126,36 @@ mod tests {
     #[test]
     fn the_sample_says_the_defaults() {
         assert_eq!(toml::from_str::<VaultConfig>(SAMPLE).unwrap(), VaultConfig::default());
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_vault_it_is_told_how_one_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vault.toml");
+        let data = dir.path().join("data");
+        std::fs::write(&file, format!("data_dir = {data:?}\n")).unwrap();
+        let config = VaultConfig::load(Some(&file)).unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let told = crate::vault::serve(&config, stop.clone(), |_| {}).await.unwrap_err().to_string();
+        let make = format!("`farshore vault init --config {}`", file.display());
+        assert!(told.contains("there is no vault in") && told.contains(&make), "{told}");
+        let token = crate::vault::new_token(&config, "owner").await.unwrap_err().to_string();
+        assert!(token.contains(&make), "{token}");
+        assert!(!data.exists(), "nothing is made by that");
+        // An empty store is none either.
+        std::fs::create_dir(&data).unwrap();
+        std::fs::write(data.join("vault.db"), "").unwrap();
+        let told = crate::vault::serve(&config, stop, |_| {}).await.unwrap_err().to_string();
+        assert!(told.contains(&make), "{told}");
+    }
+
+    #[test]
+    fn a_command_names_the_configuration_that_it_was_given() {
+        let config = |file: Option<&str>| VaultConfig { file: file.map(PathBuf::from), ..Default::default() };
+        let start = |file| config(file).command("vault serve");
+        assert_eq!(start(None), "farshore vault serve");
+        assert_eq!(start(Some("/etc/v.toml")), "farshore vault serve --config /etc/v.toml");
+        assert_eq!(start(Some("my vault.toml")), "farshore vault serve --config 'my vault.toml'");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub async fn init(config: &VaultConfig, owner: &str) -> Result<Made, ProgramErro
     let (store, loaded) = Store::open(config.location()?, Options::default()).await?;
     if !loaded.rows.is_empty() {
         store.close().await;
-        return Err(ProgramError::Exists { place: config.location()?.to_string() });
+        let (place, start) = (config.location()?.to_string(), config.command("vault serve"));
+        return Err(ProgramError::Exists { place, start });
     }
     let made = make(config, owner, &store).await;
     store.close().await;

@@ -50,7 +50,7 @@ pub(super) struct Offline {
 impl Offline {
     /// Opens it for this command alone.
     pub(super) async fn open(config: &VaultConfig) -> Result<Offline, ProgramError> {
-        let (store, loaded) = Store::open(config.location()?, Options::default()).await?;
+        let (store, loaded) = Store::open(config.location_of_vault()?, Options::default()).await?;
         match load(&loaded) {
             Ok((core, papers)) => Ok(Offline { core, papers, at: moment_since(Instant::now()), store }),
             Err(error) => {

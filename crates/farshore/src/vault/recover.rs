@@ -46,9 +46,7 @@ pub(super) fn open_with(
     papers: &mut Papers,
     key: &str,
 ) -> Result<(Authority, bool), ProgramError> {
-    let row = papers.authority().ok_or_else(|| ProgramError::NoAuthority {
-        place: config.location().map_or_else(|_| String::new(), |place| place.to_string()),
-    })?;
+    let row = papers.authority().ok_or_else(|| config.no_vault())?;
     let advice = "type it as `farshore vault init` showed it, ten groups of five; nothing was changed";
     let key: RecoveryKey =
         key.parse().map_err(|e| ProgramError::usage(format!("this is no recovery key: {e}"), advice))?;

@@ -9,6 +9,7 @@ use farshore_channel::{Listener, Upkeep, enrolment_router};
 use farshore_env::SystemClock;
 use farshore_pki::{Authority, UnlockKey};
 use farshore_store::{Options, Status, Store, StoreError, Wait};
+use farshore_vault::LoadError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -57,9 +58,10 @@ async fn serve_once(
     stop: &CancellationToken,
     ready: &impl Fn(std::net::SocketAddr),
 ) -> Result<Option<StoreError>, ProgramError> {
+    let location = config.location_of_vault()?;
     let (retention, flush_every) = (memory::retention(), memory::FLUSH_EVERY);
     let options = Options { wait: Wait::Forever, retention, flush_every, ..Options::default() };
-    let Some(opened) = stop.run_until_cancelled(Store::open(config.location()?, options)).await else {
+    let Some(opened) = stop.run_until_cancelled(Store::open(location, options)).await else {
         return Ok(None);
     };
     let (store, loaded) = opened?;
@@ -82,7 +84,10 @@ async fn with_store(
     ready: &impl Fn(std::net::SocketAddr),
 ) -> Result<(), ProgramError> {
     let channels = Channels::of(&config.alerts)?;
-    let (mut core, papers) = load(loaded)?;
+    let (mut core, papers) = load(loaded).map_err(|error| match error {
+        ProgramError::Load(LoadError::Empty) => config.no_vault(),
+        error => error,
+    })?;
     memory::restore(&store, &mut core, wall_ms()).await?;
     core.set_channels(channels.names());
     let authority = unlock(config, &papers)?;
@@ -144,12 +149,12 @@ async fn settle(issuer: &Issuer, turn: &CancellationToken) {
 
 /// The authority, opened by the file that lets this vault start by itself.
 pub(super) fn unlock(config: &VaultConfig, papers: &Papers) -> Result<Authority, ProgramError> {
-    let row = papers.authority().ok_or_else(|| ProgramError::NoAuthority {
-        place: config.location().map_or_else(|_| String::new(), |place| place.to_string()),
-    })?;
-    let advice = "copy it from a machine where this vault ran, or make it anew from the recovery key: \
-                  farshore vault recover-authority";
+    let row = papers.authority().ok_or_else(|| config.no_vault())?;
     let closed = |error: farshore_pki::PkiError| {
+        let advice = format!(
+            "copy it from a machine where this vault ran, or make it anew from the recovery key: {}",
+            config.command("vault recover-authority")
+        );
         ProgramError::usage(format!("the authority's key stays closed: {error}"), advice)
     };
     let key = UnlockKey::load(&config.unlock_key()).map_err(closed)?;

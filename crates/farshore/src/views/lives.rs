@@ -258,7 +258,7 @@ pub struct TestOrder {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlattenOrder {
-    /// When it begins, in milliseconds since the Unix epoch; none: now.
+    /// When it begins, in milliseconds since the Unix epoch, not in the past; none: now.
     pub at_ms: Option<u64>,
 }
 

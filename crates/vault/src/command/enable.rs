@@ -11,6 +11,7 @@ use crate::{
     Answer, Core, Moment, Problem, Severity,
     jobs::{Enabling, Kind, Resyncing},
     preflight::Choice,
+    problem::{machines, stand_against},
     rows::{About, EpochRow, ProtectionRow},
 };
 
@@ -24,7 +25,7 @@ impl Core {
         let (findings, choices) = self.examine(enable, at);
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
         if errors > 0 {
-            let what = format!("{errors} things stand against protecting {} machines", enable.machines.len());
+            let what = format!("{} protecting {}", stand_against(errors), machines(enable.machines.len()));
             let advice = "see the details; nothing was changed";
             return Err(Problem::refused("preflight", what, advice).with_details(findings));
         }

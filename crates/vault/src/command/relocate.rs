@@ -9,6 +9,7 @@ use crate::{
     Answer, Core, Finding, Moment, Problem, Severity,
     jobs::{Kind, Moving},
     preflight::Move,
+    problem,
     rows::{About, Leaving, ProtectionRow},
 };
 
@@ -127,7 +128,8 @@ fn check_findings(findings: &[Finding], machines: usize) -> Result<(), Problem> 
     if errors == 0 {
         return Ok(());
     }
-    let what = format!("{errors} things stand against moving the replicas of {machines} machines");
+    let against = problem::stand_against(errors);
+    let what = format!("{against} moving the replicas of {}", problem::machines(machines));
     let problem = Problem::refused("preflight", what, "see the details; nothing was changed");
     Err(problem.with_details(findings.to_vec()))
 }

@@ -13,7 +13,7 @@ use super::{
     names, points,
 };
 use crate::{
-    vault::issuer::problem,
+    vault::{issuer::problem, wall_ms},
     views::{
         CancelOrder, ChangePointOrder, CleanUpOrder, CommitOrder, FailbackOrder, FlattenOrder, Ordered,
         PlannedOrder, TakeBackOrder, TestOrder, UnplannedOrder, WinnerOrder,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Most hours for which it may.
 const HOURS_MAX: u16 = 720;
+/// Milliseconds by which an instant to come may be past: clocks differ a little.
+const LATE_MS: u64 = 60_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -309,8 +311,22 @@ impl Says for FlattenOrder {
     const OPERATION: Operation = Operation::Flatten;
 
     fn order(self, _: &Core) -> Result<Order, Problem> {
+        self.at_ms.map_or(Ok(()), |at_ms| to_come(at_ms, wall_ms()))?;
         Ok(Order { at_ms: self.at_ms, ..new(Self::OPERATION, Vec::new()) })
     }
+}
+
+/// That an instant is to come. Who says "now" by a clock of his own says it a little late.
+fn to_come(at_ms: u64, now_ms: u64) -> Result<(), Problem> {
+    if at_ms.saturating_add(LATE_MS) >= now_ms {
+        return Ok(());
+    }
+    let shown = |ms: u64| {
+        let at = i64::try_from(ms / 1000).ok().and_then(|secs| jiff::Timestamp::from_second(secs).ok());
+        at.map_or_else(|| format!("{ms} ms"), |at| at.to_string())
+    };
+    let what = format!("{} is past: it is {} by the vault's clock", shown(at_ms), shown(now_ms));
+    Err(problem(ProblemKind::Invalid, "past", what, "name an instant to come, or none to begin now"))
 }
 
 impl Says for WinnerOrder {
@@ -325,6 +341,25 @@ impl Says for WinnerOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_begin_in_the_past_is_refused_and_told_what_time_it_is() {
+        let now = 1_795_903_200_000;
+        for fine in [now, now - LATE_MS, now + 8 * 3_600_000, u64::MAX] {
+            assert_eq!(to_come(fine, now), Ok(()));
+        }
+        let told = to_come(1_577_836_800_000, now).unwrap_err().what;
+        assert!(told.starts_with("2020-01-01T00:00:00Z is past"), "{told}");
+        assert!(told.contains("2026-11-28T22:00:00Z"), "{told}");
+        let order = FlattenOrder { at_ms: Some(1) };
+        assert_eq!(
+            order
+                .order(&Core::init(&crate::vault::moment_since(std::time::Instant::now())))
+                .unwrap_err()
+                .code,
+            "past"
+        );
+    }
 
     #[test]
     fn an_order_is_held_to_the_point_that_was_shown_to_who_accepted_the_loss() {

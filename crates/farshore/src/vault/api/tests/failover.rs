@@ -85,6 +85,7 @@ async fn orders_that_make_no_sense_are_told_by_what() {
     post("test-failover", json!({ "network": "lab", "own_network": true }), "network").await;
     post("change-point", json!({ "version": 1, "point": "x" }), "point").await;
     post("declare-winner", json!({ "host": "nobody" }), "host-unknown").await;
+    post("flatten", json!({ "at_ms": 1_577_836_800_000_u64 }), "past").await;
     post("commit", json!({ "version": 99 }), "changed-meanwhile").await;
     post("commit", json!({}), "bad-request").await;
     let unknown = format!("protections/{}/failback", machine_id(99));
