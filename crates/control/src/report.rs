@@ -367,6 +367,10 @@ pub struct ReplicaState {
     pub stored: u64,
     /// What is damaged.
     pub faults: Vec<String>,
+    /// Points that keep what was written on this host alone, until somebody releases them. An
+    /// agent of before says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_writes: Vec<PointId>,
 }
 
 /// What a replica does.
