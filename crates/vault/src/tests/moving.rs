@@ -102,6 +102,7 @@ fn a_vault_that_lets_go_of_the_old_replica_early_is_caught() {
     let (mut world, from) = copied();
     world.bug = Some(Bug::LetsGoEarly);
     world.start(world.stored.clone(), crate::Start::Continued);
+    world.all_report();
     let job = world.run(&order(true)).jobs[0];
     let (_, kept) = play(&mut world, from, job);
     assert!(!kept);

@@ -105,7 +105,7 @@ fn what_a_host_wrote_itself_is_deleted_by_force_only() {
     world.enable(1);
     world.deliver_all();
     let (at, own) = (target(&world), PointId { epoch: 2, number: 43 });
-    world.agent(at).own_writes = vec![own];
+    (world.agent(at).replicates, world.agent(at).own_writes) = (true, vec![own]);
     world.all_report();
     let refused = |world: &mut World, command: &Command| {
         let problem = world.try_run(command).unwrap_err();
