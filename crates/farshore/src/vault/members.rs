@@ -105,8 +105,8 @@ async fn report(
     members.desk.change(take).await.map(Json).map_err(refused)
 }
 
-/// Says once that another vault commands from now on.
-fn tell_if_superseded(core: &Core, before: Option<Term>) {
+/// Says once, and at each start, that another vault commands.
+pub(super) fn tell_if_superseded(core: &Core, before: Option<Term>) {
     if let (None, Some(term)) = (before, core.superseded_by()) {
         tracing::warn!(
             term = term.number,
