@@ -19,7 +19,7 @@ pub(crate) use bring_up::{as_it_would_be, bring_up, check_startable, define_at};
 pub(crate) use discard::{discard, ours, remove_nvram};
 pub(crate) use export::export;
 pub(crate) use listing::{brought_up_at, disk_line, machines, points, power, replica_line, status};
-pub(crate) use release::{OWN_WRITES, release};
+pub(crate) use release::{OWN_WRITES, own_writes, release};
 pub(crate) use replicate::replicate;
 pub(crate) use rescued::drop_rescued;
 pub(crate) use start_held::start_held;

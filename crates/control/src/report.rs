@@ -367,6 +367,10 @@ pub struct ReplicaState {
     pub stored: u64,
     /// What is damaged.
     pub faults: Vec<String>,
+    /// Points that keep what was written on this host alone, until somebody releases them. An
+    /// agent of before says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_writes: Vec<PointId>,
 }
 
 /// What a replica does.
@@ -458,5 +462,30 @@ mod tests {
         // Also through a tree of values, which knows no numbers of 128 bits.
         let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::from_value::<HostReport>(tree).unwrap(), report);
+    }
+
+    #[test]
+    fn an_agent_of_before_says_nothing_of_its_own_writes() {
+        let point = PointId { epoch: 2, number: 43 };
+        let mut state = ReplicaState {
+            machine: MachineId(Uuid::nil()),
+            name: "web1".to_owned(),
+            epoch: Epoch { number: 2, token: 7 },
+            phase: ReplicaPhase::Receiving,
+            newest: None,
+            consistency: None,
+            newest_application: None,
+            oldest: None,
+            points: 1,
+            stored: 1,
+            faults: Vec::new(),
+            own_writes: vec![point],
+        };
+        let text = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<ReplicaState>(&text).unwrap(), state);
+        state.own_writes.clear();
+        let before = serde_json::to_string(&state).unwrap();
+        assert!(!before.contains("own_writes"));
+        assert_eq!(serde_json::from_str::<ReplicaState>(&before).unwrap(), state);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use farshore_replica::{Pin, Replica};
+use farshore_replica::{Pin, PointInfo, Replica};
 use farshore_types::PointId;
 
 use crate::{Agent, AgentError, control::Released};
@@ -25,9 +25,14 @@ pub(crate) async fn release(
         if released {
             store.unpin(&Pin { point, holder: OWN_WRITES.to_owned() })?;
         }
-        let kept = store.points().into_iter().filter(|point| point.pinned_by.iter().any(is_kept));
-        let kept = kept.map(|point| point.id).collect();
+        let kept = own_writes(&store.points());
         Ok::<_, AgentError>(Released { machine: store.name().to_owned(), point, released, kept })
     };
     replica.run(release).await
+}
+
+/// Which of these points keep what was written on this host alone.
+pub(crate) fn own_writes(points: &[PointInfo]) -> Vec<PointId> {
+    let kept = points.iter().filter(|point| point.pinned_by.iter().any(|by| by == OWN_WRITES));
+    kept.map(|point| point.id).collect()
 }

@@ -140,9 +140,10 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
         let application = points.iter().rev().find(frozen).cloned();
         let ends = (points.last().cloned(), points.first().cloned(), application);
         let line = commands::replica_line(store, wall, &scrub);
-        (line, store.phase(), store.epoch(), ends, store.newest_age_ms())
+        let own_writes = commands::own_writes(&points);
+        (line, store.phase(), store.epoch(), ends, store.newest_age_ms(), own_writes)
     };
-    let (line, phase, held, (newest, oldest, application), least) = replica.run(look).await;
+    let (line, phase, held, (newest, oldest, application), least, own_writes) = replica.run(look).await;
     let known = managed.ledger().lineage(machine).map(|lineage| lineage.epoch);
     let consistency = newest.as_ref().map(|point| point.consistency);
     let mut seen = managed.seen();
@@ -163,6 +164,7 @@ async fn replica_state(agent: &Arc<Agent>, managed: &Managed, replica: &Arc<Open
         points: u64::try_from(line.points).unwrap_or(u64::MAX),
         stored: line.stored,
         faults: line.faults,
+        own_writes,
     }
 }
 
@@ -188,6 +190,7 @@ fn unusable(managed: &Managed, machine: MachineId, why: String) -> ReplicaState 
         points: 0,
         stored: 0,
         faults: vec![why],
+        own_writes: Vec::new(),
     }
 }
 

@@ -77,6 +77,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         points: replica.points.len() as u64,
         stored: GIB,
         faults: Vec::new(),
+        own_writes: Vec::new(),
         newest_application: None,
     });
     HostReport {

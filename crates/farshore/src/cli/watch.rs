@@ -180,15 +180,17 @@ async fn look(operator: &Operator, args: &StatusArgs) -> Result<String, ProgramE
 }
 
 fn table(vault: &StatusView, protections: &[ProtectionView]) -> String {
-    let mut text = show::table(&protections::HEADS, protections.iter().map(protections::row));
+    // What a vault shows that commands nothing any more may not be so.
+    let (first, problems): (Vec<_>, Vec<_>) = vault.problems.iter().partition(|p| p.code == "superseded");
+    let line = |p: &farshore_control::report::Problem| format!("vault: {} ({})\n", p.what, p.advice);
+    let mut text: String = first.into_iter().map(line).collect();
+    text += &show::table(&protections::HEADS, protections.iter().map(protections::row));
     for protection in protections {
         for reason in &protection.health.reasons {
             text += &show::reason_line(&protection.name, reason);
         }
     }
-    for problem in &vault.problems {
-        text += &format!("vault: {} ({})\n", problem.what, problem.advice);
-    }
+    text.extend(problems.into_iter().map(line));
     text + &learning_line(&vault.learning_from)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::{Router, extract::State, routing::post};
 use farshore_channel::{Json, Peer, Refusal};
 use farshore_control::{
+    Term,
     copy::{CopyAsk, CopyPiece, SITE_COPY_PATH},
     enrolment::{Enrolled, Enrolment, INTRODUCE_PATH, Introduction, RENEW_PATH, Renewal, Renewed},
     hello::{HelloReply, SITE_ENROL_PATH, SITE_HELLO_PATH, SiteHello},
@@ -13,6 +14,7 @@ use farshore_control::{
 };
 use farshore_pki::Role;
 use farshore_types::SiteId;
+use farshore_vault::Core;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -67,7 +69,9 @@ async fn poll(
                 if let Some(term) = followed.filter(|_| problem.code == "superseded") {
                     // This vault is to know it too: a conflict of terms ends by a person alone.
                     let hear = move |books: &mut super::desk::Books<'_>| {
+                        let before = books.core.superseded_by();
                         books.core.hear_of(term);
+                        tell_if_superseded(books.core, before);
                         Ok(())
                     };
                     members.desk.change(hear).await.map_err(refused)?;
@@ -93,10 +97,23 @@ async fn report(
 ) -> Result<Json<SiteReply>, Refusal> {
     peer.require_member(Role::Site, report.site.0)?;
     let take = move |books: &mut super::desk::Books<'_>| {
-        let at = books.at;
-        books.core.site_report(&report, &at)
+        let (at, before) = (books.at, books.core.superseded_by());
+        let reply = books.core.site_report(&report, &at);
+        tell_if_superseded(books.core, before);
+        reply
     };
     members.desk.change(take).await.map(Json).map_err(refused)
+}
+
+/// Says once, and at each start, that another vault commands.
+pub(super) fn tell_if_superseded(core: &Core, before: Option<Term>) {
+    if let (None, Some(term)) = (before, core.superseded_by()) {
+        tracing::warn!(
+            term = term.number,
+            own = core.term().number,
+            "another vault is followed: this one commands nothing any more; use that one, and stop this one"
+        );
+    }
 }
 
 async fn introduce(

@@ -93,6 +93,7 @@ async fn with_store(
     let authority = unlock(config, &papers)?;
     let known = papers.clone();
     let term = core.term();
+    members::tell_if_superseded(&core, None);
     tokio::spawn(watch(store.clone(), turn.clone()));
     let desk = Desk::open(core, papers, store, turn.clone());
     let keyring = own::keyring(config, &authority, &known, &desk).await?;

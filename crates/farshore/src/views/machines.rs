@@ -15,7 +15,7 @@ pub struct MachineView {
     pub host: String,
     /// Its site's name.
     pub site: String,
-    /// `running`, `paused`, `off`, or the hypervisor's word.
+    /// `running`, `paused`, `off`, or the hypervisor's word; `unknown` where its host is silent.
     pub power: String,
     /// Names of its disks.
     pub disks: Vec<String>,

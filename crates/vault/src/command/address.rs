@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use farshore_control::CardAddress;
 use farshore_types::MachineId;
 
-use crate::{Answer, Core, Problem, rows::ProtectionRow};
+use crate::{Answer, Core, Finding, Problem, Severity, rows::ProtectionRow};
 
 /// Most cards of a machine that can have addresses.
 const CARDS_MAX: usize = 64;
@@ -44,8 +44,24 @@ impl Core {
             addresses.push(CardAddress { card, home, away });
         }
         addresses.sort_by(|one, other| one.card.cmp(&other.card));
+        let says = home.is_some() || away.is_some();
+        let warnings = self.has_no_cards(row).filter(|_| says).into_iter().collect();
         let changed = self.tables.protections.change(&machine, |row| row.addresses = addresses);
-        Ok(Answer::changed(changed))
+        Ok(Answer { warnings, ..Answer::changed(changed) })
+    }
+
+    /// That its host shows the machine without any card. An agent of before tells of the networks
+    /// of cards and not of the cards.
+    fn has_no_cards(&self, row: &ProtectionRow) -> Option<Finding> {
+        let shown = self.tables.machines.get(&(row.source(), row.machine))?;
+        let none = shown.facts.cards.is_empty() && shown.facts.networks.is_empty();
+        none.then(|| Finding {
+            severity: Severity::Warning,
+            code: "card-unknown".to_owned(),
+            machine: Some(row.machine),
+            what: format!("machine '{}' has no network card on '{}'", row.name, self.host_name(row.source())),
+            advice: "the address is kept, and reserved once the machine has that card".to_owned(),
+        })
     }
 
     /// That the machine has the card, where its host says which it has: an address that was meant

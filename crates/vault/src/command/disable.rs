@@ -3,13 +3,16 @@
 
 use farshore_policy::OnDisable;
 use farshore_protection::{Operation, Order};
-use farshore_types::{JobId, MachineId};
+use farshore_types::{HostId, JobId, MachineId, PointId};
 
 use crate::{
     Answer, Core, Moment, Problem,
     jobs::{Disable, Kind},
     rows::{About, Ended, ProtectionRow, ReplicaFate},
 };
+
+/// What else there is to do about a replica that is refused to go.
+pub(super) const FORCE: &str = "or, where nothing of it is needed, `--force`";
 
 impl Core {
     pub(super) fn disable(
@@ -33,6 +36,7 @@ impl Core {
         }
         if said == OnDisable::Delete && !force {
             self.has_another_copy(row)?;
+            self.has_no_own_writes(row.target(), machine, &row.name, FORCE)?;
         }
         let fate = if said == OnDisable::Delete { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
         let why = "protection was disabled".to_owned();
@@ -80,6 +84,7 @@ impl Core {
         }
         if let (false, Some(row)) = (force, self.tables.protections.get(&machine)) {
             self.has_another_copy(row)?;
+            self.has_no_own_writes(row.target(), machine, &row.name, FORCE)?;
         }
         let changed = self.tables.protections.change(&machine, |row| {
             if let Some(ended) = &mut row.ended {
@@ -101,5 +106,42 @@ impl Core {
         let what =
             format!("host '{host}' does not show machine '{}': its replica may be the only copy", row.name);
         Err(Problem::refused("only-copy", what, "keep the replica, or force it where you know better"))
+    }
+
+    /// Points of a replica that keep what was written on its host alone, by its last report.
+    pub(crate) fn own_writes(&self, host: HostId, machine: MachineId) -> &[PointId] {
+        self.replica_on(host, machine).map_or(&[], |replica| &replica.own_writes)
+    }
+
+    /// That a replica keeps nothing that was written on its host alone: the machine's source never
+    /// had that. `instead`: the other way than to let it go there.
+    pub(crate) fn has_no_own_writes(
+        &self,
+        host: HostId,
+        machine: MachineId,
+        name: &str,
+        instead: &str,
+    ) -> Result<(), Problem> {
+        let there = self.host_name(host);
+        let removed = self.tables.hosts.get(&host).is_none_or(|row| row.removed);
+        if self.tables.observed.get(&host).is_none() && !removed {
+            let what = format!(
+                "host '{there}' has not reported since the vault was started: whether its replica of machine \
+                 '{name}' keeps what was written there alone is not known"
+            );
+            return Err(Problem::refused("own-writes-unknown", what, &format!("wait for it; {instead}")));
+        }
+        let kept = self.own_writes(host, machine);
+        let Some(first) = kept.first() else { return Ok(()) };
+        let points = kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let what = format!(
+            "the replica of machine '{name}' on host '{there}' is the only place of what the machine wrote on \
+             that host alone: points {points}, pinned by \"own writes of before\""
+        );
+        let advice = format!(
+            "on '{there}', take what is needed of it (`farshore-agent export`), and then let it go \
+             (`farshore-agent release {name} --point {first}`); {instead}"
+        );
+        Err(Problem::refused("own-writes", what, &advice))
     }
 }

@@ -33,6 +33,7 @@ impl Core {
         self.is_not_wanted(host, &state, &there)?;
         if !force {
             self.is_not_the_only_copy(host, &state, &there)?;
+            self.has_no_own_writes(host, machine, &state.name, super::disable::FORCE)?;
         }
         let about = About::Machine(machine);
         if let Some(open) = self.open_job(Kind::Discard, about) {

@@ -10,7 +10,7 @@ use farshore_types::{JobId, MachineId};
 use crate::{
     Answer, Core, Finding, Moment, Problem, Severity,
     jobs::{Course, Kind, SUPERSEDED},
-    rows::{About, DRILLS_KEPT, DrillRecord, ProtectionRow},
+    rows::{About, DRILLS_KEPT, DrillRecord, HostRow, ProtectionRow},
 };
 
 /// Longest notes of a test failover, in bytes.
@@ -227,11 +227,15 @@ impl Core {
     fn check_network(&self, row: &ProtectionRow, order: &Order) -> Result<(), Problem> {
         let DrillNetwork::Named(name) = &order.network else { return Ok(()) };
         let host = self.tables.hosts.get(&row.target());
-        // A host that has told none may have some: it does not know them.
-        if let Some(host) = host.filter(|host| !host.networks.is_empty() && !host.networks.contains(name)) {
+        // One that has not told yet what is on it may have it.
+        let told = |host: &&HostRow| !host.inventory_digest.is_empty();
+        if let Some(host) = host.filter(told).filter(|host| !host.networks.contains(name)) {
             let what = format!("host '{}' has no network '{name}'", host.name);
-            let there = host.networks.join(", ");
-            let advice = format!("there are: {there}; or let one be made for it (--own-network)");
+            let there = match host.networks.as_slice() {
+                [] => "it has none that runs: start it there (`virsh net-start`)".to_owned(),
+                some => format!("there are: {}", some.join(", ")),
+            };
+            let advice = format!("{there}; or let one be made for it (--own-network)");
             return Err(Problem::refused("network-unknown", what, &advice));
         }
         let machine = self.tables.machines.get(&(row.source(), row.machine));

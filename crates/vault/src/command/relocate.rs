@@ -27,10 +27,15 @@ impl Core {
             let what = format!("the replica of '{}' is on '{}'", row.name, self.host_name(row.target()));
             return Err(Problem::conflict("already-there", what, "name another host of its cloud"));
         }
+        if delete_old {
+            let instead = "or move it and keep the old replica: without `--delete-old`";
+            self.has_no_own_writes(row.target(), machine, &row.name, instead)?;
+        }
         self.move_all(&[(machine, to)], delete_old, at)
     }
 
-    /// Moves replicas, all of them or none.
+    /// Moves replicas, all of them or none. An old one that keeps what was written on its host
+    /// alone stays there, whatever is said of old ones.
     pub(super) fn move_all(
         &mut self,
         moves: &[(MachineId, Option<HostId>)],
@@ -39,11 +44,19 @@ impl Core {
     ) -> Result<Answer, Problem> {
         let (findings, choices) = self.examine_moves(moves, at);
         check_findings(&findings, moves.len())?;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut warnings) = (Vec::new(), findings);
         for choice in &choices {
-            jobs.push(self.begin_move(choice, delete_old, at)?);
+            let row = self.live_row(choice.machine)?;
+            let instead = "`farshore replica discard` deletes the old replica then";
+            let goes = self.has_no_own_writes(row.target(), row.machine, &row.name, instead);
+            let delete = delete_old && goes.is_ok();
+            if let (true, Err(Problem { code, what, advice, .. })) = (delete_old, goes) {
+                let (severity, machine) = (Severity::Warning, Some(choice.machine));
+                let what = format!("the old replica of '{}' stays: {what}", row.name);
+                warnings.push(Finding { severity, code, machine, what, advice });
+            }
+            jobs.push(self.begin_move(choice, delete, at)?);
         }
-        let warnings = findings;
         Ok(Answer { warnings, ..Answer::changed(!jobs.is_empty()) }.with_jobs(jobs))
     }
 

@@ -1,6 +1,6 @@
 //! The rows, to be read.
 
-use farshore_control::TrustDocument;
+use farshore_control::{Term, TrustDocument};
 use farshore_types::{CloudId, HostId, MachineId, PolicyId, SiteId};
 
 use super::Core;
@@ -61,6 +61,12 @@ views! {
 }
 
 impl Core {
+    /// The term of the vault that commands instead of this one.
+    #[must_use]
+    pub fn superseded_by(&self) -> Option<Term> {
+        self.head().superseded
+    }
+
     /// Mappings of networks.
     pub fn network_maps(&self) -> impl Iterator<Item = &NetworkMapRow> {
         self.tables.networks.rows()

@@ -178,7 +178,8 @@ impl Core {
         };
         let Some(row) = row.filter(|row| row.is_live()) else { return };
         // What may be the only good copy stays, whoever made it.
-        let goes = delete && self.has_another_copy(row).is_ok();
+        let alone = || !self.own_writes(row.target(), row.machine).is_empty();
+        let goes = delete && self.has_another_copy(row).is_ok() && !alone();
         let replica = if goes { ReplicaFate::ToDelete } else { ReplicaFate::Kept };
         let ended = Ended { why: "enabling was taken back".to_owned(), at_ms: at.wall_ms, replica };
         self.tables.protections.change(&of.machine, |row| row.has_ended(ended));

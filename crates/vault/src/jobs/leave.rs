@@ -47,7 +47,9 @@ impl Core {
     pub(super) fn let_go(&mut self, id: EffectId, of: &Of, (host, epoch): (HostId, Epoch), at: &Moment) {
         let other =
             self.row_of(of).is_some_and(|row| row.is_live() && row.leaving.is_none() && row.target() != host);
-        if other {
+        // A host that has not been heard of may keep what nobody else has.
+        let heard = self.tables.observed.get(&host).is_some();
+        if other && heard && self.own_writes(host, of.machine).is_empty() {
             self.ask_to_discard(id, host, of.machine, epoch, at);
         }
     }
@@ -64,7 +66,13 @@ impl Core {
                 "look at the protection; `farshore replica discard` deletes a replica that nothing wants",
             );
         }
-        self.is_discarded(id, host, at)
+        match self.is_discarded(id, host, at) {
+            Look::Wait { .. } if !self.own_writes(host, of.machine).is_empty() => Look::failed(
+                format!("host '{name}' keeps the old replica: it has what was written on that host alone"),
+                "take what is needed of it there (`farshore-agent export`); `farshore replica discard` deletes it",
+            ),
+            look => look,
+        }
     }
 
     /// The old host is the target again, unless the copy was whole already.

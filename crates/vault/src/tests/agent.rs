@@ -45,6 +45,8 @@ pub(super) struct Agent {
     pub(super) replicas: BTreeMap<MachineId, Epoch>,
     /// Points that each replica has; none: nothing is said of them.
     pub(super) points: u64,
+    /// Points of each replica that keep what was written here alone.
+    pub(super) own_writes: Vec<PointId>,
     /// Requests that it took, and that have no outcome yet.
     pub(super) open: Vec<Request>,
     /// How often each request's work was done.
@@ -86,6 +88,7 @@ impl Agent {
             deleted: Vec::new(),
             replicas: BTreeMap::new(),
             points: 0,
+            own_writes: Vec::new(),
             open: Vec::new(),
             worked: BTreeMap::new(),
             dies_before_record: false,
@@ -234,6 +237,7 @@ impl Agent {
             points: self.points,
             stored: 0,
             faults: Vec::new(),
+            own_writes: self.own_writes.clone(),
             newest_application: None,
         };
         self.replicas.iter().map(state).collect()

@@ -295,6 +295,28 @@ fn a_machine_that_runs_on_both_hosts_and_a_forgotten_test_failover_are_told() {
     assert!(codes(&mut world).contains(&"runs-twice".to_owned()), "{:?}", codes(&mut world));
 }
 
+#[test]
+fn the_last_word_of_a_host_that_is_silent_makes_no_twin() {
+    let mut world = protected();
+    let home = world.source();
+    world.lost = vec![home];
+    world.wait(180_000);
+    world.rounds(1);
+    let confirmed = [Confirm::DataLoss, Confirm::MayStillRun];
+    world.order_with(|order| order.confirmed.extend(confirmed), Operation::UnplannedFailover).unwrap();
+    world.rounds(4);
+    assert_eq!(world.running(id(1)).len(), 2, "its old host runs it all the time, and says nothing");
+    let codes = |world: &mut World| {
+        let at = world.moment();
+        let health = world.core.judge(world.core.protection(id(1)).unwrap(), &at).health;
+        health.reasons.into_iter().map(|reason| reason.code).collect::<Vec<_>>()
+    };
+    assert!(!codes(&mut world).contains(&"runs-twice".to_owned()), "{:?}", codes(&mut world));
+    let host = world.hosts[home];
+    world.report(host);
+    assert!(codes(&mut world).contains(&"runs-twice".to_owned()), "{:?}", codes(&mut world));
+}
+
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
@@ -343,7 +365,12 @@ fn addresses_that_make_no_sense_are_refused() {
     let slip = world.try_run(&set("52:54:00:00:00:02", "10.0.0.6", "")).unwrap_err();
     assert_eq!(slip.code, "card-unknown");
     assert!(slip.advice.contains("52:54:00:00:00:01"), "{slip:?}");
-    world.run(&set("52:54:00:00:00:01", "10.0.0.6", ""));
+    assert!(world.run(&set("52:54:00:00:00:01", "10.0.0.6", "")).warnings.is_empty());
+    // One that is shown without any may get it yet.
+    (world.agent(0).machines[0].cards, world.agent(0).machines[0].networks) = (Vec::new(), Vec::new());
+    world.report(world.hosts[0]);
+    let warned = world.run(&set("52:54:00:00:00:03", "10.0.0.7", ""));
+    assert!(warned.changed && warned.warnings[0].code == "card-unknown", "{warned:?}");
 }
 
 /// A test failover that is being cleaned up on a host whose replica was moved away meanwhile; that

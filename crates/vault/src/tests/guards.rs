@@ -318,6 +318,13 @@ fn a_copy_is_not_connected_to_the_network_of_production_nor_to_one_that_is_not_t
     assert_eq!(unknown.code, "network-unknown");
     assert!(unknown.advice.contains("there are: lan, far"), "{unknown:?}");
     with("lan").unwrap();
+    // A host that has none at all has none of that name.
+    let mut world = protected();
+    let target = world.row().target();
+    world.core.tables.hosts.change(&target, |row| row.networks = Vec::new());
+    let network = DrillNetwork::Named("lab".to_owned());
+    let none = world.order_with(|order| order.network = network, Operation::TestFailover).unwrap_err();
+    assert!(none.code == "network-unknown" && none.advice.contains("it has none"), "{none:?}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use farshore_control::report::ReplicaState;
 use farshore_job::{Ending, State};
 use farshore_policy::OnDisable;
-use farshore_types::{HostId, JobId};
+use farshore_types::{HostId, JobId, PointId};
 
 use super::world::{World, id, moment};
-use crate::{Bug, Command, Core, Enable, Problem, rows::ProtectionRow};
+use crate::{Bug, Command, Core, Enable, Maintenance, Problem, ReplicasThen, rows::ProtectionRow};
 
 /// A world in which machine 1 has a whole replica; where that is.
 pub(super) fn copied() -> (World, HostId) {
@@ -102,6 +102,7 @@ fn a_vault_that_lets_go_of_the_old_replica_early_is_caught() {
     let (mut world, from) = copied();
     world.bug = Some(Bug::LetsGoEarly);
     world.start(world.stored.clone(), crate::Start::Continued);
+    world.all_report();
     let job = world.run(&order(true)).jobs[0];
     let (_, kept) = play(&mut world, from, job);
     assert!(!kept);
@@ -210,4 +211,35 @@ fn while_it_is_moved_the_old_replica_is_what_is_shown() {
 
 fn row_job(world: &World) -> JobId {
     world.core.jobs().find(|row| row.is_open() && row.job.kind == "move").unwrap().job.id
+}
+
+#[test]
+fn an_old_replica_stays_while_it_has_what_its_host_wrote_itself() {
+    let (mut world, from) = copied();
+    let own = vec![PointId { epoch: 1, number: 1 }];
+    world.agents.get_mut(&from).unwrap().own_writes = own.clone();
+    world.all_report();
+    let refused = world.try_run(&order(true)).unwrap_err();
+    assert!(refused.code == "own-writes" && !refused.advice.contains("--force"), "{refused}");
+    assert!(row(&world).leaving.is_none(), "nothing was changed");
+    // A host that is emptied is, of all but that.
+    let mut emptied = world.clone();
+    let how = Maintenance { replicas: ReplicasThen::Move, delete_old: true, ..Maintenance::default() };
+    let done = emptied.run(&Command::SetMaintenance { host: from, on: true, how });
+    assert!(done.warnings.iter().any(|told| told.code == "own-writes"), "{:?}", done.warnings);
+    play(&mut emptied, from, done.jobs[0]);
+    assert!(has(&emptied, from) && row(&emptied).target() != from);
+    // So is one of which that was not known at first.
+    world.agents.get_mut(&from).unwrap().own_writes = Vec::new();
+    world.all_report();
+    let job = world.run(&order(true)).jobs[0];
+    world.agents.get_mut(&from).unwrap().own_writes = own;
+    play(&mut world, from, job);
+    assert!(has(&world, from) && ending(&world, job) != Ending::Succeeded);
+    // And nobody else discards it.
+    let discard = |force| Command::DiscardReplica { host: from, machine: id(1), force };
+    assert_eq!(world.try_run(&discard(false)).unwrap_err().code, "own-writes");
+    world.run(&discard(true));
+    (0..6).for_each(|_| world.round());
+    assert!(!has(&world, from));
 }

@@ -5,10 +5,10 @@ use farshore_control::{
     request::{Action, Answer, Ending, Outcome},
 };
 use farshore_policy::OnDisable;
-use farshore_types::RequestId;
+use farshore_types::{PointId, RequestId};
 
 use super::world::{World, id};
-use crate::{Command, rows::ReplicaFate};
+use crate::{Command, Start, rows::ReplicaFate};
 
 fn delete(force: bool) -> Command {
     Command::Disable { machine: id(1), replica: Some(OnDisable::Delete), force }
@@ -96,6 +96,50 @@ fn what_may_be_the_only_good_copy_is_deleted_by_force_only() {
     world.all_report();
     assert_eq!(world.try_run(&delete(false)).unwrap_err().code, "only-copy");
     assert!(world.core.protection(id(1)).unwrap().is_live(), "nothing was changed");
+    assert!(world.run(&delete(true)).changed);
+}
+
+#[test]
+fn what_a_host_wrote_itself_is_deleted_by_force_only() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    let (at, own) = (target(&world), PointId { epoch: 2, number: 43 });
+    (world.agent(at).replicates, world.agent(at).own_writes) = (true, vec![own]);
+    world.all_report();
+    let refused = |world: &mut World, command: &Command| {
+        let problem = world.try_run(command).unwrap_err();
+        assert_eq!(problem.code, "own-writes");
+        assert!(
+            problem.what.contains("2-43") && problem.advice.contains("release m1 --point 2-43"),
+            "{problem}"
+        );
+        assert!(problem.advice.contains("--force"), "{problem}");
+    };
+    refused(&mut world, &delete(false));
+    assert!(world.core.protection(id(1)).unwrap().is_live(), "nothing was changed");
+    // Also where the replica was kept at first.
+    let keep = Command::Disable { machine: id(1), replica: Some(OnDisable::Keep), force: false };
+    world.run(&keep);
+    refused(&mut world, &delete(false));
+    assert_eq!(fate(&world), ReplicaFate::Kept);
+    world.clone().run(&delete(true));
+    // Released there, it goes as any other.
+    world.agent(at).own_writes = Vec::new();
+    world.all_report();
+    assert!(world.run(&delete(false)).changed);
+}
+
+#[test]
+fn a_replica_of_which_nothing_was_heard_since_the_start_is_deleted_by_force_only() {
+    let mut world = World::new();
+    world.enable(1);
+    world.deliver_all();
+    world.all_report();
+    world.lost = vec![target(&world)];
+    world.start(world.stored.clone(), Start::Continued);
+    world.all_report();
+    assert_eq!(world.try_run(&delete(false)).unwrap_err().code, "own-writes-unknown");
     assert!(world.run(&delete(true)).changed);
 }
 

@@ -211,6 +211,7 @@ fn replica_state(newest: Option<(PointId, u64)>) -> ReplicaState {
         points: 1,
         stored: 1,
         faults: Vec::new(),
+        own_writes: Vec::new(),
         newest_application: None,
     }
 }

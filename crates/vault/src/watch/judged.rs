@@ -16,6 +16,9 @@ use crate::{
     rows::{HostRow, ObservedRow, ProtectionRow, SiteRow},
 };
 
+/// Milliseconds for which a host's report is of now: several are missing after that.
+const HEARD_MS: u64 = 60_000;
+
 /// A protection as it is seen now.
 #[derive(Clone, Debug)]
 pub struct Judged<'a> {
@@ -217,7 +220,7 @@ impl Core {
             source_silent_ms: ends.source_silent_ms,
             target_silent_ms: ends.target_silent_ms,
             drill_overdue: row.life.drill.as_ref().is_some_and(|drill| drill.overdue),
-            runs_on: &self.runs_at_once(row),
+            runs_on: &self.runs_at_once(row, at),
             runs_nowhere: self.runs_nowhere(row, at).as_deref(),
             held_on: self.held_on(row).as_deref(),
             conflict: row.life.rival.is_some()
@@ -227,9 +230,11 @@ impl Core {
         Judged { source, replica, newest, newest_application, health }
     }
 
-    /// The hosts on which its machine runs, where those are more than one.
-    fn runs_at_once(&self, row: &ProtectionRow) -> Vec<String> {
-        let ends = row.hosts().into_iter().filter(|host| self.runs_uncut(*host, row.machine));
+    /// The hosts on which its machine runs, where those are more than one. The last word of a host
+    /// that is not heard of any more is of before a failover, and says nothing of now.
+    fn runs_at_once(&self, row: &ProtectionRow, at: &Moment) -> Vec<String> {
+        let runs = |host: &HostId| self.is_heard_now(*host, at) && self.runs_uncut(*host, row.machine);
+        let ends = row.hosts().into_iter().filter(runs);
         let mut hosts: Vec<HostId> = ends.collect();
         if let Some(twin) = row.twin {
             hosts.retain(|host| *host == row.source());
@@ -299,6 +304,12 @@ impl Core {
     pub(crate) fn is_gone(&self, host: HostId, at: &Moment) -> bool {
         let removed = self.host(host).is_none_or(|row| row.removed);
         removed || self.watch.silent_ms(self.observed_of(host), at) >= SILENT_MS
+    }
+
+    /// Whether a host has reported lately: what it says of itself is of now.
+    #[must_use]
+    pub fn is_heard_now(&self, host: HostId, at: &Moment) -> bool {
+        self.heard_ms(host, at).is_some_and(|ms| ms < HEARD_MS)
     }
 
     /// Milliseconds since a host was heard of; none where this run has not heard of it.

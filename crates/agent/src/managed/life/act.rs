@@ -338,6 +338,11 @@ fn runs_isolated(seen: &Seen) -> Result<bool, AgentError> {
     }
 }
 
+/// What there is to do about a guest that does not shut down. The vault gives the move up.
+const NOT_DOWN: &str = "look at the guest's console; ten minutes after it was ordered the move is given up, \
+                        and the machine runs on; `farshore protection abort` gives it up now, and a move that \
+                        is ordered with `--power-off` switches the machine off instead";
+
 /// Waits for a guest to shut down.
 async fn shut_down(agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), AgentError> {
     let machine = seen.protection.machine;
@@ -357,6 +362,10 @@ async fn shut_down(agent: &Agent, seen: &Seen, power_off: bool) -> Result<(), Ag
         Err(error) if error.kind == Kind::Timeout && power_off => {
             tracing::warn!(%machine, "it does not shut down, and is switched off as was ordered");
             Ok(hypervisor.destroy(machine).await?)
+        }
+        Err(error) if error.kind == Kind::Timeout => {
+            let what = AgentError::from(error).fault().what;
+            Err(AgentError::Request { what, advice: NOT_DOWN.to_owned() })
         }
         done => Ok(done?),
     }

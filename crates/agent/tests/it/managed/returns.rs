@@ -102,6 +102,11 @@ async fn what_a_host_wrote_itself_is_pinned_though_its_agent_dies_while_it_makes
     assert!(second > first, "what it wrote is the newest point: {second}, after {first}");
     let record = std::fs::read_to_string(pair.replica_dir().join("replica.json")).unwrap();
     assert!(record.contains("own writes of before"), "retention may take it: {record}");
+    // The vault is told, which is not to have it deleted unawares.
+    let tells = |report: &farshore_control::HostReport| {
+        report.replicas.iter().any(|replica| !replica.own_writes.is_empty())
+    };
+    pair.vault.until(pair.target_id, "it reports what it wrote itself", tells).await;
     pair.end().await;
 }
 

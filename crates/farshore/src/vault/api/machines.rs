@@ -45,7 +45,7 @@ list_params! {
     responses((status = 200, description = "A page of them.", body = Page<MachineView>))
 )]
 async fn list_machines(State(api): State<Api>, Params(params): Params<MachineParams>) -> Listed<MachineView> {
-    api.look(move |core, _| {
+    api.look(move |core, at| {
         let part = params.part();
         let hosts =
             names::hosts_of(core, params.site.as_deref(), params.cloud.as_deref(), params.host.as_deref())?;
@@ -58,7 +58,7 @@ async fn list_machines(State(api): State<Api>, Params(params): Params<MachinePar
         part.page(
             rows,
             |row| Place::between(&row.facts.name, row.facts.id.0, row.host.0),
-            |row| Some(views::machine(core, row)),
+            |row| Some(views::machine(core, row, at)),
         )
     })
     .await
@@ -75,5 +75,5 @@ async fn list_machines(State(api): State<Api>, Params(params): Params<MachinePar
     responses((status = 200, description = "It.", body = MachineView))
 )]
 async fn show_machine(State(api): State<Api>, Named(name): Named) -> Answered<MachineView> {
-    api.look(move |core, _| names::machine(core, &name).map(|row| views::machine(core, row))).await
+    api.look(move |core, at| names::machine(core, &name).map(|row| views::machine(core, row, at))).await
 }

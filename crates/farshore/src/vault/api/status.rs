@@ -20,5 +20,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 async fn show_status(State(api): State<Api>) -> Answered<StatusView> {
     let uptime = api.desk.uptime().as_secs();
     let problems = api.issuer.standing().problems();
-    api.look(move |core, at| Ok(StatusView { problems, ..views::status(core, at, uptime) })).await
+    api.look(move |core, at| {
+        let mut status = views::status(core, at, uptime);
+        status.problems.extend(problems);
+        Ok(status)
+    })
+    .await
 }

@@ -1,5 +1,6 @@
 //! The vault as a whole.
 
+use farshore_control::report::Problem;
 use farshore_health::Level;
 use farshore_vault::{Core, Moment};
 
@@ -22,8 +23,21 @@ pub(in crate::vault) fn status(core: &Core, at: &Moment, uptime_secs: u64) -> St
         term: term.number,
         uptime_secs,
         learning_from: core.silent_hosts().map(|host| host_name(core, host)).collect(),
-        problems: Vec::new(),
+        problems: superseded(core).into_iter().collect(),
         protections: count(&mut live.map(|row| Seen::of(core, row, at).health.level)),
         hosts: count(&mut known.map(|row| core.host_health(row, at).level)),
     }
+}
+
+/// That another vault commands instead of this one, which goes on to answer as if nothing were.
+fn superseded(core: &Core) -> Option<Problem> {
+    let term = core.superseded_by()?;
+    Some(Problem {
+        code: "superseded".to_owned(),
+        what: format!(
+            "another vault is followed, with term {}: this one commands nothing any more",
+            term.number
+        ),
+        advice: "use that vault (`farshore context set`), and stop this one".to_owned(),
+    })
 }

@@ -315,6 +315,7 @@ fn replica_state(p: &Protection, since: u64, now: u64) -> ReplicaState {
         points: points.as_ref().map_or(0, |points| points.count),
         stored: DISK / 3,
         faults: Vec::new(),
+        own_writes: Vec::new(),
         newest_application: None,
     }
 }

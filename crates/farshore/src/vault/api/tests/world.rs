@@ -278,6 +278,7 @@ pub(super) fn replica(machine: MachineId, there: &[u64]) -> ReplicaState {
         points: there.len() as u64,
         stored: 0,
         faults: Vec::new(),
+        own_writes: Vec::new(),
     }
 }
 
