@@ -91,12 +91,7 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         certificate_until_ms: 0,
         inventory_digest: digest,
         inventory: (!known).then_some(inventory),
-        space: vec![Space {
-            path: "/r".to_owned(),
-            of: "replicas".to_owned(),
-            free: 900 * GIB,
-            total: 999 * GIB,
-        }],
+        space: vec![space()],
         sources: sources.collect(),
         replicas: replicas.collect(),
         lineages: ledger.lineages().cloned().collect(),
@@ -111,6 +106,10 @@ fn make(n: usize, host: &mut Host, run: &mut Run, now: Ms) -> HostReport {
         outcomes: ledger.outcomes().cloned().collect(),
         problems: Vec::new(),
     }
+}
+
+fn space() -> Space {
+    Space { path: "/r".to_owned(), of: "replicas".to_owned(), free: 900 * GIB, total: 999 * GIB }
 }
 
 fn inventory(host: &Host) -> Inventory {
