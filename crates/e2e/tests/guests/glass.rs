@@ -60,34 +60,3 @@ fn what_a_person_forced_without_the_vault_is_adopted_and_waits_for_a_winner_wher
     println!("home again: {verdict}");
     assert_eq!(all.shown()["source"], home);
 }
-
-/// As after a failover that the vault ordered.
-#[test]
-fn what_a_person_brought_up_by_hand_is_taken_back_and_replicated_as_before() {
-    let mut all = Operated::new();
-    all.until_replicated();
-    let home = all.shown()["source"].clone();
-    // Its QEMU dies, and so does the vault; nobody starts it there again.
-    all.above.kill_all();
-    assert_eq!(all.site.home.kill_machines(), 1);
-    let up: Value = wait("the other host to be let", || all.site.away.command(&["bring-up", MACHINE]).ok());
-    assert_eq!(up["power"], "running", "{up}");
-    wait("home to hear of it", || {
-        let status: Value = all.site.home.command(&["status"]).ok()?;
-        status.to_string().contains("superseded by epoch 2").then_some(())
-    });
-    for (name, of) in [("vault", "vault"), ("east", "site"), ("west", "site")] {
-        all.above.start(name, &[of, "serve"]).unwrap();
-    }
-    wait("the vault to adopt it", || {
-        let shown = all.above.json(&["protection", "show", MACHINE]).ok()?;
-        (shown["life"] == "failed-over").then_some(())
-    });
-    let verdict = all.moved(&["protection", "cancel", MACHINE, "--accept-data-loss"]);
-    println!("home again: {verdict}");
-    assert_eq!(all.shown()["source"], home);
-    all.until_replicated();
-    let points = all.above.json(&["protection", "points", MACHINE, "--all"]).unwrap();
-    let pinned = |point: &Value| point["pinned_by"].to_string().contains("own writes");
-    assert!(points.as_array().unwrap().iter().any(pinned), "what it wrote there is kept: {points:#}");
-}
