@@ -283,7 +283,7 @@ fn each_rule_of_ownership_that_is_broken_on_purpose_is_caught() {
         broken("R1", Plant::Host(HostBug::IssuesAgain)),
         broken("R2", Plant::Vault(VaultBug::ForgetsEpochs)),
         broken("R3", Plant::Host(HostBug::StartsSealed)),
-        Broken { restless: true, from: 1030, ..broken("R4", Plant::Shared(Bug::FollowsBoth)) },
+        Broken { restless: true, from: 1095, ..broken("R4", Plant::Shared(Bug::FollowsBoth)) },
         broken("R5", Plant::Vault(VaultBug::AbsenceIsRemoval)),
         broken("R6", Plant::Vault(VaultBug::SpeaksFirst)),
         Broken { restless: true, ..broken("R6, late", Plant::Vault(VaultBug::DropsLate)) },
