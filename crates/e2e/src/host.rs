@@ -298,15 +298,12 @@ impl TestHost {
     #[must_use]
     pub fn pids(&self, program: &str) -> Vec<u32> {
         let needle = self.dir.display().to_string();
-        let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
-        all.flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .filter(|pid| {
-                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                let line = String::from_utf8_lossy(&line);
-                line.starts_with(program) && line.contains(&needle)
-            })
-            .collect()
+        let is_ours = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            line.starts_with(program) && line.contains(&needle)
+        };
+        orphans::processes().filter(is_ours).collect()
     }
 
     /// Runs one of the agent's commands and gives its answer.

@@ -6,7 +6,7 @@
 //! each stop of a machine takes as long. This process asks instead. It must never ask for its own
 //! children: whoever started those waits for them.
 
-use std::{fs, sync::Once, thread, time::Duration};
+use std::{fs, str::FromStr, sync::Once, thread, time::Duration};
 
 use nix::{
     sys::{
@@ -49,15 +49,19 @@ fn ask_for_ever() {
 
 /// Daemons that ended as children of this process.
 fn ended_daemons(own: Pid) -> Vec<Pid> {
-    let Ok(all) = fs::read_dir("/proc") else { return Vec::new() };
-    all.flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    processes::<i32>()
         .filter(|pid| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             is_ended_daemon(&stat, own)
         })
         .map(Pid::from_raw)
         .collect()
+}
+
+/// The ids of all processes.
+pub(crate) fn processes<Id: FromStr>() -> impl Iterator<Item = Id> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// By proc_pid_stat(5): `pid (comm) state ppid …`, where `comm` may hold anything.

@@ -20,8 +20,7 @@ pub(crate) async fn release(
     let replica = agent.replicas().find(machine).await?;
     let _alone = replica.alone().await;
     let release = move |store: &mut Replica| {
-        let is_kept = |by: &String| by == OWN_WRITES;
-        let released = store.point(point)?.pinned_by.iter().any(is_kept);
+        let released = is_own(&store.point(point)?);
         if released {
             store.unpin(&Pin { point, holder: OWN_WRITES.to_owned() })?;
         }
@@ -33,6 +32,9 @@ pub(crate) async fn release(
 
 /// Which of these points keep what was written on this host alone.
 pub(crate) fn own_writes(points: &[PointInfo]) -> Vec<PointId> {
-    let kept = points.iter().filter(|point| point.pinned_by.iter().any(|by| by == OWN_WRITES));
-    kept.map(|point| point.id).collect()
+    points.iter().filter(|point| is_own(point)).map(|point| point.id).collect()
+}
+
+fn is_own(point: &PointInfo) -> bool {
+    point.pinned_by.iter().any(|by| by == OWN_WRITES)
 }

@@ -46,18 +46,22 @@ impl Core {
         check_findings(&findings, moves.len())?;
         let (mut jobs, mut warnings) = (Vec::new(), findings);
         for choice in &choices {
-            let row = self.live_row(choice.machine)?;
-            let instead = "`farshore replica discard` deletes the old replica then";
-            let goes = self.has_no_own_writes(row.target(), row.machine, &row.name, instead);
-            let delete = delete_old && goes.is_ok();
-            if let (true, Err(Problem { code, what, advice, .. })) = (delete_old, goes) {
-                let (severity, machine) = (Severity::Warning, Some(choice.machine));
-                let what = format!("the old replica of '{}' stays: {what}", row.name);
-                warnings.push(Finding { severity, code, machine, what, advice });
-            }
-            jobs.push(self.begin_move(choice, delete, at)?);
+            let stays = if delete_old { self.old_stays(choice.machine)? } else { None };
+            jobs.push(self.begin_move(choice, delete_old && stays.is_none(), at)?);
+            warnings.extend(stays);
         }
         Ok(Answer { warnings, ..Answer::changed(!jobs.is_empty()) }.with_jobs(jobs))
+    }
+
+    /// That the old replica of a machine is not to go, and why.
+    fn old_stays(&self, machine: MachineId) -> Result<Option<Finding>, Problem> {
+        let row = self.live_row(machine)?;
+        let instead = "`farshore replica discard` deletes the old replica then";
+        let goes = self.has_no_own_writes(row.target(), machine, &row.name, instead);
+        Ok(goes.err().map(|Problem { code, what, advice, .. }| {
+            let what = format!("the old replica of '{}' stays: {what}", row.name);
+            Finding { severity: Severity::Warning, code, machine: Some(machine), what, advice }
+        }))
     }
 
     fn begin_move(&mut self, choice: &Move, delete: bool, at: &Moment) -> Result<JobId, Problem> {

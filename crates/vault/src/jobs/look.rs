@@ -264,11 +264,16 @@ impl Core {
         if !self.may_speak_to(host) {
             return Some(format!("host '{name}' has not told this vault what it holds"));
         }
-        let Some(seen) = self.tables.observed.get(&host) else {
+        let Some(ms) = self.heard_ms(host, at) else {
             return Some(format!("host '{name}' has not reported since the vault was started"));
         };
-        let ms = at.mono_ms.saturating_sub(seen.mono_ms);
         (ms >= SILENT_MS).then(|| format!("host '{name}' has been silent for {} s", ms / 1000))
+    }
+
+    /// Whether a host has reported lately: what it says of itself is of now.
+    #[must_use]
+    pub fn is_heard_now(&self, host: HostId, at: &Moment) -> bool {
+        self.heard_ms(host, at).is_some_and(|ms| ms < SILENT_MS)
     }
 
     /// Whether a host that is there would have been heard by now. A vault that was only just started

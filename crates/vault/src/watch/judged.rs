@@ -16,9 +16,6 @@ use crate::{
     rows::{HostRow, ObservedRow, ProtectionRow, SiteRow},
 };
 
-/// Milliseconds for which a host's report is of now: several are missing after that.
-const HEARD_MS: u64 = 60_000;
-
 /// A protection as it is seen now.
 #[derive(Clone, Debug)]
 pub struct Judged<'a> {
@@ -304,12 +301,6 @@ impl Core {
     pub(crate) fn is_gone(&self, host: HostId, at: &Moment) -> bool {
         let removed = self.host(host).is_none_or(|row| row.removed);
         removed || self.watch.silent_ms(self.observed_of(host), at) >= SILENT_MS
-    }
-
-    /// Whether a host has reported lately: what it says of itself is of now.
-    #[must_use]
-    pub fn is_heard_now(&self, host: HostId, at: &Moment) -> bool {
-        self.heard_ms(host, at).is_some_and(|ms| ms < HEARD_MS)
     }
 
     /// Milliseconds since a host was heard of; none where this run has not heard of it.
